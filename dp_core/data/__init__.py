@@ -1,0 +1,16 @@
+"""Image data sets: reading, caching, splitting, and preparing them for a network."""
+
+from dp_core.data.dataset import ChannelStatistics, ImageDataset, channel_statistics
+from dp_core.data.open import FORMATS, open_splits, open_train_test
+from dp_core.data.splits import Splits, hold_back
+
+__all__ = [
+    "FORMATS",
+    "ChannelStatistics",
+    "ImageDataset",
+    "Splits",
+    "channel_statistics",
+    "hold_back",
+    "open_splits",
+    "open_train_test",
+]

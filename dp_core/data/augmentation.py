@@ -1,0 +1,112 @@
+"""Batched augmentation on the images' own device: flip-and-crop for real data, DSA for distilled data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Each takes float images [N, C, H, W] and a CPU generator and returns images of the same shape, differentiably.
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def identity(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Leave the images as they are."""
+    return images
+
+
+def flip_crop(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Flip half of the images and shift each by up to an eighth of its side, zeros coming in; drawn image by image."""
+    count, _, height, width = images.shape
+    flipped = torch.rand(count, generator=generator) < 0.5
+    reach = height // 8
+    shifts = torch.randint(0, 2 * reach + 1, (2, count), generator=generator)
+    rows = shifts[0][:, None] + torch.arange(height)
+    columns = shifts[1][:, None] + torch.where(flipped[:, None], torch.arange(width - 1, -1, -1), torch.arange(width))
+    padded = F.pad(images, (reach, reach, reach, reach)).permute(0, 2, 3, 1)
+    index = torch.arange(count)[:, None, None].to(images.device)
+    picked = padded[index, rows[:, :, None].to(images.device), columns[:, None, :].to(images.device)]
+    return picked.permute(0, 3, 1, 2)
+
+
+class Siamese:
+    """Differentiable siamese augmentation, DSA (Zhao & Bilen, ICML 2021): one draw for a whole batch.
+
+    One of six operations is drawn, with one set of parameters for all images; the same seed gives the same draw for
+    another batch, which is how real and synthetic images are augmented alike. Strengths are the authors'.
+    """
+
+    brightness, saturation, contrast = 1.0, 2.0, 0.5
+    crop, cutout, flip = 0.125, 0.5, 0.5
+    scale, rotate = 1.2, 15.0
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment images [N, C, H, W] with one operation drawn from `generator`."""
+        operations: tuple[Augmentation, ...] = (
+            self._colour,
+            self._crop,
+            self._cutout,
+            self._flip,
+            self._scale,
+            self._rotate,
+        )
+        drawn = int(torch.randint(len(operations), (), generator=generator))
+        return operations[drawn](images, generator)
+
+    def _colour(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        brightness, saturation, contrast = torch.rand(3, generator=generator).tolist()
+        images = images + (brightness - 0.5) * self.brightness
+        grey = images.mean(dim=1, keepdim=True)
+        images = (images - grey) * (saturation * self.saturation) + grey
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        return (images - mean) * (contrast + self.contrast) + mean
+
+    def _crop(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        height, width = images.shape[2:]
+        reach = int(height * self.crop + 0.5), int(width * self.crop + 0.5)
+        top, left = (int(torch.randint(0, 2 * side + 1, (), generator=generator)) for side in reach)
+        padded = F.pad(images, (reach[1], reach[1], reach[0], reach[0]))
+        return padded[:, :, top : top + height, left : left + width]
+
+    def _cutout(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        height, width = images.shape[2:]
+        size = int(height * self.cutout + 0.5), int(width * self.cutout + 0.5)
+        # The hole's centre may lie anywhere in the image, so that part of the hole may fall outside it.
+        top, left = (
+            int(torch.randint(0, side + 1, (), generator=generator)) - hole // 2
+            for side, hole in zip((height, width), size, strict=True)
+        )
+        keep = images.new_ones(1, 1, height, width)
+        keep[:, :, max(top, 0) : max(top + size[0], 0), max(left, 0) : max(left + size[1], 0)] = 0
+        return images * keep
+
+    def _flip(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        return images.flip(3) if torch.rand((), generator=generator) < self.flip else images
+
+    def _scale(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        horizontal, vertical = torch.rand(2, generator=generator).tolist()
+        low = 1 / self.scale
+        return _affine(
+            images,
+            [[horizontal * (self.scale - low) + low, 0.0, 0.0], [0.0, vertical * (self.scale - low) + low, 0.0]],
+        )
+
+    def _rotate(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        angle = (torch.rand((), generator=generator).item() - 0.5) * 2 * self.rotate * math.pi / 180
+        return _affine(images, [[math.cos(angle), math.sin(-angle), 0.0], [math.sin(angle), math.cos(angle), 0.0]])
+
+
+def _affine(images: Tensor, matrix: list[list[float]]) -> Tensor:
+    theta = images.new_tensor(matrix).expand(len(images), 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=True)
+    return F.grid_sample(images, grid, align_corners=True)
+
+
+AUGMENTATIONS: Mapping[str, Augmentation] = {
+    "none": identity,
+    "flip_crop": flip_crop,
+    "siamese": Siamese(),
+}

@@ -1,0 +1,96 @@
+"""Decoding many encoded images (PNG, JPEG, …) to uint8 arrays of one shape, in parallel."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from dp_core.data.source import Pixels
+from dp_core.errors import UserError
+
+_GREY_MODES = frozenset({"1", "L", "LA", "La"})
+_DEEP_MODES = ("I", "F")  # 16- and 32-bit pixels; narrowing them needs a scale that only the user knows
+
+
+class EncodedImage(NamedTuple):
+    """The bytes of an image file, and the place they came from as an error message names it."""
+
+    content: bytes
+    place: str
+
+
+class _Shape(NamedTuple):
+    mode: str  # Pillow's: "L" or "RGB"
+    width: int
+    height: int
+    place: str  # of the image that settled the size
+
+
+def decode_all(batches: Callable[[], Iterable[Sequence[EncodedImage]]]) -> Iterator[Pixels]:
+    """Decode every batch to uint8 [B, C, H, W].
+
+    If every image is grey, C is 1; otherwise C is 3 and grey images are repeated over the channels. Transparency is
+    dropped, palettes are resolved, orientation tags are not applied. Decoding runs in `torch.get_num_threads()`
+    threads (Pillow releases the interpreter lock), so a trial that is bound to one core stays on it.
+
+    Args:
+        batches: starts an iteration over all images, in batches small enough to hold in memory decoded. It is called
+            twice: grey images have to be looked at up to the first one in colour before anything can be decoded.
+
+    Raises:
+        UserError: an image cannot be decoded, has more than 8 bits a channel, or differs in size from the first.
+    """
+    mode = "RGB" if any(_is_colour(image) for batch in batches() for image in batch) else "L"
+    shape: _Shape | None = None
+    workers = torch.get_num_threads()
+    with ThreadPoolExecutor(workers) as pool:
+        for batch in batches():
+            if shape is None:
+                shape = _Shape(mode, *_opened(batch[0]).size, batch[0].place)
+            pixels = np.empty((len(batch), shape.height, shape.width, len(mode)), dtype=np.uint8)
+            step = -(-len(batch) // workers)  # contiguous parts, so that the first bad image is the one reported
+            parts = [slice(start, start + step) for start in range(0, len(batch), step)]
+            list(pool.map(_decode_part, [batch[p] for p in parts], repeat(shape), [pixels[p] for p in parts]))
+            yield np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+
+
+def _decode_part(part: Sequence[EncodedImage], shape: _Shape, target: Pixels) -> None:
+    for row, encoded in enumerate(part):
+        image = _opened(encoded)
+        if image.size != (shape.width, shape.height):
+            raise UserError(
+                f"{encoded.place}: the image is {image.width}x{image.height} pixels, but the one at {shape.place} is "
+                f"{shape.width}x{shape.height}, and all must have one size."
+            )
+        try:
+            decoded = image if image.mode == shape.mode else image.convert(shape.mode)
+            target[row] = np.asarray(decoded).reshape(target.shape[1:])
+        except Exception as error:  # Pillow's decoders raise many types: OSError, SyntaxError, ValueError, …
+            raise _undecodable(encoded, error) from error
+
+
+def _opened(encoded: EncodedImage) -> Image.Image:
+    """Read the image's header only."""
+    try:
+        image = Image.open(io.BytesIO(encoded.content))
+    except Exception as error:  # as above
+        raise _undecodable(encoded, error) from error
+    if image.mode.startswith(_DEEP_MODES):
+        raise UserError(f"{encoded.place}: the image's pixels are of Pillow mode {image.mode}, not 8 bits a channel.")
+    return image
+
+
+def _is_colour(encoded: EncodedImage) -> bool:
+    return _opened(encoded).mode not in _GREY_MODES
+
+
+def _undecodable(encoded: EncodedImage, error: Exception) -> UserError:
+    reason = "not an image file that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
+    return UserError(f"{encoded.place}: the image cannot be decoded ({reason}).")

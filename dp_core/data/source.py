@@ -1,0 +1,47 @@
+"""The contract between a reader of image data and the cache that keeps what it decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What a reader found.
+
+    Attributes:
+        class_names: one name a class, in label order.
+        train_labels: int64 [N_train], already checked to lie in 0 to classes - 1.
+        test_labels: int64 [N_test], likewise.
+        batches: uint8 [B, C, H, W] arrays, gone over once: every train image in order, then every test image, all of
+            one shape. Only a few batches need to be in memory at a time.
+    """
+
+    class_names: tuple[str, ...]
+    train_labels: Labels
+    test_labels: Labels
+    batches: Iterable[Pixels]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Files that hold a train and a test split, and how to read them.
+
+    Attributes:
+        kind: the reader's name; readers of different kinds never share a cache entry.
+        files: every file that is read, under a name that enters the content digest (so it must not depend on where
+            the files lie), in the order in which they are read.
+        read: reads and checks everything; called only if the cache does not hold the files' contents yet.
+    """
+
+    kind: str
+    files: Mapping[str, Path]
+    read: Callable[[], Contents]

@@ -1,0 +1,71 @@
+"""Train, validation and test: three disjoint sets of images with three different jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dp_core.data.dataset import ImageDataset
+from dp_core.errors import UserError
+from dp_core.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three disjoint splits of one data set.
+
+    Attributes:
+        train: what is distilled and what retraining uses.
+        validation: held back from train; scores proxies and picks checkpoints.
+        test: touched once per retrained model, for the leaderboard.
+    """
+
+    train: ImageDataset
+    validation: ImageDataset
+    test: ImageDataset
+
+
+def hold_back(dataset: ImageDataset, fraction: float, seed: int) -> tuple[ImageDataset, ImageDataset]:
+    """Split `dataset` into (train, validation), holding back `fraction` of every class.
+
+    A class of n images gives round(fraction · n) of them to validation (halves go up). Which ones depends on the
+    seed, the class and n alone: no global random state is used, and what is ranked is the raw stream of a generator
+    that NumPy promises not to change, so another machine or version holds back the same images. Both parts keep the
+    order of `dataset`.
+
+    Args:
+        dataset: what to split; every class needs at least two images.
+        fraction: between 0 and 1, both excluded.
+        seed: any integer.
+
+    Raises:
+        UserError: the fraction is outside (0, 1), or leaves a class without an image in either part.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f"The validation fraction must lie between 0 and 1, both excluded, but it is {fraction}.")
+    labels = dataset.labels.cpu().numpy()
+    held = np.zeros(len(dataset), dtype=bool)
+    for c, name in enumerate(dataset.class_names):
+        members = np.flatnonzero(labels == c)
+        count = int(np.floor(fraction * len(members) + 0.5))
+        _check_class(name, len(members), count, fraction)
+        held[members[_ranking(seed, c, len(members))[:count]]] = True
+    train, validation = np.flatnonzero(~held), np.flatnonzero(held)
+    return dataset.select(train.tolist()), dataset.select(validation.tolist())
+
+
+def _ranking(seed: int, c: int, n: int) -> npt.NDArray[np.intp]:
+    raw = np.random.PCG64(derive_seed(seed, "hold back", c)).random_raw(n)
+    return np.argsort(np.asarray(raw), kind="stable")
+
+
+def _check_class(name: str, images: int, held_back: int, fraction: float) -> None:
+    if 0 < held_back < images:
+        return
+    part = "validation" if held_back == 0 else "train"
+    raise UserError(
+        f"Holding back {fraction} of the training images leaves class '{name}', which has {images}, "
+        f"without a {part} image."
+    )

@@ -1,0 +1,85 @@
+"""What every distiller does."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+
+from dp_core.data import ImageDataset, channel_statistics
+from dp_core.data.preprocessing import Standardisation
+from dp_core.distillation.distilled_set import DistilledSet
+from dp_core.errors import UserError
+
+# Called now and then with (iterations done, iterations in all, current loss).
+Progress = Callable[[int, int, float], None]
+
+
+class Distiller(Protocol):
+    """Makes a distilled set from a training set. A new one is a file with such a class and a line in DISTILLERS.
+
+    Its fields are its settings; with the source's digest, ipc and seed they identify the set that it makes.
+    """
+
+    def settings(self) -> dict[str, Any]:
+        """Return method name and settings as a plain dict."""
+
+    def distill(self, source: ImageDataset, images_per_class: int, seed: int, progress: Progress) -> DistilledSet:
+        """Make the set.
+
+        Args:
+            source: the training images; never validation or test images.
+            images_per_class: ipc, at least 1 and at most the images of the smallest class.
+            seed: of every random choice; the same seed on the same machine gives the same set.
+            progress: is told how far it is.
+
+        Raises:
+            UserError: ipc out of range.
+        """
+
+
+def standardisation_of(source: ImageDataset) -> Standardisation:
+    """Return the standardisation by the channel statistics of `source`."""
+    statistics = channel_statistics(source)
+    return Standardisation(tuple(statistics.mean), tuple(statistics.std))
+
+
+def pixels(source: ImageDataset, indices: torch.Tensor) -> torch.Tensor:
+    """Return the images at `indices` as float32 [n, C, H, W] in [0, 1]."""
+    return source.images[indices].float().div_(255)
+
+
+def check_images_per_class(source: ImageDataset, images_per_class: int) -> None:
+    """Raise UserError unless every class of `source` has `images_per_class` images, and at least one is asked for."""
+    if images_per_class < 1:
+        raise UserError(f"A distilled set needs at least 1 image a class, not {images_per_class}.")
+    for label, name in enumerate(source.class_names):
+        available = len(source.class_indices(label))
+        if available < images_per_class:
+            raise UserError(f"The class '{name}' has {available} images, fewer than the {images_per_class} asked for.")
+
+
+def draw_images(source: ImageDataset, images_per_class: int, draw: torch.Generator) -> torch.Tensor:
+    """Return indices of `images_per_class` random images of each class, class after class; int64 [ipc × classes]."""
+    chosen = []
+    for label in range(source.classes):
+        members = source.class_indices(label)
+        chosen.append(members[torch.randperm(len(members), generator=draw)[:images_per_class]])
+    return torch.cat(chosen)
+
+
+def provenance(
+    settings: dict[str, Any], source: ImageDataset, seed: int, *, seconds: float, image_gradients: int
+) -> dict[str, Any]:
+    """Return what a card says of how a set was made."""
+    return {
+        "distiller": settings,
+        "source_digest": source.digest,
+        "source_images": len(source),
+        "seed": seed,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "cost": {"seconds": round(seconds, 3), "image_gradients": image_gradients},
+    }

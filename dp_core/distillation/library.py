@@ -1,0 +1,45 @@
+"""A folder of distilled sets in which each is found by what it was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dp_core.data import ImageDataset
+from dp_core.distillation.base import Distiller, Progress
+from dp_core.distillation.distilled_set import DistilledSet, card_path
+from dp_core.files import digest_of_json
+
+
+class DistilledLibrary:
+    """Makes each set once: the key is the digest of distiller, settings, source digest, ipc and seed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, distiller: Distiller, source: ImageDataset, images_per_class: int, seed: int) -> Path:
+        """Return where the set is, or will be."""
+        settings = distiller.settings()
+        key = digest_of_json(
+            {"settings": settings, "source": source.digest, "images_per_class": images_per_class, "seed": seed}
+        )
+        return self._folder / f"{settings['method']}-{images_per_class}ipc-{key[:12]}.safetensors"
+
+    def holds(self, distiller: Distiller, source: ImageDataset, images_per_class: int, seed: int) -> bool:
+        """Return whether the set has been made."""
+        path = self.path(distiller, source, images_per_class, seed)
+        return path.exists() and card_path(path).exists()
+
+    def get(
+        self, distiller: Distiller, source: ImageDataset, images_per_class: int, seed: int, progress: Progress
+    ) -> DistilledSet:
+        """Return the set, making and saving it if it is not there.
+
+        Raises:
+            UserError: the set is there but damaged, or cannot be made.
+        """
+        path = self.path(distiller, source, images_per_class, seed)
+        if self.holds(distiller, source, images_per_class, seed):
+            return DistilledSet.load(path)
+        made = distiller.distill(source, images_per_class, seed, progress)
+        made.save(path)
+        return made

@@ -1,0 +1,20 @@
+"""Errors that a user can cause, told in one sentence."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake of the user's: one clear sentence, no traceback, exit status 2.
+
+    Raise it with a sentence that names the file and the key or row, says what is wrong and, where there is one,
+    the nearest right spelling. Everything else that is raised is a defect of ours.
+    """
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the known word closest to `word`, or an empty string if none is close."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{matches[0]}'?" if matches else ""

@@ -1,0 +1,106 @@
+"""A network described by a name and hyperparameters, and building it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from dp_core.errors import UserError, nearest
+from dp_core.models.alexnet import alexnet
+from dp_core.models.convnet import convnet
+
+Builder = Callable[..., nn.Module]
+
+# A new architecture is one file with one function and one line here. The function takes the input shape (channels,
+# height, width) and the number of classes, then its hyperparameters by keyword, each with a default.
+ARCHITECTURES: Mapping[str, Builder] = {
+    "convnet": convnet,
+    "alexnet": alexnet,
+}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A registry name or a user's `package.module:function`, with the hyperparameters to call it with."""
+
+    name: str
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dict that `from_dict` reads back."""
+        return {"name": self.name, **self.hyperparameters}
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> ModelSpec:
+        """Read what `to_dict` wrote: `name` and the hyperparameters beside it."""
+        if "name" not in value:
+            raise UserError(f"A model needs a 'name', one of {', '.join(ARCHITECTURES)} or 'package.module:function'.")
+        return ModelSpec(str(value["name"]), {key: entry for key, entry in value.items() if key != "name"})
+
+    def label(self) -> str:
+        """Return a short text for tables, such as `convnet depth=3 width=64 instance`: numbers by name, words alone."""
+        parts = (
+            str(value) if isinstance(value, str) else f"{key}={value}" for key, value in self.hyperparameters.items()
+        )
+        return " ".join([self.name, *parts])
+
+
+def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, seed: int | None = None) -> nn.Module:
+    """Build the network that `spec` describes.
+
+    Args:
+        spec: architecture and hyperparameters.
+        input_shape: channels, height, width of one image.
+        classes: number of outputs.
+        seed: draws the initial weights from this seed and leaves torch's global generator as it was; without one
+            they come from the global generator.
+
+    Returns:
+        A module that maps float images [N, C, H, W] to logits [N, classes].
+
+    Raises:
+        UserError: unknown architecture or hyperparameter, or one that does not fit the input.
+    """
+    builder = _builder(spec.name)
+    _check_hyperparameters(spec, builder)
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        return builder(input_shape, classes, **spec.hyperparameters)
+
+
+def _builder(name: str) -> Builder:
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    module_name, separator, function_name = name.partition(":")
+    if not separator:
+        raise UserError(
+            f"There is no architecture '{name}'.{nearest(name, ARCHITECTURES)} "
+            f"Known: {', '.join(ARCHITECTURES)}, or your own as 'package.module:function'."
+        )
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"The model '{name}' cannot be imported: {error}.") from error
+    if not callable(function):
+        raise UserError(f"The model '{name}' is not a function.")
+    return function  # type: ignore[no-any-return]
+
+
+def _check_hyperparameters(spec: ModelSpec, builder: Builder) -> None:
+    parameters = list(inspect.signature(builder).parameters.values())
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters[2:]]
+    for key in spec.hyperparameters:
+        if key not in known:
+            raise UserError(
+                f"The architecture '{spec.name}' has no hyperparameter '{key}'.{nearest(key, known)} "
+                f"It has: {', '.join(known) or 'none'}."
+            )

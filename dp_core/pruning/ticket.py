@@ -1,0 +1,94 @@
+"""A ticket: a sparse network at its rewind point, ready to be trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dp_core.errors import UserError
+from dp_core.files import digest_of_file, replacing_directory, write_json
+from dp_core.models import ModelSpec, build
+from dp_core.pruning.mask import Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """Architecture, rewind weights, mask, and how they were found.
+
+    `weights` are parameters and buffers at the rewind point, not yet masked; `history` has one plain dict a round;
+    `provenance` is free-form (data source, seed, recipe, digests).
+    """
+
+    spec: ModelSpec
+    input_shape: tuple[int, int, int]
+    classes: int
+    weights: Mapping[str, Tensor]
+    mask: Mask
+    history: Sequence[Mapping[str, Any]]
+    provenance: Mapping[str, Any]
+
+    def build(self, mask: Mask | None = None) -> nn.Module:
+        """Return the network at its rewind point, with `mask` (by default the ticket's own) applied."""
+        model = build(self.spec, self.input_shape, self.classes, seed=0)
+        model.load_state_dict(dict(self.weights))
+        chosen = self.mask if mask is None else mask
+        chosen.check(model)
+        chosen.apply_(model)
+        return model
+
+    def save(self, folder: Path) -> None:
+        """Write `folder` with weights.safetensors, mask.safetensors and card.json, all of it or nothing."""
+        with replacing_directory(folder) as temporary:
+            self.write_into(temporary)
+
+    def write_into(self, folder: Path) -> None:
+        """Write the three files into an existing folder."""
+        save_file({name: value.contiguous() for name, value in self.weights.items()}, folder / "weights.safetensors")
+        self.mask.save(folder / "mask.safetensors")
+        write_json(
+            folder / "card.json",
+            {
+                "model": self.spec.to_dict(),
+                "input_shape": list(self.input_shape),
+                "classes": self.classes,
+                "sparsity": self.mask.sparsity,
+                "prunable": "weights of convolutions and linear layers",
+                "history": [dict(row) for row in self.history],
+                "provenance": dict(self.provenance),
+                "sha256": {name: digest_of_file(folder / name) for name in _FILES},
+            },
+        )
+
+    @staticmethod
+    def load(folder: Path) -> Ticket:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: a file is missing, damaged, or was edited since (digest mismatch).
+        """
+        try:
+            card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+            for name in _FILES:
+                if digest_of_file(folder / name) != card["sha256"][name]:
+                    raise UserError(f"{folder / name} does not match the digest in its card.json.")
+            return Ticket(
+                spec=ModelSpec.from_dict(card["model"]),
+                input_shape=tuple(card["input_shape"]),
+                classes=card["classes"],
+                weights=load_file(folder / "weights.safetensors"),
+                mask=Mask.load(folder / "mask.safetensors"),
+                history=card["history"],
+                provenance=card["provenance"],
+            )
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise UserError(f"{folder} is not a readable ticket: {error}.") from error
+
+
+_FILES = ("weights.safetensors", "mask.safetensors")

@@ -1,0 +1,19 @@
+"""The training loop, recipes, precision and evaluation."""
+
+from dp_core.training.data import BatchOrder, TrainingData
+from dp_core.training.evaluation import Evaluation, evaluate
+from dp_core.training.loop import Diverged, Training
+from dp_core.training.precision import Precision, uses_bfloat16
+from dp_core.training.recipe import Recipe
+
+__all__ = [
+    "BatchOrder",
+    "Diverged",
+    "Evaluation",
+    "Precision",
+    "Recipe",
+    "Training",
+    "TrainingData",
+    "evaluate",
+    "uses_bfloat16",
+]

@@ -1,0 +1,76 @@
+"""What a training trains on: all images on one device, and which of them each step takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dp_core.data.preprocessing import Preprocessing
+from dp_core.errors import UserError
+from dp_core.seeds import generator
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Images with their labels, and the preprocessing still to be done.
+
+    `images` is uint8 or float [N, C, H, W]: uint8 is scaled to [0, 1] and passed through `preprocessing` batch by
+    batch; float images are in the network's space already and `preprocessing` is None. `labels` is int64 [N] or, for
+    soft labels, float [N, classes].
+    """
+
+    images: Tensor
+    labels: Tensor
+    preprocessing: Preprocessing | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels) or not len(self.images):
+            raise UserError(f"Training needs as many labels as images, not {len(self.labels)} for {len(self.images)}.")
+        if (self.images.dtype == torch.uint8) != (self.preprocessing is not None):
+            raise UserError("Images in uint8 need a preprocessing, images in float must have had theirs.")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Return float images in the network's space and their labels."""
+        images, labels = self.images[indices], self.labels[indices]
+        if self.preprocessing is not None:
+            images = self.preprocessing(images.float().div_(255))
+        return images, labels
+
+    def to(self, device: torch.device) -> TrainingData:
+        """Return the same data on `device`."""
+        return TrainingData(self.images.to(device), self.labels.to(device), self.preprocessing)
+
+
+class BatchOrder:
+    """The images of each step: shuffled passes over the data set, end to end, cut into batches of equal size.
+
+    A pure function of seed and step, so that a resumed training needs no state; a batch may span two passes, and
+    `steps × batch size` is exactly the number of image-gradients computed.
+    """
+
+    def __init__(self, images: int, batch_size: int, seed: int) -> None:
+        self._images = images
+        self._batch_size = min(batch_size, images)
+        self._seed = seed
+        self._passes: dict[int, Tensor] = {}
+
+    def __call__(self, step: int) -> Tensor:
+        """Return the indices of step `step`, counted from 0; int64 [batch size]."""
+        if self._batch_size == self._images:
+            return torch.arange(self._images)
+        start = step * self._batch_size
+        first, last = start // self._images, (start + self._batch_size - 1) // self._images
+        self._passes = {number: self._shuffled(number) for number in {first, last}}
+        offset = start - first * self._images
+        joined = torch.cat([self._passes[number] for number in sorted(self._passes)])
+        return joined[offset : offset + self._batch_size]
+
+    def _shuffled(self, number: int) -> Tensor:
+        if number in self._passes:
+            return self._passes[number]
+        return torch.randperm(self._images, generator=generator(self._seed, "pass", number))

@@ -1,0 +1,46 @@
+"""Accuracy and loss of a network on labelled images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dp_core.training.data import TrainingData
+from dp_core.training.precision import Precision, uses_bfloat16
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy in [0, 1], mean cross-entropy in nats, and how many different classes were predicted."""
+
+    accuracy: float
+    loss: float
+    predicted_classes: int
+
+
+def evaluate(
+    model: nn.Module, data: TrainingData, *, batch_size: int = 500, precision: Precision = "auto"
+) -> Evaluation:
+    """Evaluate `model`, in evaluation mode, on all of `data` (hard labels, same device); leaves its mode as it was."""
+    device = next(model.parameters()).device
+    bfloat16 = uses_bfloat16(precision, model, device)
+    was_training = model.training
+    model.eval()
+    logits = []
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        for start in range(0, len(data), batch_size):
+            images, _ = data.batch(slice(start, start + batch_size))
+            if bfloat16:
+                images = images.contiguous(memory_format=torch.channels_last)
+            logits.append(model(images).float())
+    model.train(was_training)
+    outputs = torch.cat(logits)
+    predicted = outputs.argmax(1)
+    return Evaluation(
+        accuracy=float((predicted == data.labels).double().mean()),
+        loss=float(F.cross_entropy(outputs.double(), data.labels)),
+        predicted_classes=int(predicted.unique().numel()),
+    )

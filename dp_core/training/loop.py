@@ -1,0 +1,137 @@
+"""The one training loop: masked, resumable at any step, the same for screening and for retraining."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.seeds import generator
+from dp_core.training.data import BatchOrder, TrainingData
+from dp_core.training.precision import uses_bfloat16
+from dp_core.training.recipe import Recipe
+
+
+class Diverged(Exception):
+    """The loss became NaN or infinite."""
+
+
+class ParameterMask(Protocol):
+    """Whatever sets some of a network's parameters to zero; dp_core.pruning.Mask does."""
+
+    def apply_(self, model: nn.Module) -> None:
+        """Set the removed weights of `model` to exactly zero, in place."""
+
+
+class Training:
+    """A network on its way through a recipe.
+
+    Data order and augmentation are functions of `seed` and the step, so `state_dict` is the network, the optimiser and
+    the step count, and a training resumed from it goes on bit for bit as if it had not stopped (on one machine, with
+    the same number of threads). Weights that `mask` removes are exactly zero before the first step and after every one.
+
+    Args:
+        model: trained in place, on the device it is on.
+        data: on the same device.
+        recipe: how to train.
+        seed: of data order and augmentation.
+        mask: which prunable weights there are; None for all.
+    """
+
+    def __init__(
+        self, model: nn.Module, data: TrainingData, recipe: Recipe, *, seed: int, mask: ParameterMask | None
+    ) -> None:
+        device = next(model.parameters()).device
+        self.model = model
+        self.step = 0
+        self.total_steps = recipe.total_steps(len(data))
+        self.images_per_step = recipe.images_per_step(len(data))
+        self._data = data
+        self._recipe = recipe
+        self._seed = seed
+        self._mask = mask
+        self._order = BatchOrder(len(data), recipe.batch_size, seed)
+        self._augment = AUGMENTATIONS[recipe.augmentation]
+        self._bfloat16 = uses_bfloat16(recipe.precision, model, device)
+        self._device = device
+        if self._bfloat16:
+            model.to(memory_format=torch.channels_last)
+        self.optimizer = recipe.build_optimizer(model)
+        self._apply_mask()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of the recipe's steps are done."""
+        return self.step >= self.total_steps
+
+    @property
+    def image_gradients(self) -> int:
+        """Images that went forward and backward so far."""
+        return self.step * self.images_per_step
+
+    def run(self, steps: int | None = None) -> float:
+        """Do the next `steps` steps, or all that are left; return their mean loss (0 if there are none).
+
+        Raises:
+            Diverged: the loss is NaN or infinite.
+        """
+        stop = self.total_steps if steps is None else min(self.step + steps, self.total_steps)
+        start, total = self.step, torch.zeros((), device=self._device)
+        self.model.train()
+        while self.step < stop:
+            total += self._one_step()
+            self.step += 1
+        mean = float(total) / max(stop - start, 1)
+        if not math.isfinite(mean):
+            raise Diverged(f"the loss became {mean} by step {self.step} of {self.total_steps}")
+        return mean
+
+    def _one_step(self) -> Tensor:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._recipe.learning_rate_at(self.step, self.total_steps)
+        images, labels = self._data.batch(self._order(self.step).to(self._device))
+        images = self._augment(images, generator(self._seed, "augmentation", self.step))
+        if self._bfloat16:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            logits = self.model(images)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._recipe.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self._apply_mask()
+        return loss.detach()
+
+    def _apply_mask(self) -> None:
+        if self._mask is not None:
+            self._mask.apply_(self.model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of everything that training changes: network with buffers, optimiser, step."""
+        return {
+            "model": {name: value.detach().clone() for name, value in self.model.state_dict().items()},
+            "optimizer": _cloned(self.optimizer.state_dict()),
+            "step": self.step,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to (or on from) a state that `state_dict` returned; the mask is applied again."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(_cloned(state["optimizer"]))
+        self.step = int(state["step"])
+        self._apply_mask()
+
+
+def _cloned(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, Mapping):
+        return {key: _cloned(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_cloned(entry) for entry in value]
+    return value

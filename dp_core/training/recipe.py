@@ -1,0 +1,102 @@
+"""How to train: everything about a training but the network and the data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.errors import UserError, nearest
+from dp_core.training.precision import Precision
+from dp_core.training.schedule import SCHEDULES
+
+Optimizer = Literal["sgd", "adam", "adamw"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Optimiser, schedule, length, batch, augmentation and precision of one training."""
+
+    optimizer: Optimizer = "sgd"
+    """`sgd` (with momentum), `adam` or `adamw`."""
+    learning_rate: float = 0.01
+    """Peak learning rate, above 0."""
+    momentum: float = 0.9
+    """SGD's momentum, from 0 to below 1; Adam and AdamW use their usual betas (0.9, 0.999)."""
+    weight_decay: float = 5e-4
+    """L2 penalty (SGD, Adam) or decoupled decay (AdamW), 0 or more, on every parameter."""
+    schedule: Literal["constant", "cosine", "one_cycle", "half_step"] = "one_cycle"
+    """`constant`; `cosine` to zero; `one_cycle`, linear warm-up over 20 % of the steps and cosine to zero;
+    `half_step`, a tenth of the rate from half time on."""
+    steps: int | None = None
+    """Optimiser steps; give these or `epochs`."""
+    epochs: float | None = None
+    """Passes over the data; give these or `steps`."""
+    batch_size: int = 128
+    """Images a step; a data set smaller than this is one full batch."""
+    augmentation: Literal["none", "flip_crop", "siamese"] = "none"
+    """`none`; `flip_crop`, drawn image by image; `siamese`, DSA, one draw for the whole batch."""
+    label_smoothing: float = 0.0
+    """Share of the label's weight spread over all classes, from 0 to below 1."""
+    precision: Precision = "auto"
+    """`float32`; `bfloat16` autocast with channels-last memory; `auto`: bfloat16 where the device computes in it and
+    the network has no group or layer norm (on a CPU those are slower in bfloat16)."""
+
+    def __post_init__(self) -> None:
+        for key, known in (
+            ("optimizer", ("sgd", "adam", "adamw")),
+            ("schedule", tuple(SCHEDULES)),
+            ("augmentation", tuple(AUGMENTATIONS)),
+            ("precision", ("auto", "float32", "bfloat16")),
+        ):
+            value = getattr(self, key)
+            if value not in known:
+                raise UserError(
+                    f"A recipe's {key} cannot be '{value}'.{nearest(value, known)} Known: {', '.join(known)}."
+                )
+        if (self.steps is None) == (self.epochs is None):
+            raise UserError(
+                f"A recipe needs either steps or epochs, not {'neither' if self.steps is None else 'both'}."
+            )
+        for key, fine, wanted in (
+            ("learning_rate", self.learning_rate > 0 and math.isfinite(self.learning_rate), "above 0"),
+            ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
+            ("weight_decay", self.weight_decay >= 0, "of 0 or more"),
+            ("steps", self.steps is None or self.steps >= 1, "of at least 1"),
+            ("epochs", self.epochs is None or self.epochs > 0, "above 0"),
+            ("batch_size", self.batch_size >= 1, "of at least 1"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1"),
+        ):
+            if not fine:
+                raise UserError(f"A recipe needs a {key} {wanted}, not {getattr(self, key)}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dict; `Recipe(**value)` reads it back."""
+        return asdict(self)
+
+    def images_per_step(self, images: int) -> int:
+        """Return how many images one step takes from a data set of `images`."""
+        return min(self.batch_size, images)
+
+    def total_steps(self, images: int) -> int:
+        """Return the number of optimiser steps on a data set of `images`."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, round(self.epochs * images / self.images_per_step(images)))
+
+    def learning_rate_at(self, step: int, total: int) -> float:
+        """Return the learning rate of step `step`, counted from 0, of `total`."""
+        return self.learning_rate * SCHEDULES[self.schedule](step, total)
+
+    def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimiser over all of the model's parameters."""
+        parameters = list(model.parameters())
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(parameters, self.learning_rate, self.momentum, weight_decay=self.weight_decay)
+        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+        return kind(parameters, self.learning_rate, weight_decay=self.weight_decay)

@@ -1,0 +1,169 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dp_core.errors import UserError
+from search.environment import prepare_environment
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Find small networks that are worth training.",
+)
+
+ConfigArgument = Annotated[Path, typer.Argument(help="YAML file of the search.", show_default=False)]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys to change, such as run.seed=1.")
+]
+RunArgument = Annotated[str, typer.Argument(help="Path or name of the run.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(help="Address of a running Ray cluster, such as 10.0.0.5:6379; default: Ray on this machine."),
+]
+
+
+@app.command()
+def search(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Distil, screen candidates, retrain the best and print a leaderboard."""
+    from search.config.loader import load_config
+    from search.config.models import SearchConfig
+    from search.progress import Progress
+    from search.run import start
+
+    settings = load_config(SearchConfig, config, overrides or [])
+    with _stoppable(str(settings.run.directory / settings.run.name)):
+        rows = start(settings, sys.argv, address, Progress())
+    _show_leaderboard(rows, settings.run.directory / settings.run.name, as_json)
+
+
+@app.command()
+def resume(run: RunArgument, address: AddressOption = None, as_json: JsonOption = False) -> None:
+    """Take a run on from wherever it stopped."""
+    from search.progress import Progress
+    from search.run import resume as resume_run
+    from search.run_directory import find_run
+
+    found = find_run(run)
+    with _stoppable(run):
+        rows = resume_run(found, address, Progress())
+    _show_leaderboard(rows, found.path, as_json)
+
+
+@app.command()
+def status(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Say how far a run is."""
+    from search.run_directory import find_run
+    from search.status import status_of
+
+    found = status_of(find_run(run))
+    if as_json:
+        print(json.dumps(found))
+        return
+    table = Table.grid(padding=(0, 2))
+    for key, value in found.items():
+        table.add_row(f"[bold]{key.replace('_', ' ')}", str(value))
+    Console().print(table)
+
+
+@app.command()
+def report(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Write the run's tables and its report.html anew, from the study and the models."""
+    from search.collecting import write_tables
+    from search.record import read_trials
+    from search.report import write_report
+    from search.run_directory import find_run
+
+    found = find_run(run)
+    rows = write_tables(found, read_trials(found.journal))
+    path = write_report(found.path)
+    if as_json:
+        print(json.dumps({"report": str(path), "leaderboard": rows}))
+    else:
+        print(path)
+
+
+@app.command()
+def doctor(
+    as_json: JsonOption = False,
+    ray: Annotated[bool, typer.Option(help="Start and stop Ray, which takes some seconds.")] = True,
+) -> None:
+    """Look at versions, devices, memory, disk, data and Ray."""
+    from search.doctor import check_ray, diagnose
+
+    checks = diagnose([("CIFAR-10 mini", Path("assets/cifar10-mini"))], Path("runs"))
+    if ray:
+        checks.append(check_ray())
+    if as_json:
+        print(json.dumps([asdict(check) for check in checks]))
+    else:
+        table = Table.grid(padding=(0, 2))
+        for check in checks:
+            mark = {True: "[green]ok[/green]", False: "[red]no[/red]", None: "[yellow]--[/yellow]"}[check.ok]
+            table.add_row(mark, f"[bold]{check.name}", check.detail)
+        Console().print(table)
+    if any(check.ok is False for check in checks):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _stoppable(run: str) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into a clean end that says how to go on."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nStopped. Nothing that was finished is lost; go on with: winnow resume {run}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _show_leaderboard(rows: list[dict[str, Any]], run: Path, as_json: bool) -> None:
+    from search.tables import leaderboard_table
+
+    if as_json:
+        print(json.dumps(rows))
+        return
+    # In a log file or a pipe a table is as wide as it needs to be.
+    console = Console() if sys.stdout.isatty() else Console(width=140)
+    console.print(leaderboard_table(rows))
+    console.print(f"Report: {run / 'report.html'}", highlight=False)
+    console.print(f"Curves: tensorboard --logdir {run / 'tensorboard'}", highlight=False)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one sentence and exit status 2."""
+    prepare_environment()
+    try:
+        app()
+    except UserError as error:
+        print(f"winnow: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

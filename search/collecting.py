@@ -1,0 +1,78 @@
+"""The tables of a run, made from the study, the tickets and the models; they can be made again at any time."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from dp_core.models import ModelSpec
+from search.record import candidate_of, reason_of, rounds_of
+from search.run_directory import RunDirectory
+from search.tables import LEADERBOARD, PARAMETER_PREFIX, ROUNDS, TRIALS, write_leaderboard, write_rounds, write_trials
+from trainables.trained_model import TrainedModel
+
+
+def write_tables(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+    """Write rounds, trials and leaderboard; return the leaderboard."""
+    rounds = [{**row, "trial": trial.number} for trial in trials for row in rounds_of(trial)]
+    write_rounds(run.rounds, [{name: row[name] for name in ROUNDS.names} for row in rounds])
+    names = sorted({name for trial in trials for name in trial.params})
+    write_trials(run.trials, [_trial_row(trial, names) for trial in trials])
+    board = leaderboard(run, trials)
+    write_leaderboard(run.leaderboard, board)
+    return board
+
+
+def leaderboard(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+    """Return one row for each retrained ticket, the best mean test accuracy first."""
+    results: dict[int, list[Mapping[str, Any]]] = {}
+    for folder in run.models():
+        model = TrainedModel.load(folder)
+        results.setdefault(int(model.results["trial"]), []).append(model.results)
+    by_number = {trial.number: trial for trial in trials}
+    rows = [_leaderboard_row(by_number[number], found) for number, found in results.items() if number in by_number]
+    rows.sort(key=lambda row: (-row["test_accuracy"], row["trial"]))
+    return [{name: {**row, "rank": rank}[name] for name in LEADERBOARD.names} for rank, row in enumerate(rows, start=1)]
+
+
+def _trial_row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
+    rounds = rounds_of(trial)
+    last: Mapping[str, Any] = rounds[-1] if rounds else {}
+    row = {
+        **{name: last.get(name) for name in TRIALS.names},
+        **_description(trial),
+        "trial": trial.number,
+        "state": trial.state.name,
+        "reason": reason_of(trial),
+        "rounds": len(rounds),
+    }
+    return {**row, **{PARAMETER_PREFIX + name: trial.params.get(name) for name in names}}
+
+
+def _leaderboard_row(trial: FrozenTrial, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    last = rounds_of(trial)[-1]
+    accuracies = [result["test_accuracy"] for result in results]
+    return {
+        **_description(trial),
+        **{name: last[name] for name in ("proxy_accuracy", "sparsity", "parameters_left", "flops_remaining")},
+        "trial": trial.number,
+        "test_accuracy": statistics.fmean(accuracies),
+        "test_accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        "seeds": len(accuracies),
+        "validation_accuracy": statistics.fmean(result["validation_accuracy"] for result in results),
+        "screening_seconds": last["seconds"],
+        "retraining_seconds": sum(result["seconds"] for result in results),
+    }
+
+
+def _description(trial: FrozenTrial) -> dict[str, Any]:
+    candidate = candidate_of(trial)
+    source = candidate.get("source", "distilled")
+    return {
+        "architecture": ModelSpec.from_dict(candidate["model"]).label() if candidate else "",
+        "source": source,
+        "ipc": None if source == "real" else candidate.get("ipc"),
+    }

@@ -1,0 +1,195 @@
+"""The config of a search: every key, its type, its default and what it means."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from dp_core.distillation import DISTILLERS, Distiller
+from dp_core.errors import UserError, nearest
+from dp_core.pruning import CRITERIA
+from dp_core.training import Recipe
+from search.samplers import SAMPLERS
+from trainables.settings import parse_settings
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class RunSection(_Section):
+    """The run directory and the seed."""
+
+    name: str
+    """Name of the run; its directory is `run.directory`/`run.name`."""
+    directory: Path = Path("runs")
+    """Where runs are kept."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the validation split, the distilled sets, the sampler, every trial and every retraining."""
+    storage: str | None = None
+    """Where trials keep their checkpoints: a folder that all nodes see, or a bucket URL such as s3://bucket/path;
+    null keeps them in the run directory, which is right on one machine."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError(f"must be letters, digits, '.', '_' and '-', not {name!r}")
+        return name
+
+
+class DataSection(_Section):
+    """The images."""
+
+    format: str = "parquet"
+    """`parquet` (shards in the Hugging Face image layout), `cifar10` or `cifar100` (torchvision), `folder`
+    (train/<class>/*.png), or your own `package.module:function`."""
+    root: Path
+    """Folder that holds the data."""
+    validation: float = Field(default=0.1, gt=0, lt=1)
+    """Fraction of every class of the training images that is held back to score proxies; never trained on."""
+    cache: Path = Path(".cache/winnow")
+    """Folder for the decoded images."""
+
+
+class DistillSection(_Section):
+    """How the `distilled` source is made; as many sets as the space has values of `ipc`."""
+
+    method: str = "distribution_matching"
+    """A distiller: `distribution_matching` or `random_images`."""
+    directory: Path = Path("distilled")
+    """Folder in which sets are kept and found again by the digest of all that they depend on."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The distiller's own settings, such as `iterations`."""
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, method: str) -> str:
+        return _one_of("distill.method", method, DISTILLERS)
+
+    def distiller(self) -> Distiller:
+        """Return the distiller with its settings; UserError if they are not its own."""
+        return parse_settings(DISTILLERS[self.method], self.settings, "distill.settings")
+
+
+class ScreenSection(_Section):
+    """The pruning rounds of a trial."""
+
+    prune_fraction: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the remaining weights that a round removes."""
+    criterion: str = "magnitude"
+    """`magnitude` (smallest over the whole network) or `random`."""
+    rewind_step: int = Field(default=0, ge=0)
+    """Step of the first round that every later round starts from; 0 is initialisation."""
+    validation_images: int | None = Field(default=None, ge=1)
+    """How many of the held-back images score a proxy, balanced over classes; null is all of them."""
+
+    @field_validator("criterion")
+    @classmethod
+    def _known(cls, criterion: str) -> str:
+        return _one_of("screen.criterion", criterion, CRITERIA)
+
+
+class ScoreSection(_Section):
+    """What the search maximises: proxy accuracy × (parameters left / target_parameters)^exponent (MnasNet, Eq. 2)."""
+
+    target_parameters: int = Field(default=100_000, ge=1)
+    """Parameters at which the score is the accuracy."""
+    exponent: float = Field(default=0.0, le=0)
+    """0 maximises accuracy alone; at -0.07 twice the parameters must earn 5 % (relative) more accuracy."""
+
+
+class EarlyStoppingSection(_Section):
+    """When a trial is stopped before its last round."""
+
+    method: Literal["successive_halving", "median", "none"] = "successive_halving"
+    """`successive_halving` (asynchronous, ASHA), `median` (worse than the median at the same round) or `none`."""
+    first_round: int = Field(default=2, ge=1)
+    """Round after which a trial may first be stopped."""
+    reduction_factor: int = Field(default=2, ge=2)
+    """ASHA: of the trials at a rung one in so many goes on, and rungs are this factor of rounds apart."""
+
+
+class SearchSection(_Section):
+    """What is proposed, and how many trials run where."""
+
+    trials: int = Field(default=24, ge=1)
+    """Candidates to screen."""
+    concurrency: int = Field(default=2, ge=1)
+    """Trials that run at a time."""
+    cpus_per_trial: int = Field(default=1, ge=1)
+    """CPU cores, and so threads, of a trial."""
+    gpus_per_trial: float = Field(default=0, ge=0)
+    """GPUs of a trial; 0.25 lets four trials share one."""
+    sampler: str = "tpe"
+    """`tpe` (Optuna's, for conditional spaces), `random`, or `qmc` (quasi-random)."""
+    startup_trials: int = Field(default=10, ge=1)
+    """TPE: random trials before the model takes over."""
+    max_failures: int = Field(default=2, ge=0)
+    """How often a trial whose worker is lost is taken up again from its last checkpoint."""
+    score: ScoreSection = Field(default_factory=ScoreSection)
+    """What is maximised."""
+    early_stopping: EarlyStoppingSection = Field(default_factory=EarlyStoppingSection)
+    """When a trial is stopped early."""
+
+    @field_validator("sampler")
+    @classmethod
+    def _known(cls, sampler: str) -> str:
+        return _one_of("search.sampler", sampler, SAMPLERS)
+
+
+class PromoteSection(_Section):
+    """Which tickets are retrained."""
+
+    top: int = Field(default=3, ge=1)
+    """The so many tickets of highest score."""
+
+
+class RetrainSection(_Section):
+    """How tickets are trained on the real training images."""
+
+    seeds: int = Field(default=1, ge=1)
+    """Retrainings of each ticket; they differ in data order and augmentation."""
+    epochs: int = Field(default=10, ge=1)
+    """Passes over the training images."""
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    """The recipe: optimizer, learning_rate, momentum, weight_decay, schedule, batch_size, augmentation,
+    label_smoothing, precision."""
+
+    def parsed_recipe(self) -> Recipe:
+        """Return the recipe; UserError if a setting is none of a recipe's."""
+        if "epochs" in self.recipe or "steps" in self.recipe:
+            raise UserError("The length of a retraining is 'retrain.epochs', not a key of 'retrain.recipe'.")
+        return parse_settings(Recipe, {**self.recipe, "epochs": float(self.epochs)}, "retrain.recipe")
+
+
+class SearchConfig(_Section):
+    """A whole search: what `winnow search` reads."""
+
+    run: RunSection
+    """The run directory and the seed."""
+    data: DataSection
+    """The images."""
+    distill: DistillSection = Field(default_factory=DistillSection)
+    """How distilled sets are made."""
+    space: dict[str, Any]
+    """What may vary: `model`, `sparsity`, `source` (`distilled`, `subset` or `real`), `ipc`, `image_gradients` and
+    `recipe`. A leaf is a constant or one of `{int: [low, high]}`, `{float: [low, high]}`, `{choice: [...]}`, with
+    `log: true`, `step: ...` and `when: {name: value}` where wanted."""
+    screen: ScreenSection = Field(default_factory=ScreenSection)
+    """The pruning rounds of a trial."""
+    search: SearchSection = Field(default_factory=SearchSection)
+    """What is proposed, and how many trials run where."""
+    promote: PromoteSection = Field(default_factory=PromoteSection)
+    """Which tickets are retrained."""
+    retrain: RetrainSection = Field(default_factory=RetrainSection)
+    """How tickets are retrained."""
+
+
+def _one_of(key: str, value: str, known: Any) -> str:
+    if value not in known:
+        raise UserError(f"'{key}' cannot be '{value}'.{nearest(value, known)} Known: {', '.join(known)}.")
+    return value

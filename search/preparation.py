@@ -1,0 +1,124 @@
+"""Everything that is checked before a run starts: nothing is left behind if a check fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dp_core.analysis import CostModel
+from dp_core.data import Splits, open_splits
+from dp_core.distillation import Distiller
+from dp_core.errors import UserError
+from dp_core.models import ModelSpec, build
+from dp_core.pruning import check_sparsity, prunable_parameters
+from dp_core.training import Recipe
+from search.config.models import SearchConfig
+from search.machine import this_machine
+from search.space import ChoiceParameter, Constant, Space
+from trainables import Candidate
+
+# Ray's own processes, and what a trial's process needs beside its data: torch and its workspace.
+_RAY_BYTES = 500 * 2**20
+_WORKER_BYTES = 700 * 2**20
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A config that has been found sound, with what was read on the way."""
+
+    config: SearchConfig
+    space: Space
+    distiller: Distiller
+    retraining: Recipe
+    splits: Splits
+    images_per_class: tuple[int, ...]
+    sources: tuple[str, ...]
+
+
+def prepare(config: SearchConfig, *, local: bool) -> Preparation:
+    """Check `config` against itself, the machine (if the trials run here: `local`) and the data.
+
+    Raises:
+        UserError: the first thing that cannot work.
+    """
+    space = Space.parse(config.space, where="space")
+    distiller = config.distill.distiller()
+    recipe = config.retrain.parsed_recipe()
+    if local:
+        _check_machine(config)
+    splits = open_splits(
+        config.data.format,
+        config.data.root,
+        cache=config.data.cache,
+        validation=config.data.validation,
+        seed=config.run.seed,
+    )
+    ipcs, sources = _values(space, "ipc"), _values(space, "source") or ("distilled",)
+    _check_candidates(space, splits)
+    _check_images_per_class(ipcs if {"distilled", "subset"} & set(sources) else (), splits)
+    return Preparation(config, space, distiller, recipe, splits, ipcs, sources)
+
+
+def _check_machine(config: SearchConfig) -> None:
+    search = config.search
+    this_machine().require(
+        cpus=search.concurrency * search.cpus_per_trial,
+        memory_bytes=_RAY_BYTES + search.concurrency * _WORKER_BYTES,
+        gpus=search.concurrency * search.gpus_per_trial,
+    )
+
+
+def _values(space: Space, name: str) -> tuple[Any, ...]:
+    """Return the values that a choice or constant of the space can take, () if it has no such parameter."""
+    values: list[Any] = []
+    for parameter in space.parameters:
+        if parameter.name == name:
+            if isinstance(parameter, Constant):
+                values.append(parameter.value)
+            elif isinstance(parameter, ChoiceParameter):
+                values.extend(parameter.values)
+            else:
+                raise UserError(
+                    f"'space.{name}' must be a choice or a constant, as a set is made for each of its values."
+                )
+    return tuple(values)
+
+
+def _check_candidates(space: Space, splits: Splits) -> None:
+    """Build every architecture at the corners of the space and see that it can be as sparse as it may have to be."""
+    layers: dict[str, dict[str, int]] = {}
+    for corner in space.corners():
+        candidate = Candidate.parse(corner, splits.train.classes)
+        label = candidate.model.label()
+        if label not in layers:
+            layers[label] = _layer_sizes(candidate.model, splits)
+        try:
+            check_sparsity(candidate.sparsity, layers[label])
+        except UserError as error:
+            raise UserError(f"'space.sparsity' is impossible for {label}: {error}") from error
+
+
+def _layer_sizes(spec: ModelSpec, splits: Splits) -> dict[str, int]:
+    shape = splits.train.image_shape
+    try:
+        model = build(spec, shape, splits.train.classes, seed=0)
+        CostModel(model, shape)
+    except UserError as error:
+        raise UserError(f"'space.model': {error}") from error
+    except (RuntimeError, TypeError, ValueError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"'space.model': {spec.label()} fails on images of shape {shape}: {first_line}.") from error
+    return {name: parameter.numel() for name, parameter in prunable_parameters(model).items()}
+
+
+def _check_images_per_class(ipcs: tuple[int, ...], splits: Splits) -> None:
+    smallest = min(len(splits.train.class_indices(label)) for label in range(splits.train.classes))
+    for ipc in ipcs:
+        if ipc > smallest:
+            raise UserError(f"'space.ipc' asks for {ipc} images a class, but the smallest class has {smallest}.")
+
+
+def digests(splits: Splits) -> Mapping[str, str]:
+    """Return the digests of the three splits."""
+    return {"train": splits.train.digest, "validation": splits.validation.digest, "test": splits.test.digest}

@@ -1,0 +1,164 @@
+"""The study: the single record of what was proposed and what became of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from dp_core.errors import UserError
+from search.config.models import SearchConfig
+from search.samplers import SAMPLERS, build_pruner
+from search.space import Space
+
+_STUDY = "winnow"
+_CANDIDATE, _REASON, _ROUND = "candidate", "reason", "round:"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A candidate to screen, with its number in the study."""
+
+    number: int
+    candidate: dict[str, Any]
+
+
+class StudyRecord:
+    """An Optuna study in a journal file, written as things happen, so that losing the driver loses nothing.
+
+    Trials that were running when an earlier driver was lost are proposed again, under their own numbers, before any
+    new one. Every report is idempotent: a round or an end that is known already changes nothing.
+    """
+
+    def __init__(self, journal: Path, config: SearchConfig, space: Space) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        _repair(journal)
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        settings = config.search
+        self._study = optuna.create_study(storage=storage, study_name=_STUDY, direction="maximize", load_if_exists=True)
+        known = self._study.get_trials(deepcopy=False)
+        self._study.sampler = SAMPLERS[settings.sampler](config.run.seed, len(known), settings.startup_trials)
+        stopping = settings.early_stopping
+        self._study.pruner = build_pruner(
+            stopping.method, stopping.first_round, stopping.reduction_factor, settings.startup_trials
+        )
+        self._space = space
+        self._target = settings.trials
+        self._orphans = [trial.number for trial in known if trial.state == TrialState.RUNNING]
+        self._open: dict[int, Trial] = {}
+        self._proposed = len(known)
+
+    @property
+    def target(self) -> int:
+        """Number of trials that the run is to have."""
+        return self._target
+
+    @property
+    def unfinished(self) -> int:
+        """Trials still to be run or to be run to their end."""
+        return self._target - len(self.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Return the trials in these states, or all."""
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
+    def propose(self) -> Proposal | None:
+        """Return the next candidate to screen, or None when the target number has been proposed."""
+        if self._orphans:
+            number = self._orphans.pop(0)
+            trial = Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
+        elif self._proposed < self._target:
+            trial = self._study.ask()
+            self._proposed += 1
+        else:
+            return None
+        candidate = trial.user_attrs.get(_CANDIDATE)
+        if candidate is None:
+            # New, or asked for by a driver that was lost before it wrote down the answer: what Optuna has already
+            # drawn for this trial stays as it is.
+            candidate = self._space.suggest(trial)
+            trial.set_user_attr(_CANDIDATE, candidate)
+        self._open[trial.number] = trial
+        return Proposal(trial.number, candidate)
+
+    def report(self, number: int, row: Mapping[str, Any]) -> bool:
+        """Record a round; return whether the trial should be stopped for lack of promise."""
+        trial = self._open[number]
+        step = int(row["round"])
+        if f"{_ROUND}{step:04d}" not in trial.user_attrs:
+            trial.set_user_attr(f"{_ROUND}{step:04d}", _finite(row))
+            if math.isfinite(row["score"]):
+                trial.report(row["score"], step)
+        return trial.should_prune()
+
+    def finish(self, number: int, state: TrialState, reason: str | None) -> None:
+        """Record the end of a trial; COMPLETE takes the score of its last round. A second end changes nothing."""
+        trial = self._open.pop(number, None)
+        if trial is None:
+            return
+        if reason is not None:
+            trial.set_user_attr(_REASON, reason)
+        rows = rounds_of(self._study.get_trials(deepcopy=False)[number])
+        value = rows[-1]["score"] if state == TrialState.COMPLETE else None
+        self._study.tell(number, value, state, skip_if_finished=True)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many trials are in each state."""
+        counts: dict[str, int] = {}
+        for trial in self.trials():
+            counts[trial.state.name] = counts.get(trial.state.name, 0) + 1
+        return counts
+
+
+def rounds_of(trial: FrozenTrial) -> list[dict[str, Any]]:
+    """Return the rounds of a trial as they were reported, in order."""
+    return [trial.user_attrs[key] for key in sorted(trial.user_attrs) if key.startswith(_ROUND)]
+
+
+def candidate_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the candidate of a trial."""
+    return dict(trial.user_attrs.get(_CANDIDATE, {}))
+
+
+def reason_of(trial: FrozenTrial) -> str | None:
+    """Return why a trial ended as it did, if not by reaching its sparsity."""
+    return trial.user_attrs.get(_REASON)
+
+
+def read_trials(journal: Path) -> list[FrozenTrial]:
+    """Return the trials of a journal without changing it.
+
+    Raises:
+        UserError: there is no study in it.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if not journal.exists():
+        return []
+    try:
+        study = optuna.load_study(study_name=_STUDY, storage=JournalStorage(JournalFileBackend(str(journal))))
+    except KeyError as error:
+        raise UserError(f"{journal} has no study '{_STUDY}'.") from error
+    return study.get_trials(deepcopy=False)
+
+
+def _repair(journal: Path) -> None:
+    """Undo what a killed driver may have left: half of the last line, and the lock. The run's own lock is ours."""
+    journal.with_name(journal.name + ".lock").unlink(missing_ok=True)
+    if not journal.exists():
+        return
+    content = journal.read_bytes()
+    if content and not content.endswith(b"\n"):
+        with journal.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row with NaN and infinities as None, which JSON can hold."""
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}

@@ -1,0 +1,90 @@
+"""The third phase of a run: the best tickets, trained on real images."""
+
+from __future__ import annotations
+
+from optuna.trial import TrialState
+from ray import tune
+
+from dp_core.distillation.base import standardisation_of
+from dp_core.errors import UserError
+from dp_core.pruning import Ticket
+from search.checkpoints import CheckpointStore
+from search.execution import run_trials, trial_directory
+from search.monitor import RetrainingMonitor
+from search.preparation import Preparation
+from search.progress import Progress
+from search.record import StudyRecord
+from search.run_directory import RunDirectory
+from search.screening import phase_storage, resources_of
+from search.tensorboard import TensorBoardLog
+from trainables import RetrainingContext, RetrainingTrainable, SharedDataset
+
+
+def promote(record: StudyRecord, top: int) -> list[int]:
+    """Return the numbers of the `top` finished trials of highest score, the best first; the earlier wins a tie.
+
+    Raises:
+        UserError: no trial finished.
+    """
+    finished = [trial for trial in record.trials(TrialState.COMPLETE) if trial.value is not None]
+    if not finished:
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(record.counts().items()))
+        raise UserError(f"No trial reached its sparsity, so there is nothing to retrain ({counts}).")
+    ranked = sorted(finished, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    return [trial.number for trial in ranked[:top]]
+
+
+def retrain(
+    run: RunDirectory,
+    prepared: Preparation,
+    promoted: list[int],
+    board: TensorBoardLog,
+    progress: Progress,
+) -> None:
+    """Retrain the promoted tickets that have not been, with every seed."""
+    settings = prepared.config.retrain
+    missing = [
+        (number, seed)
+        for number in promoted
+        for seed in range(settings.seeds)
+        if not (run.model(number, seed) / "card.json").exists()
+    ]
+    if not missing:
+        return
+    storage = phase_storage(run, prepared, "retraining")
+    store = CheckpointStore(storage)
+    session = store.next_session()
+    jobs = [
+        {"trial": number, "seed": seed, "resume_from": store.newest(trial_directory(number, seed))}
+        for number, seed in missing
+    ]
+    progress.say(
+        "retraining", f"{len(jobs)} trainings of {settings.epochs} epochs on {len(prepared.splits.train)} images"
+    )
+    monitor = RetrainingMonitor(run, board, progress, settings.epochs)
+    run_trials(
+        RetrainingTrainable,
+        _context(run, prepared, sorted({number for number, _ in missing})),
+        storage=storage,
+        session=session,
+        resources=resources_of(prepared),
+        callback=monitor,
+        param_space={"job": tune.grid_search(jobs)},
+    )
+    for name, reason in monitor.failures.items():
+        progress.say("retraining", f"{name} failed: {reason}")
+
+
+def _context(run: RunDirectory, prepared: Preparation, numbers: list[int]) -> RetrainingContext:
+    splits, config = prepared.splits, prepared.config
+    return RetrainingContext(
+        train=SharedDataset.of(splits.train),
+        validation=SharedDataset.of(splits.validation),
+        test=SharedDataset.of(splits.test),
+        space=standardisation_of(splits.train),
+        tickets={number: Ticket.load(run.ticket(number)) for number in numbers},
+        recipe=prepared.retraining,
+        epochs=config.retrain.epochs,
+        seed=config.run.seed,
+        threads=config.search.cpus_per_trial,
+    )

@@ -1,0 +1,160 @@
+"""A run from its start, or from wherever it was, to its leaderboard."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dp_core.distillation import DistilledSet
+from dp_core.errors import UserError
+from dp_core.files import write_text
+from search.collecting import write_tables
+from search.config.models import SearchConfig
+from search.distilling import make_sets
+from search.machine import this_machine
+from search.preparation import Preparation, digests, prepare
+from search.progress import Progress
+from search.ray_session import ray_session
+from search.record import StudyRecord
+from search.report import write_report
+from search.retraining import promote, retrain
+from search.run_directory import RunDirectory
+from search.screening import screen
+from search.space import ChoiceParameter, FloatParameter, IntParameter, Space
+from search.tensorboard import TensorBoardLog
+
+_LIBRARIES = ("winnow", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow")
+
+
+def start(
+    config: SearchConfig, command: Sequence[str], address: str | None, progress: Progress
+) -> list[dict[str, Any]]:
+    """Start a new run and take it to its end; return the leaderboard.
+
+    Raises:
+        UserError: the name is taken, or a check failed; nothing is left behind then.
+    """
+    run = RunDirectory((config.run.directory / config.run.name).resolve())
+    if run.config.exists():
+        raise UserError(
+            f"The run {config.run.name} exists in {config.run.directory}: go on with it by "
+            f"'winnow resume {config.run.directory / config.run.name}', or choose another run.name."
+        )
+    if run.path.exists() and any(run.path.iterdir()):
+        raise UserError(f"The folder {run.path} is not empty and not a run: choose another run.name.")
+    prepared = prepare(config, local=address is None)
+    write_text(run.config, yaml.safe_dump(_provenance(prepared, command), sort_keys=False, allow_unicode=True))
+    return _advance(run, prepared, address, progress)
+
+
+def resume(run: RunDirectory, address: str | None, progress: Progress) -> list[dict[str, Any]]:
+    """Take a run on from wherever it is; a finished one only writes its tables and report again.
+
+    Raises:
+        UserError: the run cannot be read, its data have changed, or another process drives it.
+    """
+    recorded = read_run(run)
+    prepared = prepare(config_of(run, recorded), local=address is None)
+    if recorded["data"] != dict(digests(prepared.splits)):
+        raise UserError(f"The data of the run {run.path} have changed since it started: {prepared.config.data.root}.")
+    return _advance(run, prepared, address, progress)
+
+
+def read_run(run: RunDirectory) -> dict[str, Any]:
+    """Return what run.yaml says."""
+    try:
+        recorded = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{run.config} cannot be read: {error}.") from error
+    if not isinstance(recorded, dict) or "config" not in recorded or "data" not in recorded:
+        raise UserError(f"{run.config} is not the record of a run.")
+    return recorded
+
+
+def config_of(run: RunDirectory, recorded: dict[str, Any]) -> SearchConfig:
+    """Return the config that a run was started with."""
+    try:
+        return SearchConfig.model_validate(recorded["config"])
+    except ValueError as error:
+        raise UserError(f"The config in {run.config} is not valid: {error}.") from error
+
+
+def _advance(run: RunDirectory, prepared: Preparation, address: str | None, progress: Progress) -> list[dict[str, Any]]:
+    config = prepared.config
+    with run.locked():
+        progress.say("run", f"{run.path}")
+        sets = make_sets(prepared, progress)
+        _record_sets(run, sets)
+        record = StudyRecord(run.journal, config, prepared.space)
+        board = TensorBoardLog(run.tensorboard, parameter_types(prepared.space))
+        try:
+            with ray_session(address, config.search.concurrency * config.search.cpus_per_trial):
+                if record.unfinished > 0:
+                    screen(run, prepared, record, sets, board, progress)
+                write_tables(run, record.trials())
+                promoted = promote(record, config.promote.top)
+                retrain(run, prepared, promoted, board, progress)
+        finally:
+            board.close()
+            rows = write_tables(run, record.trials())
+            write_report(run.path)
+    return rows
+
+
+def parameter_types(space: Space) -> dict[str, type]:
+    """Return the searched parameters by name, with the type of their values, as TensorBoard shows them."""
+    kinds: dict[str, type] = {}
+    for parameter in space.parameters:
+        if isinstance(parameter, IntParameter):
+            kinds[parameter.name] = int
+        elif isinstance(parameter, FloatParameter):
+            kinds[parameter.name] = float
+        elif isinstance(parameter, ChoiceParameter):
+            found = {type(value) for value in parameter.values}
+            kinds[parameter.name] = found.pop() if len(found) == 1 else str
+    return kinds
+
+
+def _provenance(prepared: Preparation, command: Sequence[str]) -> dict[str, Any]:
+    config = prepared.config.model_dump(mode="json")
+    # A resumed run must find its data wherever it is resumed from.
+    config["data"]["root"] = str(prepared.config.data.root.resolve())
+    config["data"]["cache"] = str(prepared.config.data.cache.resolve())
+    config["distill"]["directory"] = str(prepared.config.distill.directory.resolve())
+    return {
+        "command": shlex.join(command),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": prepared.config.run.seed,
+        "machine": f"{platform.system()} {platform.machine()}, {this_machine().describe()}",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _LIBRARIES},
+        "data": dict(digests(prepared.splits)),
+        "splits": {
+            "train": len(prepared.splits.train),
+            "validation": len(prepared.splits.validation),
+            "test": len(prepared.splits.test),
+        },
+        "distilled_sets": {},
+        "config": config,
+    }
+
+
+def _record_sets(run: RunDirectory, sets: dict[str, DistilledSet]) -> None:
+    recorded = read_run(run)
+    recorded["distilled_sets"] = {key: found.digest for key, found in sets.items()}
+    write_text(run.config, yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True))
+
+
+def run_path(run: RunDirectory) -> Path:
+    """Return the path of a run as a user would type it."""
+    try:
+        return run.path.relative_to(Path.cwd())
+    except ValueError:
+        return run.path

@@ -1,0 +1,98 @@
+"""The run directory: where everything of a run is, and the lock that keeps a second driver out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dp_core.errors import UserError
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths inside `runs/<name>/`."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Resolved config, seed, versions and digests."""
+        return self.path / "run.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's journal, the single record of the trials."""
+        return self.path / "study.journal"
+
+    @property
+    def rounds(self) -> Path:
+        """One row for each trial and round."""
+        return self.path / "rounds.parquet"
+
+    @property
+    def trials(self) -> Path:
+        """One row for each trial."""
+        return self.path / "trials.parquet"
+
+    @property
+    def leaderboard(self) -> Path:
+        """One row for each retrained ticket."""
+        return self.path / "leaderboard.parquet"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files."""
+        return self.path / "tensorboard"
+
+    def ticket(self, trial: int) -> Path:
+        """Return the folder of a trial's ticket."""
+        return self.path / "tickets" / f"{trial:05d}"
+
+    def model(self, trial: int, seed: int) -> Path:
+        """Return the folder of a retrained model."""
+        return self.path / "models" / f"{trial:05d}-seed{seed}"
+
+    def tickets(self) -> list[int]:
+        """Return the trials whose tickets are there."""
+        return sorted(int(folder.name) for folder in (self.path / "tickets").glob("[0-9]*") if folder.is_dir())
+
+    def models(self) -> list[Path]:
+        """Return the folders of the retrained models that are there."""
+        return sorted(folder for folder in (self.path / "models").glob("[0-9]*") if folder.is_dir())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run's lock; the system lets go of it when the process ends, however it ends.
+
+        Raises:
+            UserError: another process drives this run.
+        """
+        with (self.path / "driver.lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise UserError(f"The run {self.path} is already being driven by process {holder}.") from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def find_run(run: str, directory: Path = Path("runs")) -> RunDirectory:
+    """Return the run of this path or name.
+
+    Raises:
+        UserError: there is none.
+    """
+    for path in (Path(run), directory / run):
+        if (path / "run.yaml").is_file():
+            return RunDirectory(path.resolve())
+    known = sorted(folder.parent.name for folder in directory.glob("*/run.yaml"))
+    there = f"there are {', '.join(known)}" if known else f"{directory} has none"
+    raise UserError(f"There is no run '{run}': {there}.")

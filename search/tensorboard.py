@@ -1,0 +1,202 @@
+"""What TensorBoard shows of a search: screening over rounds, retraining over epochs, hyperparameters with true ends.
+
+Two habits of TensorBoard 2.21 shape this file. Its data server drops every point of a series that lies at or beyond a
+later-written step, so steps within a run must grow; and it keeps only the first description that a run gives of its
+hyperparameters, so a session's end is written once, when it is final.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
+from torch.utils.tensorboard import FileWriter
+from torch.utils.tensorboard.summary import text
+
+Scalar = bool | int | float | str | None
+
+# TensorBoard knows success, failure and unknown, and no "aborted": a trial stopped early is neither of the first two.
+_STATUS = {"COMPLETE": api_pb2.STATUS_SUCCESS, "FAIL": api_pb2.STATUS_FAILURE, "PRUNED": api_pb2.STATUS_UNKNOWN}
+_METRICS = ("proxy_accuracy", "score", "sparsity", "parameters_left", "flops_remaining", "seconds")
+_KEYS = frozenset({"trial", "round", "epoch"})
+
+
+class TensorBoardLog:
+    """The TensorBoard directory of one search, written by the driver alone.
+
+    Runs: `screening/all` (every trial's final values, at step = number of trials ended so far, since trials do not end
+    in the order of their numbers), `screening/trial-00012` (step = round; only trials numbered below
+    `detailed_trials`, because TensorBoard is sluggish past some 250 runs) and `retraining/<model>` (step = epoch).
+
+    On a directory that an interrupted search left, runs are continued: rounds or epochs that are run again replace
+    those written before, and trials that had ended are counted once.
+
+    Args:
+        directory: where the event files go; need not exist.
+        parameters: name and type (bool, int, float or str) of every searched parameter, conditional ones included.
+            It becomes the HParams experiment summary; without it TensorBoard gathers the names from the trials.
+        detailed_trials: how many trials get a run, and a row in HParams, of their own.
+    """
+
+    def __init__(
+        self, directory: Path, parameters: Mapping[str, type] | None = None, detailed_trials: int = 100
+    ) -> None:
+        self._directory = directory
+        self._detailed_trials = detailed_trials
+        self._runs: dict[str, _Run] = {}
+        self._ended, self._counts, self._best = _ended_before(directory / "screening" / "all")
+        if parameters:
+            self._run("screening/all").add(_experiment(parameters))
+
+    def trial_started(self, trial: int, params: Mapping[str, Scalar]) -> None:
+        """Open the trial's run and HParams session; None values are left out."""
+        if trial < self._detailed_trials:
+            self._run(_name(trial)).add(_session_start(_name(trial), params))
+
+    def round_finished(self, trial: int, row: Mapping[str, object]) -> None:
+        """Add one row of the rounds table to the trial's curves, at step = `row["round"]`."""
+        if trial < self._detailed_trials:
+            self._run(_name(trial)).add(_scalars(row), _step(row, "round"))
+
+    def trial_ended(self, trial: int, state: str, reason: str | None, row: Mapping[str, object] | None) -> None:
+        """Close the trial's session as COMPLETE, PRUNED or FAIL and add its last `row` to `screening/all`.
+
+        The session's status is success, failure or, for PRUNED, unknown. The best score is over COMPLETE trials, since
+        a trial stopped early was scored at another sparsity. A trial that ended before a resume is ignored.
+        """
+        status = _STATUS[state]
+        if trial not in self._ended:
+            self._ended.add(trial)
+            self._counts[state] += 1
+            if trial < self._detailed_trials:
+                ending = state if reason is None else f"{state}: {reason}"
+                self._run(_name(trial)).add(text("state", ending))
+                self._run(_name(trial)).add(_session_end(status))
+            self._run("screening/all").add(self._totals(trial, state, row or {}), len(self._ended))
+        self._close(_name(trial))
+
+    def epoch_finished(self, model: str, epoch: int, row: Mapping[str, object]) -> None:
+        """Add one epoch of retraining `model`: the numbers in `row`, at step = `epoch`."""
+        self._run(f"retraining/{model}").add(_scalars(row), epoch)
+
+    def model_ended(self, model: str, test_accuracy: float) -> None:
+        """Add the retrained model's test accuracy (a fraction) after its last epoch, and close its run."""
+        self._run(f"retraining/{model}").add(_scalars({"test_accuracy": test_accuracy}))
+        self._close(f"retraining/{model}")
+
+    def close(self) -> None:
+        """Write out and close every run; unfinished sessions stay open, so that a resumed search can end them."""
+        for name in list(self._runs):
+            self._close(name)
+
+    def _run(self, name: str) -> _Run:
+        if name not in self._runs:
+            self._runs[name] = _Run(self._directory / name)
+        return self._runs[name]
+
+    def _close(self, name: str) -> None:
+        run = self._runs.pop(name, None)
+        if run is not None:
+            run.close()
+
+    def _totals(self, trial: int, state: str, row: Mapping[str, object]) -> Summary:
+        score = row.get("score")
+        if state == "COMPLETE" and isinstance(score, int | float) and math.isfinite(score):
+            self._best = score if self._best is None else max(self._best, score)
+        values: dict[str, object] = {f"final/{name}": value for name, value in row.items() if name not in _KEYS}
+        values |= {f"trials/{name.lower()}": self._counts[name] for name in _STATUS}
+        return _scalars({**values, "trial_number": trial, "best/score": self._best})
+
+
+class _Run:
+    """One run's event file; a step that was written before starts that part of the curves anew."""
+
+    def __init__(self, directory: Path) -> None:
+        self._continues = any(directory.glob("events.out.tfevents.*"))
+        self._writer = FileWriter(directory)
+        self._last_step = 0
+
+    def add(self, summary: Summary, step: int | None = None) -> None:
+        """Write `summary` at `step`, or beside what was written last if there is none."""
+        if step is not None:
+            if self._continues or step < self._last_step:
+                # Readers without the data server drop what was written from `step` on when they see this.
+                self._writer.add_event(Event(session_log=SessionLog(status=SessionLog.START)), step)
+            self._continues = False
+            self._last_step = step
+        self._writer.add_summary(summary, self._last_step)
+        # Not later: what a killed driver had not flushed is lost.
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _name(trial: int) -> str:
+    return f"screening/trial-{trial:05d}"
+
+
+def _step(row: Mapping[str, object], key: str) -> int:
+    step = row[key]
+    if not isinstance(step, int):
+        raise TypeError(f"{key} must be an int, not {step!r}")
+    return step
+
+
+def _scalars(row: Mapping[str, object]) -> Summary:
+    numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and name not in _KEYS}
+    return Summary(value=[Summary.Value(tag=name, simple_value=float(value)) for name, value in numbers.items()])
+
+
+def _ended_before(directory: Path) -> tuple[set[int], Counter[str], float | None]:
+    """Return the trials that `screening/all` says have ended, how many in each state, and the best score."""
+    if not any(directory.glob("events.out.tfevents.*")):
+        return set(), Counter(), None
+    events = EventAccumulator(str(directory), size_guidance={SCALARS: 0})
+    events.Reload()
+    known = events.Tags()[SCALARS]
+    series = {name: [event.value for event in events.Scalars(name)] for name in known}
+    ended = {int(trial) for trial in series.get("trial_number", [])}
+    counts = Counter({state: int(max(series.get(f"trials/{state.lower()}", [0]))) for state in _STATUS})
+    return ended, counts, max(series.get("best/score", []), default=None)
+
+
+def _experiment(parameters: Mapping[str, type]) -> Summary:
+    kinds = {bool: api_pb2.DATA_TYPE_BOOL, int: api_pb2.DATA_TYPE_FLOAT64, float: api_pb2.DATA_TYPE_FLOAT64}
+    columns = [
+        api_pb2.HParamInfo(name=name, type=kinds.get(kind, api_pb2.DATA_TYPE_STRING))
+        for name, kind in parameters.items()
+    ]
+    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=name)) for name in _METRICS]
+    experiment = api_pb2.Experiment(hparam_infos=columns, metric_infos=metrics, time_created_secs=time.time())
+    return _hparams(metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=experiment))
+
+
+def _session_start(name: str, params: Mapping[str, Scalar]) -> Summary:
+    start = SessionStartInfo(group_name=name, start_time_secs=time.time())
+    for key, value in params.items():
+        if isinstance(value, bool):
+            start.hparams[key].bool_value = value
+        elif isinstance(value, int | float):
+            start.hparams[key].number_value = value
+        elif value is not None:
+            start.hparams[key].string_value = str(value)
+    return _hparams(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=start))
+
+
+def _session_end(status: int) -> Summary:
+    end = SessionEndInfo(status=status, end_time_secs=time.time())
+    return _hparams(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=end))
+
+
+def _hparams(tag: str, data: HParamsPluginData) -> Summary:
+    described = metadata.create_summary_metadata(data)
+    return Summary(value=[Summary.Value(tag=tag, metadata=described, tensor=metadata.NULL_TENSOR)])

@@ -1,0 +1,90 @@
+"""One point of the search space: what a screening trial is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from dp_core.errors import UserError, nearest
+from dp_core.models import ModelSpec
+from dp_core.training import Recipe
+from trainables.settings import parse_settings, refuse_unknown
+
+Source = Literal["distilled", "subset", "real"]
+
+_KEYS = ("model", "sparsity", "source", "ipc", "image_gradients", "recipe")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Architecture × sparsity × screening data × recipe.
+
+    `source` is what the pruning rounds train on: the `distilled` set of `images_per_class`, a `subset` of as many
+    random real images, or the whole `real` training split. `recipe.steps` is the length of one round; where
+    `image_gradients` was given instead, it is that budget divided by the images of one step, whatever the source.
+    """
+
+    model: ModelSpec
+    sparsity: float
+    source: Source
+    images_per_class: int | None
+    recipe: Recipe
+
+    @staticmethod
+    def parse(value: Mapping[str, Any], classes: int) -> Candidate:
+        """Read a proposal of the space, a nested dict of plain values.
+
+        Raises:
+            UserError: an unknown or missing key, or a value out of range; the sentence names the key.
+        """
+        refuse_unknown(value, _KEYS, "space.")
+        for key in ("model", "sparsity"):
+            if key not in value:
+                raise UserError(f"The space needs '{key}'.")
+        sparsity = value["sparsity"]
+        if isinstance(sparsity, bool) or not isinstance(sparsity, int | float) or not 0 <= sparsity < 1:
+            raise UserError(f"'sparsity' must be a number from 0 to below 1, not {sparsity}.")
+        if not isinstance(value["model"], Mapping):
+            raise UserError(f"'model' must have a name and hyperparameters, not {value['model']!r}.")
+        source = value.get("source", "distilled")
+        if source not in get_args(Source):
+            raise UserError(
+                f"'source' cannot be {source!r}.{nearest(str(source), get_args(Source))} "
+                f"Known: {', '.join(get_args(Source))}."
+            )
+        ipc = _images_per_class(source, value.get("ipc"))
+        return Candidate(
+            model=ModelSpec.from_dict(value["model"]),
+            sparsity=float(sparsity),
+            source=source,
+            images_per_class=ipc,
+            recipe=_recipe(value, None if ipc is None else ipc * classes),
+        )
+
+    @property
+    def data_key(self) -> str:
+        """Name of the set it trains on, such as `distilled-10`, or `real`."""
+        return self.source if self.images_per_class is None else f"{self.source}-{self.images_per_class}"
+
+
+def _images_per_class(source: str, ipc: Any) -> int | None:
+    if source == "real":
+        return None
+    if isinstance(ipc, bool) or not isinstance(ipc, int) or ipc < 1:
+        raise UserError(f"'ipc' must be a whole number of at least 1 for the source '{source}', not {ipc!r}.")
+    return ipc
+
+
+def _recipe(value: Mapping[str, Any], images: int | None) -> Recipe:
+    settings = dict(value.get("recipe", {}))
+    budget = value.get("image_gradients")
+    if budget is None:
+        return parse_settings(Recipe, settings, "recipe")
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
+        raise UserError(f"'image_gradients' must be a whole number of at least 1, not {budget!r}.")
+    if "steps" in settings or "epochs" in settings:
+        raise UserError("'image_gradients' sets the length of a round, so 'recipe.steps' and 'recipe.epochs' cannot.")
+    batch_size = parse_settings(Recipe, {**settings, "steps": 1}, "recipe").batch_size
+    images_per_step = batch_size if images is None else min(batch_size, images)
+    return parse_settings(Recipe, {**settings, "steps": max(1, budget // images_per_step)}, "recipe")

@@ -1,0 +1,200 @@
+"""Screening: distilled pruning of one candidate as a Tune trial, one step a pruning round."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from dp_core.analysis import CostModel
+from dp_core.data.preprocessing import Standardisation
+from dp_core.distillation import DistilledSet
+from dp_core.models import build
+from dp_core.pruning import CRITERIA, IterativePruning, PruningPlan, Ticket, sparsity_schedule
+from dp_core.seeds import derive_seed
+from dp_core.training import Diverged, TrainingData, evaluate
+from trainables.candidate import Candidate
+from trainables.device import claim_device
+from trainables.resuming import load_state, load_state_from, save_state
+from trainables.score import Score
+from trainables.shared_dataset import SharedDataset
+
+
+@dataclass(frozen=True, eq=False)
+class ScreeningContext:
+    """What all trials of a search share.
+
+    Attributes:
+        train: source of the `real` candidates' images.
+        validation: held-back real images that score the proxies.
+        sets: distilled sets and random subsets by `Candidate.data_key`.
+        space: preprocessing of real images for `real` candidates.
+        prune_fraction: share of the remaining weights that a round removes.
+        criterion: name in CRITERIA.
+        rewind_step: see PruningPlan.
+        score: what the search maximises.
+        seed: the run's seed; a trial's own follows from it and the trial's number.
+        threads: CPU threads of a trial.
+    """
+
+    train: SharedDataset
+    validation: SharedDataset
+    sets: Mapping[str, DistilledSet]
+    space: Standardisation
+    prune_fraction: float
+    criterion: str
+    rewind_step: int
+    score: Score
+    seed: int
+    threads: int
+
+
+class ScreeningTrainable(tune.Trainable):
+    """One candidate: `config` has its number in the study (`trial`), the `candidate`, and a checkpoint to go on from.
+
+    Every step trains under the round's mask and reports the proxy accuracy on held-back real images. `status` is
+    `running`, `finished` (target sparsity reached; the checkpoint then has the ticket), `collapsed` (a layer without
+    weights, or the same class predicted for every image twice running) or `diverged`.
+    """
+
+    def setup(self, config: dict[str, Any], context: ScreeningContext | None = None) -> None:
+        """Build the candidate; `context` comes with the first trial of a worker and is kept for the next ones."""
+        if context is not None:
+            self._context = context
+        self._device = claim_device(self._context.threads)
+        self._number = int(config["trial"])
+        self._candidate = Candidate.parse(config["candidate"], len(self._context.train.class_names))
+        self._seed = derive_seed(self._context.seed, "trial", self._number)
+        self._history: list[dict[str, Any]] = []
+        self._prepare()
+        if config.get("resume_from"):
+            self._go_on_from(load_state_from(config["resume_from"], self._device))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take up the next candidate in the same process."""
+        self.setup(new_config)
+        return True
+
+    def _prepare(self) -> None:
+        context, candidate = self._context, self._candidate
+        data, validation = screening_data(context, candidate)
+        self._validation = validation.to(self._device)
+        self._input_shape = context.train.open().image_shape
+        self._classes = len(context.train.class_names)
+        model = build(candidate.model, self._input_shape, self._classes, seed=derive_seed(self._seed, "weights"))
+        self._cost = CostModel(model, self._input_shape)
+        plan = PruningPlan(
+            sparsities=sparsity_schedule(candidate.sparsity, context.prune_fraction),
+            criterion=CRITERIA[context.criterion],
+            recipe=candidate.recipe,
+            rewind_step=context.rewind_step,
+        )
+        self._pruning = IterativePruning(model.to(self._device), data.to(self._device), plan, seed=self._seed)
+
+    def step(self) -> dict[str, Any]:
+        """Run one round and report it."""
+        if self._history and self._history[-1]["status"] != "running":
+            # Resumed from the checkpoint of a trial whose end nobody heard of: say it again.
+            return {**self._history[-1], "done": True}
+        started = time.perf_counter()
+        reason = None
+        try:
+            self._pruning.run_round()
+        except Diverged as error:
+            reason = str(error)
+        row = self._row(time.perf_counter() - started, reason)
+        self._history.append(row)
+        return {**row, "done": row["status"] != "running"}
+
+    def _row(self, seconds: float, divergence: str | None) -> dict[str, Any]:
+        pruning = self._pruning
+        evaluated_from = time.perf_counter()
+        evaluation = evaluate(pruning.model, self._validation, precision=self._candidate.recipe.precision)
+        cost = self._cost(pruning.mask)
+        row: dict[str, Any] = {
+            "round": pruning.rounds_done,
+            "score": self._context.score(evaluation.accuracy, cost.parameters_left),
+            "proxy_accuracy": evaluation.accuracy,
+            "proxy_loss": evaluation.loss,
+            "predicted_classes": evaluation.predicted_classes,
+            "sparsity": pruning.mask.sparsity,
+            "density": pruning.mask.density,
+            "parameters_left": cost.parameters_left,
+            "flops_dense": cost.flops_dense,
+            "flops_remaining": cost.flops_remaining,
+            "image_gradients": pruning.image_gradients,
+        }
+        row["status"], row["reason"] = self._status(row, divergence)
+        earlier = self._history[-1]["seconds"] if self._history else 0.0
+        row["seconds"] = earlier + seconds + (time.perf_counter() - evaluated_from)
+        return row
+
+    def _status(self, row: Mapping[str, Any], divergence: str | None) -> tuple[str, str | None]:
+        if divergence is not None:
+            return "diverged", divergence
+        if row["proxy_loss"] != row["proxy_loss"] or row["proxy_loss"] == float("inf"):
+            return "diverged", f"the validation loss is {row['proxy_loss']}"
+        empty = self._pruning.mask.empty_layers()
+        if empty:
+            return "collapsed", f"layer collapse: no weight left in {', '.join(empty)}"
+        if row["predicted_classes"] == 1 and self._history and self._history[-1]["predicted_classes"] == 1:
+            return "collapsed", "the same class predicted for every validation image in two rounds running"
+        return ("finished" if self._pruning.finished else "running"), None
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save everything needed to go on, and the ticket once there is one."""
+        folder = Path(checkpoint_dir)
+        state = {"pruning": self._pruning.state_dict(), "history": self._history}
+        save_state(folder, state)
+        if self._history and self._history[-1]["status"] == "finished":
+            (folder / "ticket").mkdir()
+            self._ticket().write_into(folder / "ticket")
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Go on from what `save_checkpoint` wrote into this folder."""
+        self._go_on_from(load_state(Path(str(checkpoint)), self._device))
+
+    def _go_on_from(self, state: dict[str, Any]) -> None:
+        self._pruning.load_state_dict(state["pruning"])
+        self._history = state["history"]
+
+    def _ticket(self) -> Ticket:
+        candidate, context = self._candidate, self._context
+        used = context.sets.get(candidate.data_key)
+        return Ticket(
+            spec=candidate.model,
+            input_shape=self._input_shape,
+            classes=self._classes,
+            weights={name: value.cpu() for name, value in self._pruning.rewind_weights.items()},
+            mask=self._pruning.mask,
+            history=self._history,
+            provenance={
+                "trial": self._number,
+                "seed": self._seed,
+                "source": candidate.source,
+                "images_per_class": candidate.images_per_class,
+                "recipe": candidate.recipe.to_dict(),
+                "criterion": context.criterion,
+                "rewind_step": context.rewind_step,
+                "train_digest": context.train.digest,
+                "distiller": None if used is None else dict(used.provenance),
+                "torch": torch.__version__,
+            },
+        )
+
+
+def screening_data(context: ScreeningContext, candidate: Candidate) -> tuple[TrainingData, TrainingData]:
+    """Return what the candidate trains on and the validation images in the very same space."""
+    validation = context.validation.open()
+    if candidate.source == "real":
+        train = context.train.open()
+        data = TrainingData(train.images, train.labels, context.space)
+        return data, TrainingData(validation.images, validation.labels, context.space)
+    chosen = context.sets[candidate.data_key]
+    images, labels = chosen.training_data()
+    return TrainingData(images, labels), TrainingData(validation.images, validation.labels, chosen.preprocessing)

@@ -1,0 +1,77 @@
+"""A retrained sparse network on disk, with all that is needed to use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dp_core.data.preprocessing import Standardisation
+from dp_core.errors import UserError
+from dp_core.files import digest_of_file, write_json
+from dp_core.models import ModelSpec, build
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """Architecture, weights, preprocessing and results.
+
+    `weights` are parameters and buffers, removed weights being exactly zero; `results` is free-form and has at least
+    `trial`, `seed` and `test_accuracy`.
+    """
+
+    spec: ModelSpec
+    input_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    space: Standardisation
+    weights: Mapping[str, Tensor]
+    results: Mapping[str, Any]
+
+    def build(self) -> nn.Module:
+        """Return the network in evaluation mode; it takes images preprocessed by `space`."""
+        model = build(self.spec, self.input_shape, len(self.class_names), seed=0)
+        model.load_state_dict(dict(self.weights))
+        return model.eval()
+
+    def write_into(self, folder: Path) -> None:
+        """Write model.safetensors and card.json into an existing folder."""
+        save_file({name: value.contiguous() for name, value in self.weights.items()}, folder / "model.safetensors")
+        write_json(
+            folder / "card.json",
+            {
+                "model": self.spec.to_dict(),
+                "input_shape": list(self.input_shape),
+                "class_names": list(self.class_names),
+                "preprocessing": {"mean": list(self.space.mean), "std": list(self.space.std)},
+                "sha256": digest_of_file(folder / "model.safetensors"),
+                "results": dict(self.results),
+            },
+        )
+
+    @staticmethod
+    def load(folder: Path) -> TrainedModel:
+        """Read what `write_into` wrote.
+
+        Raises:
+            UserError: a file is missing, damaged, or was edited since (digest mismatch).
+        """
+        try:
+            card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+            if digest_of_file(folder / "model.safetensors") != card["sha256"]:
+                raise UserError(f"{folder / 'model.safetensors'} does not match the digest in its card.json.")
+            return TrainedModel(
+                spec=ModelSpec.from_dict(card["model"]),
+                input_shape=tuple(card["input_shape"]),
+                class_names=tuple(card["class_names"]),
+                space=Standardisation(tuple(card["preprocessing"]["mean"]), tuple(card["preprocessing"]["std"])),
+                weights=load_file(folder / "model.safetensors"),
+                results=card["results"],
+            )
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise UserError(f"{folder} is not a readable model: {error}.") from error
