@@ -12,9 +12,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-# What the installation depends on, by content: a fresh clone has new file times, and a moved .venv is broken.
+# What the installation depends on, by content: a fresh clone has new file times.
 define inputs
-{ printf '%s\n' "$$PWD"; cat pyproject.toml constraints.txt; }
+{ printf '%s\n' "$$(pwd -P)"; cat pyproject.toml constraints.txt; }
 endef
 
 .DEFAULT_GOAL := help
@@ -23,7 +23,8 @@ endef
 help:
 	@sed -n 's/^# //p' Makefile | head -n 6
 
-# The record is removed first and written last, so an interrupted installation is done again.
+# The record is removed first and written last, so an interrupted installation is done again. An environment that was
+# moved here, or that lost its Python, is made anew: its programs name the old place.
 setup:
 	@if $(inputs) | cmp -s - $(INSTALLED) && $(BIN)/python -c ''; then exit 0; fi; \
 	set -e; \
@@ -33,7 +34,8 @@ setup:
 	    "Name another one: make setup PYTHON=python3.12" >&2; exit 1; }; \
 	echo "Setting up $(VENV): a few minutes the first time, most of them for PyTorch."; \
 	rm -f $(INSTALLED); \
-	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV); \
+	{ grep -qsF "$$(pwd -P)/$(VENV)/" $(BIN)/pip && $(BIN)/python -m pip --version >/dev/null 2>&1; } \
+	  || $(PYTHON) -m venv --clear $(VENV); \
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]' -c constraints.txt; \
 	$(inputs) > $(INSTALLED).new; \
 	mv $(INSTALLED).new $(INSTALLED)

@@ -87,11 +87,11 @@ _WORDS = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", T
 class RetrainingMonitor(tune.Callback):
     """Exports every retrained model as soon as it is done; prints progress by epoch."""
 
-    def __init__(self, run: RunDirectory, board: TensorBoardLog, progress: Progress, epochs: int) -> None:
+    def __init__(self, run: RunDirectory, board: TensorBoardLog, progress: Progress, total_epochs: int) -> None:
         self._run = run
         self._board = board
         self._progress = progress
-        self._epochs = epochs
+        self._total_epochs = total_epochs
         self.failures: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class RetrainingMonitor(tune.Callback):
         self._progress.step(
             "retraining",
             done,
-            self._epochs * len(trials),
+            self._total_epochs,
             f"epochs, {name}: validation {result['validation_accuracy']:.1%}",
         )
 

@@ -22,7 +22,8 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     try:
         if address is None:
-            ray.init(num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+            # "local": never a cluster that happens to run on this machine, nor RAY_ADDRESS.
+            ray.init("local", num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         else:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:

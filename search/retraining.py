@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-from optuna.trial import TrialState
+from collections import Counter
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState
 from ray import tune
 
 from dp_core.distillation.base import standardisation_of
 from dp_core.errors import UserError
 from dp_core.pruning import Ticket
 from search.checkpoints import CheckpointStore
+from search.config.models import PromoteSection
 from search.execution import run_trials, trial_directory
 from search.monitor import RetrainingMonitor
 from search.preparation import Preparation
 from search.progress import Progress
-from search.record import StudyRecord
+from search.record import candidate_of
 from search.run_directory import RunDirectory
 from search.screening import phase_storage, resources_of
 from search.tensorboard import TensorBoardLog
 from trainables import RetrainingContext, RetrainingTrainable, SharedDataset
 
 
-def promote(record: StudyRecord, top: int) -> list[int]:
-    """Return the numbers of the `top` finished trials of highest score, the best first; the earlier wins a tie.
+def promote(trials: Sequence[FrozenTrial], settings: PromoteSection) -> list[int]:
+    """Return the numbers of the finished trials to retrain, the best first; among equal scores the earlier trial wins.
 
     Raises:
         UserError: no trial finished.
     """
-    finished = [trial for trial in record.trials(TrialState.COMPLETE) if trial.value is not None]
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
     if not finished:
-        counts = ", ".join(f"{count} {state}" for state, count in sorted(record.counts().items()))
-        raise UserError(f"No trial reached its sparsity, so there is nothing to retrain ({counts}).")
+        counts = Counter(trial.state.name for trial in trials)
+        listed = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+        raise UserError(f"No trial reached its sparsity, so there is nothing to retrain ({listed}).")
     ranked = sorted(finished, key=lambda trial: (-(trial.value or 0.0), trial.number))
-    return [trial.number for trial in ranked[:top]]
+    if settings.by == "source":
+        best_of_source: dict[str, FrozenTrial] = {}
+        for trial in ranked:
+            best_of_source.setdefault(candidate_of(trial).get("source", "distilled"), trial)
+        first = list(best_of_source.values())
+        ranked = first + [trial for trial in ranked if trial not in first]
+    return [trial.number for trial in ranked[: settings.top]]
 
 
 def retrain(
@@ -61,7 +72,7 @@ def retrain(
     progress.say(
         "retraining", f"{len(jobs)} trainings of {settings.epochs} epochs on {len(prepared.splits.train)} images"
     )
-    monitor = RetrainingMonitor(run, board, progress, settings.epochs)
+    monitor = RetrainingMonitor(run, board, progress, settings.epochs * len(jobs))
     run_trials(
         RetrainingTrainable,
         _context(run, prepared, sorted({number for number, _ in missing})),

@@ -99,7 +99,7 @@ def _advance(run: RunDirectory, prepared: Preparation, address: str | None, prog
                 if record.unfinished > 0:
                     screen(run, prepared, record, sets, board, progress)
                 write_tables(run, record.trials())
-                promoted = promote(record, config.promote.top)
+                promoted = promote(record.trials(), config.promote)
                 retrain(run, prepared, promoted, board, progress)
         finally:
             board.close()

@@ -57,7 +57,8 @@ class Siamese:
         return operations[drawn](images, generator)
 
     def _colour(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        brightness, saturation, contrast = torch.rand(3, generator=generator).tolist()
+        draws: list[float] = torch.rand(3, generator=generator).tolist()
+        brightness, saturation, contrast = draws
         images = images + (brightness - 0.5) * self.brightness
         grey = images.mean(dim=1, keepdim=True)
         images = (images - grey) * (saturation * self.saturation) + grey
@@ -87,7 +88,8 @@ class Siamese:
         return images.flip(3) if torch.rand((), generator=generator) < self.flip else images
 
     def _scale(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        horizontal, vertical = torch.rand(2, generator=generator).tolist()
+        draws: list[float] = torch.rand(2, generator=generator).tolist()
+        horizontal, vertical = draws
         low = 1 / self.scale
         return _affine(
             images,

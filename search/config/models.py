@@ -145,7 +145,10 @@ class PromoteSection(_Section):
     """Which tickets are retrained."""
 
     top: int = Field(default=3, ge=1)
-    """The so many tickets of highest score."""
+    """How many tickets are retrained."""
+    by: Literal["score", "source"] = "score"
+    """`score` takes the tickets of highest score; `source` first takes the best ticket of every source, so that the
+    leaderboard compares distilled data with its honest alternatives, and then goes on by score."""
 
 
 class RetrainSection(_Section):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -19,21 +19,25 @@ def decode(contents: list[bytes], batch: int = 4) -> Array:
     return np.concatenate(list(decode_all(lambda: batches)))
 
 
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
 def save(image: Image.Image, kind: str = "PNG") -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_pixels_survive_in_order(threads: int) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        images = random_images(11)
-        found = decode([encode(image) for image in images])
-    finally:
-        torch.set_num_threads(before)
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("shape", [(6, 5, 3), (64, 65, 3)])
+def test_pixels_survive_in_order(shape: tuple[int, ...]) -> None:
+    images = random_images(11, shape)
+    found = decode([encode(image) for image in images])
     assert found.dtype == np.uint8
     assert np.array_equal(found, np.stack(images).transpose(0, 3, 1, 2))
 
@@ -72,6 +76,8 @@ def test_sixteen_bit_images_are_refused() -> None:
         decode([save(deep)])
 
 
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("side", [16, 64])
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -82,8 +88,8 @@ def test_sixteen_bit_images_are_refused() -> None:
     ],
     ids=["empty", "text", "cut", "zeroed"],
 )
-def test_the_first_bad_image_is_named(spoil: Callable[[bytes], bytes]) -> None:
-    contents = [encode(image) for image in random_images(9, (16, 16, 3))]
+def test_the_first_bad_image_is_named(spoil: Callable[[bytes], bytes], side: int) -> None:
+    contents = [encode(image) for image in random_images(9, (side, side, 3))]
     for bad in (5, 7):
         contents[bad] = spoil(contents[bad])
     with pytest.raises(UserError, match=r"^place 5: the image cannot be decoded") as caught:
