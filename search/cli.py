@@ -158,6 +158,8 @@ def _show_leaderboard(rows: list[dict[str, Any]], run: Path, as_json: bool) -> N
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit status 2."""
     prepare_environment()
+    # A user's own `package.module:function` is looked for where winnow was started; Ray hands the path on to workers.
+    sys.path.insert(0, str(Path.cwd()))
     try:
         app()
     except UserError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from trainables.trained_model import TrainedModel
 def write_tables(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
     """Write rounds, trials and leaderboard; return the leaderboard."""
     rounds = [{**row, "trial": trial.number} for trial in trials for row in rounds_of(trial)]
-    write_rounds(run.rounds, [{name: row[name] for name in ROUNDS.names} for row in rounds])
+    write_rounds(run.rounds, [{name: _number(row[name]) for name in ROUNDS.names} for row in rounds])
     names = sorted({name for trial in trials for name in trial.params})
     write_trials(run.trials, [_trial_row(trial, names) for trial in trials])
     board = leaderboard(run, trials)
@@ -36,6 +37,11 @@ def leaderboard(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[s
     rows = [_leaderboard_row(by_number[number], found) for number, found in results.items() if number in by_number]
     rows.sort(key=lambda row: (-row["test_accuracy"], row["trial"]))
     return [{name: {**row, "rank": rank}[name] for name in LEADERBOARD.names} for rank, row in enumerate(rows, start=1)]
+
+
+def _number(value: float | None) -> float:
+    """Return the value; the record keeps NaN and infinities as None."""
+    return math.nan if value is None else value
 
 
 def _trial_row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -50,8 +50,9 @@ def start(
     if run.path.exists() and any(run.path.iterdir()):
         raise UserError(f"The folder {run.path} is not empty and not a run: choose another run.name.")
     prepared = prepare(config, local=address is None)
-    write_text(run.config, yaml.safe_dump(_provenance(prepared, command), sort_keys=False, allow_unicode=True))
-    return _advance(run, prepared, address, progress)
+    with _session(prepared, address):
+        write_text(run.config, yaml.safe_dump(_provenance(prepared, command), sort_keys=False, allow_unicode=True))
+        return _advance(run, prepared, progress)
 
 
 def resume(run: RunDirectory, address: str | None, progress: Progress) -> list[dict[str, Any]]:
@@ -64,7 +65,8 @@ def resume(run: RunDirectory, address: str | None, progress: Progress) -> list[d
     prepared = prepare(config_of(run, recorded), local=address is None)
     if recorded["data"] != dict(digests(prepared.splits)):
         raise UserError(f"The data of the run {run.path} have changed since it started: {prepared.config.data.root}.")
-    return _advance(run, prepared, address, progress)
+    with _session(prepared, address):
+        return _advance(run, prepared, progress)
 
 
 def read_run(run: RunDirectory) -> dict[str, Any]:
@@ -86,7 +88,12 @@ def config_of(run: RunDirectory, recorded: dict[str, Any]) -> SearchConfig:
         raise UserError(f"The config in {run.config} is not valid: {error}.") from error
 
 
-def _advance(run: RunDirectory, prepared: Preparation, address: str | None, progress: Progress) -> list[dict[str, Any]]:
+def _session(prepared: Preparation, address: str | None) -> AbstractContextManager[None]:
+    search = prepared.config.search
+    return ray_session(address, search.concurrency * search.cpus_per_trial)
+
+
+def _advance(run: RunDirectory, prepared: Preparation, progress: Progress) -> list[dict[str, Any]]:
     config = prepared.config
     with run.locked():
         progress.say("run", f"{run.path}")
@@ -95,16 +102,15 @@ def _advance(run: RunDirectory, prepared: Preparation, address: str | None, prog
         record = StudyRecord(run.journal, config, prepared.space)
         board = TensorBoardLog(run.tensorboard, parameter_types(prepared.space))
         try:
-            with ray_session(address, config.search.concurrency * config.search.cpus_per_trial):
-                if record.unfinished > 0:
-                    screen(run, prepared, record, sets, board, progress)
-                write_tables(run, record.trials())
-                promoted = promote(record.trials(), config.promote)
-                retrain(run, prepared, promoted, board, progress)
+            if record.unfinished > 0:
+                screen(run, prepared, record, sets, board, progress)
+            retrain(run, prepared, promote(record.trials(), config.promote), board, progress)
         finally:
             board.close()
             rows = write_tables(run, record.trials())
             write_report(run.path)
+    if not rows:
+        raise UserError(f"No ticket of the run {run.path} could be retrained; the lines above say why.")
     return rows
 
 
@@ -150,11 +156,3 @@ def _record_sets(run: RunDirectory, sets: dict[str, DistilledSet]) -> None:
     recorded = read_run(run)
     recorded["distilled_sets"] = {key: found.digest for key, found in sets.items()}
     write_text(run.config, yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True))
-
-
-def run_path(run: RunDirectory) -> Path:
-    """Return the path of a run as a user would type it."""
-    try:
-        return run.path.relative_to(Path.cwd())
-    except ValueError:
-        return run.path

@@ -64,6 +64,17 @@ class RunDirectory:
         """Return the folders of the retrained models that are there."""
         return sorted(folder for folder in (self.path / "models").glob("[0-9]*") if folder.is_dir())
 
+    def is_driven(self) -> bool:
+        """Return whether a process drives this run now."""
+        try:
+            with (self.path / "driver.lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run's lock; the system lets go of it when the process ends, however it ends.

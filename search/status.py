@@ -6,7 +6,6 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from dp_core.errors import UserError
 from search.record import read_trials
 from search.run import config_of, read_run
 from search.run_directory import RunDirectory
@@ -40,8 +39,6 @@ def status_of(run: RunDirectory) -> dict[str, Any]:
 def _state(run: RunDirectory, screened: bool, retrained: bool) -> str:
     if screened and retrained:
         return "finished"
-    try:
-        with run.locked():
-            return "stopped"
-    except UserError:
-        return "retraining" if screened else "screening"
+    if not run.is_driven():
+        return "stopped"
+    return "retraining" if screened else "screening"

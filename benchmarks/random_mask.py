@@ -1,0 +1,128 @@
+"""Does the mask of a run's best ticket matter? The ticket against random masks of equal sparsity, and dense.
+
+    python benchmarks/random_mask.py runs/quickstart --seeds 3
+
+Every arm starts from the ticket's own rewind weights and trains by the run's retraining recipe; only the mask differs:
+
+    ticket          the mask that the search found
+    random          weights drawn uniformly over the whole network, the same sparsity
+    layerwise       the ticket's mask shuffled inside each layer, the same number of weights in every layer
+    dense           no mask
+
+Each seed draws its own random masks and data order, the same order for all arms. Writes JSON and prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from dp_core.data import Splits, open_splits
+from dp_core.distillation.base import standardisation_of
+from dp_core.errors import UserError
+from dp_core.files import write_json
+from dp_core.pruning import CRITERIA, Mask, Ticket, shuffle_within_layers
+from dp_core.seeds import derive_seed, generator
+from dp_core.training import Recipe, Training, TrainingData, evaluate
+from search.run import config_of, read_run
+from search.run_directory import find_run
+from search.tables import read_rows
+
+ARMS = ("ticket", "layerwise", "random", "dense")
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="path or name of a finished run")
+    parser.add_argument("--rank", type=int, default=1, help="which row of its leaderboard (default: the first)")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--output", type=Path, help="JSON file (default: benchmarks/results/random_mask_<run>.json)")
+    arguments = parser.parse_args()
+
+    run = find_run(arguments.run)
+    row = next(row for row in read_rows(run.leaderboard) if row["rank"] == arguments.rank)
+    config = config_of(run, read_run(run))
+    splits = open_splits(
+        config.data.format,
+        config.data.root,
+        cache=config.data.cache,
+        validation=config.data.validation,
+        seed=config.run.seed,
+    )
+    ticket = Ticket.load(run.ticket(row["trial"]))
+    recipe = config.retrain.parsed_recipe()
+    results: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    started = time.perf_counter()
+    for seed in range(arguments.seeds):
+        for arm in ARMS:
+            results[arm].append(retrained_accuracy(ticket, mask_of(arm, ticket, seed), splits, recipe, seed))
+            print(f"seed {seed} {arm}: {results[arm][-1]:.2%}", file=sys.stderr, flush=True)
+
+    report: dict[str, Any] = {
+        "command": " ".join(["python", *sys.argv]),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "run": run.path.name,
+        "trial": row["trial"],
+        "architecture": ticket.spec.label(),
+        "sparsity": ticket.mask.sparsity,
+        "source": row["source"],
+        "epochs": config.retrain.epochs,
+        "training_images": len(splits.train),
+        "seconds": round(time.perf_counter() - started, 1),
+        "test_accuracy": results,
+    }
+    output = arguments.output or Path("benchmarks/results") / f"random_mask_{run.path.name}.json"
+    write_json(output, report)
+    Console().print(table_of(report))
+    print(output)
+
+
+def mask_of(arm: str, ticket: Ticket, seed: int) -> Mask:
+    """Return the mask of an arm."""
+    dense = Mask({name: torch.ones_like(tensor) for name, tensor in ticket.mask.items()})
+    if arm == "ticket":
+        return ticket.mask
+    if arm == "dense":
+        return dense
+    draw = generator(seed, "control", arm)
+    if arm == "layerwise":
+        return shuffle_within_layers(ticket.mask, draw)
+    return CRITERIA["random"](ticket.build(dense), dense, ticket.mask.sparsity, draw)
+
+
+def retrained_accuracy(ticket: Ticket, mask: Mask, splits: Splits, recipe: Recipe, seed: int) -> float:
+    """Train the ticket's rewind weights under `mask` on the real training images; return test accuracy."""
+    space = standardisation_of(splits.train)
+    model = ticket.build(mask)
+    data = TrainingData(splits.train.images, splits.train.labels, space)
+    Training(model, data, recipe, seed=derive_seed(seed, "benchmark"), mask=mask).run()
+    test = TrainingData(splits.test.images, splits.test.labels, space)
+    return evaluate(model, test, precision=recipe.precision).accuracy
+
+
+def table_of(report: dict[str, Any]) -> Table:
+    """Return the arms with mean and standard deviation over seeds, in percent."""
+    table = Table(title=f"{report['architecture']} at sparsity {report['sparsity']:.1%}, {report['epochs']} epochs")
+    for heading in ("mask", "test accuracy %", "std", "seeds"):
+        table.add_column(heading, justify="left" if heading == "mask" else "right")
+    for arm, accuracies in report["test_accuracy"].items():
+        spread = statistics.stdev(accuracies) if len(accuracies) > 1 else float("nan")
+        table.add_row(arm, f"{100 * statistics.fmean(accuracies):.2f}", f"{100 * spread:.2f}", str(len(accuracies)))
+    return table
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"random_mask.py: {error}")
