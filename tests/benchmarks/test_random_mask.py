@@ -1,0 +1,39 @@
+"""The arms of benchmarks/random_mask.py are the controls that they say they are."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.random_mask import mask_of
+from dp_core.models import ModelSpec, build
+from dp_core.pruning import CRITERIA, Mask, Ticket
+
+
+def ticket() -> Ticket:
+    spec = ModelSpec("convnet", {"depth": 2, "width": 6})
+    model = build(spec, (3, 8, 8), 5, seed=3)
+    dense = Mask.ones(model)
+    mask = CRITERIA["magnitude"](model, dense, 0.8, torch.Generator().manual_seed(0))
+    return Ticket(spec, (3, 8, 8), 5, model.state_dict(), mask, history=[], provenance={})
+
+
+def test_every_arm_but_dense_keeps_as_many_weights_as_the_ticket() -> None:
+    found = ticket()
+    kept = {arm: mask_of(arm, found, seed=1).kept for arm in ("ticket", "layerwise", "random", "dense")}
+    assert kept == {arm: found.mask.kept for arm in kept} | {"dense": found.mask.total}
+
+
+def test_only_the_layerwise_arm_keeps_the_layers_densities_and_both_move_the_weights() -> None:
+    found = ticket()
+    layerwise, uniform = mask_of("layerwise", found, seed=1), mask_of("random", found, seed=1)
+    assert layerwise.layer_densities() == found.mask.layer_densities()
+    assert uniform.layer_densities() != found.mask.layer_densities()
+    for mask in (layerwise, uniform):
+        assert any(not torch.equal(mask[name], found.mask[name]) for name in mask)
+
+
+def test_seeds_draw_different_masks_and_the_same_seed_the_same() -> None:
+    found = ticket()
+    first, again, other = (mask_of("random", found, seed) for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
