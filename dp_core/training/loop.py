@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,13 +21,6 @@ class Diverged(Exception):
     """The loss became NaN or infinite."""
 
 
-class ParameterMask(Protocol):
-    """Whatever sets some of a network's parameters to zero; dp_core.pruning.Mask does."""
-
-    def apply_(self, model: nn.Module) -> None:
-        """Set the removed weights of `model` to exactly zero, in place."""
-
-
 class Training:
     """A network on its way through a recipe.
 
@@ -40,11 +33,11 @@ class Training:
         data: on the same device.
         recipe: how to train.
         seed: of data order and augmentation.
-        mask: which prunable weights there are; None for all.
+        mask: for the parameters that are pruned, by name, a bool tensor of the weights that are kept; None for none.
     """
 
     def __init__(
-        self, model: nn.Module, data: TrainingData, recipe: Recipe, *, seed: int, mask: ParameterMask | None
+        self, model: nn.Module, data: TrainingData, recipe: Recipe, *, seed: int, mask: Mapping[str, Tensor] | None
     ) -> None:
         device = next(model.parameters()).device
         self.model = model
@@ -54,7 +47,7 @@ class Training:
         self._data = data
         self._recipe = recipe
         self._seed = seed
-        self._mask = mask
+        self._removed = _removed_weights(model, mask or {})
         self._order = BatchOrder(len(data), recipe.batch_size, seed)
         self._augment = AUGMENTATIONS[recipe.augmentation]
         self._bfloat16 = uses_bfloat16(recipe.precision, model, device)
@@ -108,8 +101,9 @@ class Training:
         return loss.detach()
 
     def _apply_mask(self) -> None:
-        if self._mask is not None:
-            self._mask.apply_(self.model)
+        with torch.no_grad():
+            for parameter, removed in self._removed:
+                parameter.masked_fill_(removed, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything that training changes: network with buffers, optimiser, step."""
@@ -125,6 +119,12 @@ class Training:
         self.optimizer.load_state_dict(_cloned(state["optimizer"]))
         self.step = int(state["step"])
         self._apply_mask()
+
+
+def _removed_weights(model: nn.Module, mask: Mapping[str, Tensor]) -> list[tuple[nn.Parameter, Tensor]]:
+    """Return each masked parameter with the places to be kept at zero, on the parameter's device."""
+    parameters = dict(model.named_parameters())
+    return [(parameters[name], ~kept.to(parameters[name].device)) for name, kept in mask.items()]
 
 
 def _cloned(value: Any) -> Any:

@@ -1,0 +1,117 @@
+"""What holds for every architecture, and for finding one by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from dp_core.errors import UserError
+from dp_core.models import ARCHITECTURES, ModelSpec, build
+from dp_core.pruning import prunable_parameters
+from tests.dp_core.small import copy_of, same
+
+EVERY = pytest.mark.parametrize("name", ARCHITECTURES)
+
+
+def two_layers(input_shape: tuple[int, int, int], classes: int, *, hidden: int = 5) -> nn.Module:
+    """A user's own model, found as this module's function."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[0] * 64, hidden), nn.Linear(hidden, classes))
+
+
+def anything(input_shape: tuple[int, int, int], classes: int, **settings: int) -> nn.Module:
+    return nn.Linear(sum(settings.values()), classes)
+
+
+@EVERY
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 16, 24)])
+def test_every_architecture_maps_images_to_one_finite_logit_a_class(name: str, shape: tuple[int, int, int]) -> None:
+    model = build(ModelSpec(name), shape, 7, seed=0)
+    logits = model(torch.randn(2, *shape))
+    assert logits.shape == (2, 7)
+    assert logits.isfinite().all()
+
+
+@EVERY
+def test_every_architecture_reaches_all_its_parameters(name: str) -> None:
+    model = build(ModelSpec(name), (3, 32, 32), 5, seed=0)
+    model(torch.randn(2, 3, 32, 32)).square().sum().backward()
+    unreached = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert unreached == []
+    assert prunable_parameters(model)
+
+
+@EVERY
+def test_every_architecture_draws_its_weights_from_the_seed_alone(name: str) -> None:
+    spec = ModelSpec(name)
+    before = torch.get_rng_state()
+    first = copy_of(build(spec, (3, 16, 16), 4, seed=5))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(1)  # another state of the global generator gives the same weights
+    assert same(first, copy_of(build(spec, (3, 16, 16), 4, seed=5)))
+    assert not same(first, copy_of(build(spec, (3, 16, 16), 4, seed=6)))
+
+
+@EVERY
+def test_every_architecture_names_an_unknown_hyperparameter(name: str) -> None:
+    with pytest.raises(UserError, match=f"The architecture '{name}' has no hyperparameter 'wydth'"):
+        build(ModelSpec(name, {"wydth": 8}), (3, 32, 32), 10)
+
+
+def test_without_a_seed_the_global_generator_is_drawn_from() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        one = copy_of(build(ModelSpec("convnet", {"width": 4}), (3, 8, 8), 4))
+        other = copy_of(build(ModelSpec("convnet", {"width": 4}), (3, 8, 8), 4))
+    assert same(one, copy_of(build(ModelSpec("convnet", {"width": 4}), (3, 8, 8), 4, seed=5)))
+    assert not same(one, other)
+
+
+def test_misspelt_names_are_told_with_the_nearest_right_one() -> None:
+    with pytest.raises(
+        UserError, match=r"no architecture 'convnett'\. Did you mean 'convnet'\? Known: convnet, alexnet"
+    ):
+        build(ModelSpec("convnett"), (3, 32, 32), 10)
+    with pytest.raises(
+        UserError, match=r"no hyperparameter 'widht'\. Did you mean 'width'\? It has: depth, width, norm"
+    ):
+        build(ModelSpec("convnet", {"widht": 8}), (3, 32, 32), 10)
+    with pytest.raises(UserError, match=r"no hyperparameter 'classes'"):  # the data decides, not the spec
+        build(ModelSpec("convnet", {"classes": 8}), (3, 32, 32), 10)
+
+
+def test_a_users_own_function_is_a_model() -> None:
+    model = build(ModelSpec(f"{__name__}:two_layers", {"hidden": 6}), (2, 8, 8), 3, seed=0)
+    assert [tuple(p.shape) for p in prunable_parameters(model).values()] == [(6, 128), (3, 6)]
+    with pytest.raises(UserError, match=r"no hyperparameter 'hiden'\. Did you mean 'hidden'\? It has: hidden"):
+        build(ModelSpec(f"{__name__}:two_layers", {"hiden": 6}), (2, 8, 8), 3)
+    free = build(ModelSpec(f"{__name__}:anything", {"a": 1, "b": 2}), (2, 8, 8), 3)
+    assert isinstance(free, nn.Linear)
+    assert free.weight.shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_package:model", r"'no_such_package:model' cannot be imported: No module named 'no_such_package'"),
+        ("math:no_such_model", r"'math:no_such_model' cannot be imported: .* has no attribute 'no_such_model'"),
+        ("math:pi", r"The model 'math:pi' is not a function"),
+    ],
+)
+def test_a_users_own_function_that_is_not_there(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(ModelSpec(name), (3, 32, 32), 10)
+
+
+def test_a_spec_survives_being_a_plain_dict() -> None:
+    spec = ModelSpec("convnet", {"depth": 2, "norm": "batch"})
+    assert spec.to_dict() == {"name": "convnet", "depth": 2, "norm": "batch"}
+    assert ModelSpec.from_dict(spec.to_dict()) == spec
+    with pytest.raises(UserError, match="needs a 'name'"):
+        ModelSpec.from_dict({"depth": 2})
+
+
+def test_a_label_names_numbers_and_leaves_words_alone() -> None:
+    spec = ModelSpec("convnet", {"depth": 3, "width": 64, "norm": "instance"})
+    assert spec.label() == "convnet depth=3 width=64 instance"
+    assert ModelSpec("alexnet").label() == "alexnet"

@@ -1,0 +1,33 @@
+"""Networks that a user could have written, named in tests as `tests.trainables.networks:function`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class _Fixed(nn.Module):
+    """A linear network whose logits are made useless, always or in evaluation mode only."""
+
+    def __init__(self, features: int, classes: int, offset: float, factor_in_evaluation: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, classes)
+        self.offset = offset
+        self.factor_in_evaluation = factor_in_evaluation
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.linear(images.flatten(1))
+        logits = logits + self.offset * torch.eye(logits.shape[1])[0]
+        return logits if self.training else logits * self.factor_in_evaluation
+
+
+def constant(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Answer class 0 whatever the image is."""
+    channels, height, width = input_shape
+    return _Fixed(channels * height * width, classes, 1e6, 1.0)
+
+
+def blind_in_evaluation(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Train well, and answer with infinities when evaluated."""
+    channels, height, width = input_shape
+    return _Fixed(channels * height * width, classes, 0.0, float("inf"))
