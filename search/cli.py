@@ -52,7 +52,7 @@ def search(
 
     settings = load_config(SearchConfig, config, overrides or [])
     with _stoppable(str(settings.run.directory / settings.run.name)):
-        rows = start(settings, ["winnow", *sys.argv[1:]], address, Progress())
+        rows = start(settings, str(config), ["winnow", *sys.argv[1:]], address, Progress())
     _show_leaderboard(rows, settings.run.directory / settings.run.name, as_json)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,15 +37,17 @@ class Preparation:
     sources: tuple[str, ...]
 
 
-def prepare(config: SearchConfig, *, local: bool) -> Preparation:
-    """Check `config` against itself, the machine (if the trials run here: `local`) and the data.
+def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
+    """Check `config`, read from `where`, against itself, the machine (if the trials run here: `local`) and the data.
 
     Raises:
         UserError: the first thing that cannot work.
     """
-    space = Space.parse(config.space, where="space")
-    distiller = config.distill.distiller()
-    recipe = config.retrain.parsed_recipe()
+    space = Space.parse(config.space, where=f"{where}: space")
+    with _naming(where):
+        distiller = config.distill.distiller()
+        recipe = config.retrain.parsed_recipe()
+        ipcs, sources = _values(space, "ipc"), _values(space, "source") or ("distilled",)
     if local:
         _check_machine(config)
     splits = open_splits(
@@ -54,10 +57,19 @@ def prepare(config: SearchConfig, *, local: bool) -> Preparation:
         validation=config.data.validation,
         seed=config.run.seed,
     )
-    ipcs, sources = _values(space, "ipc"), _values(space, "source") or ("distilled",)
-    _check_candidates(space, splits)
-    _check_images_per_class(ipcs if {"distilled", "subset"} & set(sources) else (), splits)
+    with _naming(where):
+        _check_candidates(space, splits)
+        _check_images_per_class(ipcs if {"distilled", "subset"} & set(sources) else (), splits)
     return Preparation(config, space, distiller, recipe, splits, ipcs, sources)
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Put the name of the config in front of a mistake."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _check_machine(config: SearchConfig) -> None:

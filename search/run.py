@@ -34,9 +34,9 @@ _LIBRARIES = ("winnow", "torch", "torchvision", "ray", "optuna", "numpy", "pyarr
 
 
 def start(
-    config: SearchConfig, command: Sequence[str], address: str | None, progress: Progress
+    config: SearchConfig, where: str, command: Sequence[str], address: str | None, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Start a new run and take it to its end; return the leaderboard.
+    """Start a new run with the config read from `where` and take it to its end; return the leaderboard.
 
     Raises:
         UserError: the name is taken, or a check failed; nothing is left behind then.
@@ -49,7 +49,7 @@ def start(
         )
     if run.path.exists() and any(run.path.iterdir()):
         raise UserError(f"The folder {run.path} is not empty and not a run: choose another run.name.")
-    prepared = prepare(config, local=address is None)
+    prepared = prepare(config, where, local=address is None)
     with _session(prepared, address):
         write_text(run.config, yaml.safe_dump(_provenance(prepared, command), sort_keys=False, allow_unicode=True))
         return _advance(run, prepared, progress)
@@ -62,7 +62,7 @@ def resume(run: RunDirectory, address: str | None, progress: Progress) -> list[d
         UserError: the run cannot be read, its data have changed, or another process drives it.
     """
     recorded = read_run(run)
-    prepared = prepare(config_of(run, recorded), local=address is None)
+    prepared = prepare(config_of(run, recorded), str(run.config), local=address is None)
     if recorded["data"] != dict(digests(prepared.splits)):
         raise UserError(f"The data of the run {run.path} have changed since it started: {prepared.config.data.root}.")
     with _session(prepared, address):

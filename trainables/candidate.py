@@ -41,16 +41,16 @@ class Candidate:
         refuse_unknown(value, _KEYS, "space.")
         for key in ("model", "sparsity"):
             if key not in value:
-                raise UserError(f"The space needs '{key}'.")
+                raise UserError(f"There is no 'space.{key}', which every candidate needs.")
         sparsity = value["sparsity"]
         if isinstance(sparsity, bool) or not isinstance(sparsity, int | float) or not 0 <= sparsity < 1:
-            raise UserError(f"'sparsity' must be a number from 0 to below 1, not {sparsity}.")
+            raise UserError(f"'space.sparsity' must be a number from 0 to below 1, not {sparsity}.")
         if not isinstance(value["model"], Mapping):
-            raise UserError(f"'model' must have a name and hyperparameters, not {value['model']!r}.")
+            raise UserError(f"'space.model' must have a name and hyperparameters, not {value['model']!r}.")
         source = value.get("source", "distilled")
         if source not in get_args(Source):
             raise UserError(
-                f"'source' cannot be {source!r}.{nearest(str(source), get_args(Source))} "
+                f"'space.source' cannot be {source!r}.{nearest(str(source), get_args(Source))} "
                 f"Known: {', '.join(get_args(Source))}."
             )
         ipc = _images_per_class(source, value.get("ipc"))
@@ -72,7 +72,7 @@ def _images_per_class(source: str, ipc: Any) -> int | None:
     if source == "real":
         return None
     if isinstance(ipc, bool) or not isinstance(ipc, int) or ipc < 1:
-        raise UserError(f"'ipc' must be a whole number of at least 1 for the source '{source}', not {ipc!r}.")
+        raise UserError(f"'space.ipc' must be a whole number of at least 1 for the source '{source}', not {ipc!r}.")
     return ipc
 
 
@@ -80,11 +80,13 @@ def _recipe(value: Mapping[str, Any], images: int | None) -> Recipe:
     settings = dict(value.get("recipe", {}))
     budget = value.get("image_gradients")
     if budget is None:
-        return parse_settings(Recipe, settings, "recipe")
+        return parse_settings(Recipe, settings, "space.recipe")
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
-        raise UserError(f"'image_gradients' must be a whole number of at least 1, not {budget!r}.")
+        raise UserError(f"'space.image_gradients' must be a whole number of at least 1, not {budget!r}.")
     if "steps" in settings or "epochs" in settings:
-        raise UserError("'image_gradients' sets the length of a round, so 'recipe.steps' and 'recipe.epochs' cannot.")
-    batch_size = parse_settings(Recipe, {**settings, "steps": 1}, "recipe").batch_size
+        raise UserError(
+            "'space.image_gradients' sets the length of a round, so 'space.recipe' can have neither 'steps' nor 'epochs'."
+        )
+    batch_size = parse_settings(Recipe, {**settings, "steps": 1}, "space.recipe").batch_size
     images_per_step = batch_size if images is None else min(batch_size, images)
-    return parse_settings(Recipe, {**settings, "steps": max(1, budget // images_per_step)}, "recipe")
+    return parse_settings(Recipe, {**settings, "steps": max(1, budget // images_per_step)}, "space.recipe")

@@ -40,8 +40,8 @@ def dataset(per_class: int, seed: int) -> ImageDataset:
     count = per_class * len(CLASSES)
     draw = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % len(CLASSES)
-    images = torch.randint(0, 150, (count, *SHAPE), generator=draw, dtype=torch.int64)
-    images[torch.arange(count), labels] += 60
+    images = torch.randint(0, 100, (count, *SHAPE), generator=draw, dtype=torch.int64)
+    images[torch.arange(count), labels] += 150
     return ImageDataset(images.to(torch.uint8), labels, CLASSES, f"{seed:064x}")
 
 

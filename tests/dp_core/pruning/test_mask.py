@@ -108,8 +108,6 @@ def test_a_mask_of_another_model_is_refused() -> None:
     Mask.ones(model).check(model)
     with pytest.raises(UserError, match=r"another model: they differ in 0\.weight, blocks\.0\.weight"):
         Mask.ones(nn.Sequential(nn.Linear(4, 2))).check(model)
-    narrow = Mask(
-        {"blocks.0.weight": torch.ones(4, 1, 3, 3).bool(), "classifier.weight": torch.ones(3, 35).bool()}
-    )
+    narrow = Mask({"blocks.0.weight": torch.ones(4, 1, 3, 3).bool(), "classifier.weight": torch.ones(3, 35).bool()})
     with pytest.raises(UserError, match=r"classifier\.weight is \[3, 36\] in the model and \[3, 35\] in the mask"):
         narrow.check(model)

@@ -27,11 +27,11 @@ def test_schedules_worked_out_by_hand(target: float, fraction: float, expected: 
     assert sparsity_schedule(target, fraction) == pytest.approx(expected, abs=1e-12)
 
 
-def test_thirty_rounds_of_a_fifth_are_the_papers_sparsities() -> None:
+def test_rounds_of_a_fifth_are_the_papers_sparsities() -> None:
     schedule = sparsity_schedule(1 - 0.8**20, 0.2)
     assert len(schedule) == 21  # the dense network and twenty rounds
     for round_, sparsity in {4: 0.59, 7: 0.79, 10: 0.89, 14: 0.956, 18: 0.982}.items():
-        assert schedule[round_] == pytest.approx(sparsity, abs=2.5e-3)
+        assert schedule[round_] == pytest.approx(sparsity, abs=5e-3)
 
 
 @given(st.floats(0, 0.999), st.floats(0.01, 0.99))
@@ -40,7 +40,7 @@ def test_a_schedule_rises_from_zero_to_exactly_the_target(target: float, fractio
     assert schedule[0] == 0
     assert schedule[-1] == target
     removed = [1 - (1 - after) / (1 - before) for before, after in itertools.pairwise(schedule)]
-    assert all(share > 0 for share in removed)
+    assert all(after > before for before, after in itertools.pairwise(schedule))
     assert removed[:-2] == pytest.approx([fraction] * len(removed[:-2]))
     assert all(share < 1.1 * fraction + 1e-9 for share in removed)  # merging adds at most a tenth of a step
 
