@@ -14,6 +14,7 @@ from dp_core.files import replacing_directory
 from search.progress import Progress
 from search.record import StudyRecord, rounds_of
 from search.run_directory import RunDirectory
+from search.strata import source_of
 from search.tensorboard import TensorBoardLog
 from search.tune_parts import failure_of, row_of
 from trainables import Candidate
@@ -65,7 +66,8 @@ class ScreeningMonitor(tune.Callback):
         reason = frozen.user_attrs.get("reason")
         self._board.trial_ended(number, frozen.state.name, reason, rows[-1] if rows else None)
         ended = self._record.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        best = max((trial.value for trial in ended if trial.value is not None), default=None)
+        rivals = [trial for trial in ended if source_of(trial) == source_of(frozen)]
+        best = max((trial.value for trial in rivals if trial.value is not None), default=None)
         candidate = Candidate.parse(frozen.user_attrs["candidate"], self._classes)
         outcome = (
             f"round {rows[-1]['round']}, proxy {rows[-1]['proxy_accuracy']:.1%} at sparsity {rows[-1]['sparsity']:.1%}"
@@ -77,7 +79,7 @@ class ScreeningMonitor(tune.Callback):
             f"{len(ended)}/{self._record.target} trial {number} {_WORDS[frozen.state]}: {outcome}"
             + (f" ({reason})" if reason and frozen.state != TrialState.PRUNED else "")
             + f", {candidate.model.label()} on {candidate.data_key}"
-            + (f"; best score {best:.3f}" if best is not None else ""),
+            + (f"; best score on {candidate.source} {best:.3f}" if best is not None else ""),
         )
 
 

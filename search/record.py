@@ -14,9 +14,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dp_core.errors import UserError
+from dp_core.seeds import derive_seed
 from search.config.models import SearchConfig
 from search.samplers import SAMPLERS, build_pruner
-from search.space import Space
+from search.space import ChoiceParameter, Space
+from search.strata import SOURCE, WithinSourcePruner, WithinSourceSampler
 
 _STUDY = "winnow"
 _CANDIDATE, _REASON, _ROUND = "candidate", "reason", "round:"
@@ -44,16 +46,21 @@ class StudyRecord:
         settings = config.search
         self._study = optuna.create_study(storage=storage, study_name=_STUDY, direction="maximize", load_if_exists=True)
         known = self._study.get_trials(deepcopy=False)
-        self._study.sampler = SAMPLERS[settings.sampler](config.run.seed, len(known), settings.startup_trials)
+        self._study.sampler = WithinSourceSampler(
+            lambda position: SAMPLERS[settings.sampler](
+                derive_seed(config.run.seed, "source", position), len(known), settings.startup_trials
+            )
+        )
         stopping = settings.early_stopping
-        self._study.pruner = build_pruner(
-            stopping.method, stopping.first_round, stopping.reduction_factor, settings.startup_trials
+        self._study.pruner = WithinSourcePruner(
+            build_pruner(stopping.method, stopping.first_round, stopping.reduction_factor, settings.startup_trials)
         )
         self._space = space
         self._target = settings.trials
         self._orphans = [trial.number for trial in known if trial.state == TrialState.RUNNING]
         self._open: dict[int, Trial] = {}
-        self._proposed = len(known)
+        self._proposed = sum(trial.state != TrialState.WAITING for trial in known)
+        self._sources = _sources(space)
 
     @property
     def target(self) -> int:
@@ -75,7 +82,7 @@ class StudyRecord:
             number = self._orphans.pop(0)
             trial = Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
         elif self._proposed < self._target:
-            trial = self._study.ask()
+            trial = self._ask()
             self._proposed += 1
         else:
             return None
@@ -87,6 +94,12 @@ class StudyRecord:
             trial.set_user_attr(_CANDIDATE, candidate)
         self._open[trial.number] = trial
         return Proposal(trial.number, candidate)
+
+    def _ask(self) -> Trial:
+        """Start a new trial; the sources take turns."""
+        if len(self._sources) > 1 and not self.trials(TrialState.WAITING):
+            self._study.enqueue_trial({SOURCE: self._sources[self._proposed % len(self._sources)]})
+        return self._study.ask()
 
     def report(self, number: int, row: Mapping[str, Any]) -> bool:
         """Record a round; return whether the trial should be stopped for lack of promise."""
@@ -115,6 +128,13 @@ class StudyRecord:
         for trial in self.trials():
             counts[trial.state.name] = counts.get(trial.state.name, 0) + 1
         return counts
+
+
+def _sources(space: Space) -> tuple[Any, ...]:
+    for parameter in space.parameters:
+        if parameter.name == SOURCE and isinstance(parameter, ChoiceParameter):
+            return parameter.values
+    return ()
 
 
 def rounds_of(trial: FrozenTrial) -> list[dict[str, Any]]:

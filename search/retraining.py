@@ -17,15 +17,17 @@ from search.execution import run_trials, trial_directory
 from search.monitor import RetrainingMonitor
 from search.preparation import Preparation
 from search.progress import Progress
-from search.record import candidate_of
 from search.run_directory import RunDirectory
 from search.screening import phase_storage, resources_of
+from search.strata import source_of
 from search.tensorboard import TensorBoardLog
 from trainables import RetrainingContext, RetrainingTrainable, SharedDataset
 
 
 def promote(trials: Sequence[FrozenTrial], settings: PromoteSection) -> list[int]:
-    """Return the numbers of the finished trials to retrain, the best first; among equal scores the earlier trial wins.
+    """Return the numbers of the finished trials to retrain: the best of each source, then the second of each, …
+
+    Within a rank and within a source the higher score goes first, among equal scores the earlier trial.
 
     Raises:
         UserError: no trial finished.
@@ -35,14 +37,13 @@ def promote(trials: Sequence[FrozenTrial], settings: PromoteSection) -> list[int
         counts = Counter(trial.state.name for trial in trials)
         listed = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         raise UserError(f"No trial reached its sparsity, so there is nothing to retrain ({listed}).")
-    ranked = sorted(finished, key=lambda trial: (-(trial.value or 0.0), trial.number))
-    if settings.by == "source":
-        best_of_source: dict[str, FrozenTrial] = {}
-        for trial in ranked:
-            best_of_source.setdefault(candidate_of(trial).get("source", "distilled"), trial)
-        first = list(best_of_source.values())
-        ranked = first + [trial for trial in ranked if trial not in first]
-    return [trial.number for trial in ranked[: settings.top]]
+    by_score = sorted(finished, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    met: Counter[str | None] = Counter()
+    ranked = []
+    for position, trial in enumerate(by_score):
+        ranked.append((met[source_of(trial)], position, trial.number))
+        met[source_of(trial)] += 1
+    return [number for _, _, number in sorted(ranked)[: settings.top]]
 
 
 def retrain(

@@ -6,6 +6,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+from search.environment import prepare_environment
+
+# Ray reads its settings when it is first imported, which any test module may do.
+prepare_environment()
 # Two test processes share the machine, and a busy machine must not fail a test that is merely slow.
 torch.set_num_threads(1)
 settings.register_profile("winnow", deadline=None)

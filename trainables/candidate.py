@@ -85,7 +85,7 @@ def _recipe(value: Mapping[str, Any], images: int | None) -> Recipe:
         raise UserError(f"'space.image_gradients' must be a whole number of at least 1, not {budget!r}.")
     if "steps" in settings or "epochs" in settings:
         raise UserError(
-            "'space.image_gradients' sets the length of a round, so 'space.recipe' can have neither 'steps' nor 'epochs'."
+            "'space.image_gradients' sets the length of a round, so 'space.recipe' cannot have 'steps' or 'epochs'."
         )
     batch_size = parse_settings(Recipe, {**settings, "steps": 1}, "space.recipe").batch_size
     images_per_step = batch_size if images is None else min(batch_size, images)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dp_core.data import ImageDataset
 from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.data.preprocessing import Standardisation
+from dp_core.device import default_device
 from dp_core.distillation.base import (
     Progress,
     check_images_per_class,
@@ -72,7 +73,7 @@ class DistributionMatching:
         started = time.perf_counter()
         space = standardisation_of(source)
         chosen = draw_images(source, images_per_class, generator(seed, "initial images"))
-        images = space(pixels(source, chosen)).requires_grad_()
+        images = space(pixels(source, chosen)).to(default_device()).requires_grad_()
         optimizer = torch.optim.SGD([images], self.learning_rate * images_per_class, self.momentum)
         for iteration in range(self.iterations):
             loss = self._loss(images, source, space, seed, iteration)
@@ -86,7 +87,7 @@ class DistributionMatching:
                 )
             progress(iteration + 1, self.iterations, loss.item())
         return DistilledSet(
-            images=images.detach().contiguous(),
+            images=images.detach().cpu().contiguous(),
             labels=source.labels[chosen].clone(),
             preprocessing=space,
             class_names=source.class_names,
@@ -104,11 +105,11 @@ class DistributionMatching:
     def _loss(self, images: Tensor, source: ImageDataset, space: Standardisation, seed: int, iteration: int) -> Tensor:
         spec = ModelSpec.from_dict(self.model)
         model = build(spec, source.image_shape, source.classes, seed=derive_seed(seed, "network", iteration))
-        model.requires_grad_(False)
+        model.requires_grad_(False).to(images.device)
         count = min(self.real_images, *(len(source.class_indices(label)) for label in range(source.classes)))
         drawn = draw_images(source, count, generator(seed, "real batch", iteration))
         with torch.no_grad():
-            real = self._class_means(model, space(pixels(source, drawn)), count, seed, iteration)
+            real = self._class_means(model, space(pixels(source, drawn).to(images.device)), count, seed, iteration)
         synthetic = self._class_means(model, images, len(images) // source.classes, seed, iteration)
         return (real - synthetic).square().sum()
 

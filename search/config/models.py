@@ -103,7 +103,7 @@ class ScoreSection(_Section):
 
 
 class EarlyStoppingSection(_Section):
-    """When a trial is stopped before its last round."""
+    """When a trial is stopped before its last round; it is compared with trials of its own source only."""
 
     method: Literal["successive_halving", "median", "none"] = "successive_halving"
     """`successive_halving` (asynchronous, ASHA), `median` (worse than the median at the same round) or `none`."""
@@ -117,7 +117,7 @@ class SearchSection(_Section):
     """What is proposed, and how many trials run where."""
 
     trials: int = Field(default=24, ge=1)
-    """Candidates to screen."""
+    """Candidates to screen; the sources of the space take turns."""
     concurrency: int = Field(default=2, ge=1)
     """Trials that run at a time."""
     cpus_per_trial: int = Field(default=1, ge=1)
@@ -127,7 +127,7 @@ class SearchSection(_Section):
     sampler: str = "tpe"
     """`tpe` (Optuna's, for conditional spaces), `random`, or `qmc` (quasi-random)."""
     startup_trials: int = Field(default=10, ge=1)
-    """TPE: random trials before the model takes over."""
+    """TPE: random trials of each source before the model takes over."""
     max_failures: int = Field(default=2, ge=0)
     """How often a trial whose worker is lost is taken up again from its last checkpoint."""
     score: ScoreSection = Field(default_factory=ScoreSection)
@@ -145,10 +145,7 @@ class PromoteSection(_Section):
     """Which tickets are retrained."""
 
     top: int = Field(default=3, ge=1)
-    """How many tickets are retrained."""
-    by: Literal["score", "source"] = "score"
-    """`score` takes the tickets of highest score; `source` first takes the best ticket of every source, so that the
-    leaderboard compares distilled data with its honest alternatives, and then goes on by score."""
+    """How many tickets are retrained: those of highest score, the sources of the space taking turns."""
 
 
 class RetrainSection(_Section):

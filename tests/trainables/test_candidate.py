@@ -87,32 +87,32 @@ def test_the_budget_is_spent_to_within_a_step(ipc: int, batch_size: int, budget:
     ("changes", "sentence"),
     [
         ({"sparsty": 0.9}, "There is no key 'space.sparsty'. Did you mean 'sparsity'?"),
-        ({"recipe": {"learnin_rate": 0.1, "steps": 3}}, "'recipe.learnin_rate'. Did you mean 'learning_rate'?"),
+        ({"recipe": {"learnin_rate": 0.1, "steps": 3}}, "'space.recipe.learnin_rate'. Did you mean 'learning_rate'?"),
         ({"recipe": {"learnin_rate": 0.1}, "image_gradients": 99}, "Did you mean 'learning_rate'?"),
-        ({"source": "distiled"}, "'source' cannot be 'distiled'. Did you mean 'distilled'?"),
-        ({"source": 3}, "'source' cannot be 3. Known: distilled, subset, real."),
-        ({"sparsity": 1}, "'sparsity' must be a number from 0 to below 1, not 1."),
+        ({"source": "distiled"}, "'space.source' cannot be 'distiled'. Did you mean 'distilled'?"),
+        ({"source": 3}, "'space.source' cannot be 3. Known: distilled, subset, real."),
+        ({"sparsity": 1}, "'space.sparsity' must be a number from 0 to below 1, not 1."),
         ({"sparsity": -0.1}, "not -0.1."),
         ({"sparsity": True}, "not True."),
-        ({"sparsity": "0.9"}, "'sparsity' must be a number"),
+        ({"sparsity": "0.9"}, "'space.sparsity' must be a number"),
         ({"sparsity": float("nan")}, "not nan."),
-        ({"model": "convnet"}, "'model' must have a name and hyperparameters, not 'convnet'."),
+        ({"model": "convnet"}, "'space.model' must have a name and hyperparameters, not 'convnet'."),
         ({"model": {"depth": 2}}, "A model needs a 'name'"),
-        ({"ipc": 0}, "'ipc' must be a whole number of at least 1 for the source 'distilled', not 0."),
+        ({"ipc": 0}, "'space.ipc' must be a whole number of at least 1 for the source 'distilled', not 0."),
         ({"ipc": 2.5}, "not 2.5."),
         ({"ipc": True}, "not True."),
         ({"ipc": None}, "not None."),
         ({"source": "subset", "ipc": None}, "for the source 'subset', not None."),
-        ({"recipe": {"steps": 2.5}}, "'recipe.steps' is not valid: "),
-        ({"recipe": {"steps": "30"}}, "'recipe.steps' is not valid: "),
-        ({"recipe": {"steps": True}}, "'recipe.steps' is not valid: "),
-        ({"recipe": {"steps": 0}}, "'recipe': A recipe needs a steps of at least 1, not 0."),
-        ({"recipe": {}}, "'recipe': A recipe needs either steps or epochs, not neither."),
-        ({"recipe": {"steps": 3, "optimizer": "adamm"}}, "'recipe.optimizer'"),
-        ({"image_gradients": 0, "recipe": {}}, "'image_gradients' must be a whole number of at least 1, not 0."),
+        ({"recipe": {"steps": 2.5}}, "'space.recipe.steps' is not valid: "),
+        ({"recipe": {"steps": "30"}}, "'space.recipe.steps' is not valid: "),
+        ({"recipe": {"steps": True}}, "'space.recipe.steps' is not valid: "),
+        ({"recipe": {"steps": 0}}, "'space.recipe': A recipe needs a steps of at least 1, not 0."),
+        ({"recipe": {}}, "'space.recipe': A recipe needs either steps or epochs, not neither."),
+        ({"recipe": {"steps": 3, "optimizer": "adamm"}}, "'space.recipe.optimizer'"),
+        ({"image_gradients": 0, "recipe": {}}, "'space.image_gradients' must be a whole number of at least 1, not 0."),
         ({"image_gradients": True, "recipe": {}}, "not True."),
-        ({"image_gradients": 3000}, "'image_gradients' sets the length of a round"),
-        ({"image_gradients": 3000, "recipe": {"epochs": 2.0}}, "'image_gradients' sets the length of a round"),
+        ({"image_gradients": 3000}, "'space.image_gradients' sets the length of a round"),
+        ({"image_gradients": 3000, "recipe": {"epochs": 2.0}}, "'space.image_gradients' sets the length of a round"),
     ],
 )
 def test_a_mistake_is_one_sentence_that_names_the_key(changes: dict[str, Any], sentence: str) -> None:
@@ -124,12 +124,12 @@ def test_a_mistake_is_one_sentence_that_names_the_key(changes: dict[str, Any], s
 
 @pytest.mark.parametrize("key", ["model", "sparsity"])
 def test_what_has_no_default_is_asked_for(key: str) -> None:
-    with pytest.raises(UserError, match=f"The space needs '{key}'."):
+    with pytest.raises(UserError, match=f"There is no 'space.{key}'"):
         Candidate.parse(without(key), classes=10)
 
 
 @pytest.mark.xfail(strict=True, raises=(TypeError, ValueError), reason="Candidate.parse takes any recipe for a mapping")
 @pytest.mark.parametrize("recipe", [3, "adamw", ["steps", 3], None])
 def test_a_recipe_that_is_no_mapping_is_a_mistake(recipe: object) -> None:
-    with pytest.raises(UserError, match="'recipe'"):
+    with pytest.raises(UserError, match="'space.recipe'"):
         parsed(recipe=recipe)

@@ -16,7 +16,7 @@ from trainables import ScreeningTrainable
 # is not the initialisation, a criterion that draws.
 DEMANDING = candidate(
     model={"name": "convnet", "depth": 2, "width": 4, "norm": "batch", "pooling": "max"},
-    recipe={"steps": 3, "augmentation": "siamese", "optimizer": "adamw"},
+    recipe={"steps": 20, "augmentation": "siamese", "optimizer": "adamw"},
 )
 
 

@@ -58,7 +58,8 @@ class ByHand:
 @pytest.mark.parametrize("recipe", [SGD, ADAM, ADAMW], ids=lambda recipe: recipe.optimizer)
 def test_training_is_the_loop_written_by_hand(recipe: Recipe, masked: bool) -> None:
     data, seed, rates = random_data(), 11, [recipe.learning_rate_at(step, 7) for step in range(7)]
-    model, reference = small_model(), small_model().train()
+    # No norm: a bias before one has a gradient of zero, of which Adam would make unit steps along rounding errors.
+    model, reference = small_model("none"), small_model("none")
     mask = half_mask(model) if masked else None
     loss = Training(model, data, recipe, seed=seed, mask=mask).run()
 
@@ -71,14 +72,15 @@ def test_training_is_the_loop_written_by_hand(recipe: Recipe, masked: bool) -> N
                     reference.get_parameter(name).mul_(kept)
         logits = reference(data.images[order(step)])
         chosen = data.labels[order(step)]
-        losses.append(-(logits.log_softmax(1)[torch.arange(6), chosen]).mean())
-        gradients = torch.autograd.grad(losses[-1], parameters)
+        loss_here = -(logits.log_softmax(1)[torch.arange(6), chosen]).mean()
+        losses.append(loss_here.item())
+        gradients = torch.autograd.grad(loss_here, parameters)
         rule.step(list(gradients), rate)
     if mask is not None:
         mask.apply_(reference)
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, reference.state_dict()[name], rtol=1e-4, atol=1e-5)
-    assert loss == pytest.approx(float(torch.stack(losses).mean()), rel=1e-5)
+    assert loss == pytest.approx(sum(losses) / 7, rel=1e-5)
 
 
 @pytest.mark.parametrize("recipe", [SGD, ADAM, ADAMW], ids=lambda recipe: recipe.optimizer)
@@ -185,9 +187,10 @@ def test_the_learning_rate_is_honoured_at_every_step() -> None:
 
     steady = moves(1e-5, "constant")
     for fast, slow in zip(moves(1e-4, "constant"), steady, strict=True):
-        torch.testing.assert_close(fast, 10 * slow, rtol=1e-2, atol=1e-9)
+        assert (fast - 10 * slow).norm() < 0.01 * fast.norm()
     for step, move in enumerate(moves(1e-5, "half_step")):
-        torch.testing.assert_close(move, steady[step] * (1.0 if step < 5 else 0.1), rtol=1e-2, atol=1e-10)
+        expected = steady[step] * (1.0 if step < 5 else 0.1)
+        assert (move - expected).norm() < 0.01 * expected.norm()
 
 
 @pytest.mark.parametrize("augmentation", ["flip_crop", "siamese"])
