@@ -25,7 +25,7 @@ from trainables import RetrainingContext, RetrainingTrainable, SharedDataset
 
 
 def promote(trials: Sequence[FrozenTrial], settings: PromoteSection) -> list[int]:
-    """Return the numbers of the finished trials to retrain: the best of each source, then the second of each, …
+    """Return the numbers of the finished trials to retrain: the best of each source, then the second of each.
 
     Within a rank and within a source the higher score goes first, among equal scores the earlier trial.
 
