@@ -35,7 +35,7 @@ def random_data(images: int = 20, seed: int = 0) -> TrainingData:
 def random_dataset(
     per_class: int = 8, classes: int = CLASSES, shape: tuple[int, int, int] = SHAPE, seed: int = 0
 ) -> ImageDataset:
-    """Return uint8 images, all different, in shuffled order; those of class c are brighter than those of class c - 1."""
+    """Return uint8 images, all different, in shuffled order; those of a higher class are brighter."""
     draw = torch.Generator().manual_seed(seed)
     labels = torch.randperm(per_class * classes, generator=draw) % classes
     noise = torch.randint(0, 100, (len(labels), *shape), generator=draw)

@@ -38,14 +38,16 @@ def test_prunable_weights(
 def test_every_combination_is_the_network_written_by_hand(norm: str, activation: str, pooling: str) -> None:
     spec = ModelSpec("convnet", {"depth": 2, "width": 8, "norm": norm, "activation": activation, "pooling": pooling})
     model = build(spec, (2, 8, 12), 5, seed=1).train()
-    first, second, linear = prunable_parameters(model).values()
-    biases = [m.bias for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    *convolutions, (linear, last_bias) = [
+        (weight, model.get_parameter(name.replace("weight", "bias")))
+        for name, weight in prunable_parameters(model).items()
+    ]
     images = torch.randn(3, 2, 8, 12, generator=torch.Generator().manual_seed(0))
     x = images
-    for weight, bias in ((first, biases[0]), (second, biases[1])):
+    for weight, bias in convolutions:
         x = nn.functional.conv2d(x, weight, bias, padding=1)
         x = _pooled(_activated(_normalised(x, norm), activation), pooling)
-    expected = x.flatten(1) @ linear.T + biases[2]
+    expected = x.flatten(1) @ linear.T + last_bias
     assert expected.shape == (3, 5)
     torch.testing.assert_close(model(images), expected, rtol=1e-4, atol=1e-5)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
-from dp_core.pruning import CRITERIA, Mask, keep_highest, prunable_parameters, shuffle_within_layers
+from dp_core.pruning import CRITERIA, Mask, keep_highest, shuffle_within_layers
 from tests.dp_core.small import same, small_model
 
 EVERY = pytest.mark.parametrize("name", CRITERIA)
@@ -72,30 +72,28 @@ def test_magnitude_agrees_with_torch_over_rounds_of_iterative_pruning() -> None:
     layers = [(name, m) for name, m in theirs.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     mask = Mask.ones(ours)
     for round_, sparsity in enumerate((0.2, 0.36, 0.488, 0.5904, 0.9, 0.97)):
-        moved = draw(round_)
-        for (_, layer), parameter in zip(layers, prunable_parameters(ours).values(), strict=True):
-            values = torch.randn(parameter.shape, generator=moved)  # what training made of the weights
-            with torch.no_grad():
-                parameter.copy_(values)
-                getattr(layer, "weight_orig", layer.weight).copy_(values)
-                if hasattr(layer, "weight_mask"):
-                    layer.weight = layer.weight_orig * layer.weight_mask
-        removed = mask.total - mask.kept
-        mask = pruned("magnitude", ours, mask, sparsity)
-        prune.global_unstructured(
-            [(layer, "weight") for _, layer in layers],
-            pruning_method=prune.L1Unstructured,
-            amount=round(sparsity * 144) - removed,
-        )
+        trained = draw(round_)
         for name, layer in layers:
-            assert torch.equal(mask[f"{name}.weight"], layer.weight_mask.bool())
+            values = torch.randn(layer.weight.shape, generator=trained)  # what training made of the weights
+            pruned_before = hasattr(layer, "weight_orig")
+            with torch.no_grad():
+                ours.get_parameter(f"{name}.weight").copy_(values)
+                layer.get_parameter("weight_orig" if pruned_before else "weight").copy_(values)
+                if pruned_before:
+                    layer.weight.copy_(values * layer.get_buffer("weight_mask"))
+        amount = round(sparsity * 144) - (mask.total - mask.kept)
+        mask = pruned("magnitude", ours, mask, sparsity)
+        prune.global_unstructured([(layer, "weight") for _, layer in layers], prune.L1Unstructured, amount=amount)
+        for name, layer in layers:
+            assert torch.equal(mask[f"{name}.weight"], layer.get_buffer("weight_mask").bool())
 
 
 def test_magnitude_compares_over_layers_and_ignores_the_sign() -> None:
-    model = nn.Sequential(nn.Linear(3, 1, bias=False), nn.Linear(1, 3, bias=False))
+    first, second = nn.Linear(3, 1, bias=False), nn.Linear(1, 3, bias=False)
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[-0.5, 0.1, 3.0]]))
-        model[1].weight.copy_(torch.tensor([[-4.0], [0.2], [-0.3]]))
+        first.weight.copy_(torch.tensor([[-0.5, 0.1, 3.0]]))
+        second.weight.copy_(torch.tensor([[-4.0], [0.2], [-0.3]]))
+    model = nn.Sequential(first, second)
     found = pruned("magnitude", model, Mask.ones(model), 0.5)
     assert found["0.weight"].tolist() == [[True, False, True]]
     assert found["1.weight"].tolist() == [[True], [False], [False]]
