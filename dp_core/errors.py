@@ -16,5 +16,6 @@ class UserError(Exception):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the known word closest to `word`, or an empty string if none is close."""
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{matches[0]}'?" if matches else ""
+    spellings = {name.casefold(): name for name in known}
+    matches = difflib.get_close_matches(word.casefold(), list(spellings), n=1, cutoff=0.6)
+    return f" Did you mean '{spellings[matches[0]]}'?" if matches else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dp_core.cards import read_card, write_card
 from dp_core.data.preprocessing import Standardisation
 from dp_core.errors import UserError
-from dp_core.files import digest_of_file, write_json
 from dp_core.models import ModelSpec, build
+
+_WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +42,17 @@ class TrainedModel:
 
     def write_into(self, folder: Path) -> None:
         """Write model.safetensors and card.json into an existing folder."""
-        save_file({name: value.contiguous() for name, value in self.weights.items()}, folder / "model.safetensors")
-        write_json(
+        save_file({name: value.contiguous() for name, value in self.weights.items()}, folder / _WEIGHTS)
+        write_card(
             folder / "card.json",
             {
                 "model": self.spec.to_dict(),
                 "input_shape": list(self.input_shape),
                 "class_names": list(self.class_names),
                 "preprocessing": {"mean": list(self.space.mean), "std": list(self.space.std)},
-                "sha256": digest_of_file(folder / "model.safetensors"),
                 "results": dict(self.results),
             },
+            {_WEIGHTS: folder / _WEIGHTS},
         )
 
     @staticmethod
@@ -61,17 +62,15 @@ class TrainedModel:
         Raises:
             UserError: a file is missing, damaged, or was edited since (digest mismatch).
         """
+        card = read_card(folder / "card.json", "retrained model", {_WEIGHTS: folder / _WEIGHTS})
         try:
-            card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-            if digest_of_file(folder / "model.safetensors") != card["sha256"]:
-                raise UserError(f"{folder / 'model.safetensors'} does not match the digest in its card.json.")
             return TrainedModel(
                 spec=ModelSpec.from_dict(card["model"]),
                 input_shape=tuple(card["input_shape"]),
                 class_names=tuple(card["class_names"]),
                 space=Standardisation(tuple(card["preprocessing"]["mean"]), tuple(card["preprocessing"]["std"])),
-                weights=load_file(folder / "model.safetensors"),
+                weights=load_file(folder / _WEIGHTS),
                 results=card["results"],
             )
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder} is not a readable model: {error}.") from error

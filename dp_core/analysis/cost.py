@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from dp_core.pruning import Mask, prunable_parameters
+from dp_core.training.evaluation import evaluation_mode
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,10 @@ def _uses_of_each_weight(model: nn.Module, input_shape: tuple[int, int, int]) ->
         for module in model.modules()
         if id(getattr(module, "weight", None)) in names
     ]
-    was_training = model.training
-    model.eval()
     try:
-        with torch.inference_mode():
+        with evaluation_mode(model), torch.inference_mode():
             model(next(model.parameters()).new_zeros(1, *input_shape))
     finally:
         for hook in hooks:
             hook.remove()
-        model.train(was_training)
     return uses

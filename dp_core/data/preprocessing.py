@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ class Standardisation:
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean:
             raise UserError(f"Standardisation needs one mean and one std a channel, not {self.mean} and {self.std}.")
-        if min(self.std) <= 0:
+        if not min(self.std) > 0 or not all(map(math.isfinite, (*self.mean, *self.std))):
             raise UserError(f"Standardisation needs a positive std for every channel, not {self.std}.")
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -56,6 +57,7 @@ class ZCA:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map float images [N, C, H, W] in [0, 1] to whitened ones of the same shape."""
+        _check_float(images)
         flat = images.flatten(1)
         if flat.shape[1] != self.mean.numel():
             raise UserError(
@@ -66,7 +68,10 @@ class ZCA:
 
     @staticmethod
     def fit(images: Tensor, eps: float = 0.1) -> ZCA:
-        """Fit to float images [N, C, H, W] in [0, 1]; `eps` is added to the covariance's eigenvalues."""
+        """Fit to float images [N, C, H, W] in [0, 1]; `eps`, above 0, is added to the covariance's eigenvalues."""
+        _check_float(images)
+        if not eps > 0:
+            raise UserError(f"ZCA needs an eps above 0, not {eps}.")
         flat = images.flatten(1).double()
         mean = flat.mean(0)
         centred = flat - mean
@@ -78,7 +83,13 @@ class ZCA:
 Preprocessing = Standardisation | ZCA
 
 
+def _check_float(images: Tensor) -> None:
+    if not images.is_floating_point():
+        raise UserError(f"Preprocessing takes float images in [0, 1], not {images.dtype}.")
+
+
 def _check_images(images: Tensor, channels: int) -> None:
+    _check_float(images)
     if images.dim() != 4 or images.shape[1] != channels:
         raise UserError(
             f"This preprocessing is for images [N, {channels}, H, W], not for a tensor {list(images.shape)}."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dp_core.cards import read_card, write_card
 from dp_core.data.preprocessing import ZCA, Preprocessing, Standardisation
 from dp_core.errors import UserError
-from dp_core.files import digest_of_file, replacing, write_json
+from dp_core.files import replacing
 
-_FORMAT = 1
+FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,30 @@ class DistilledSet:
             )
         if not torch.isfinite(self.images).all():
             raise UserError("A distilled set has images with values that are not finite.")
+        self._check_labels()
+        self._check_preprocessing()
+
+    def _check_labels(self) -> None:
+        if self.labels.dim() == 2 and self.labels.is_floating_point():
+            if self.labels.shape[1] != self.classes:
+                raise UserError(f"A distilled set of {self.classes} classes has soft labels of {self.labels.shape[1]}.")
+            return
+        if self.labels.dim() != 1 or self.labels.dtype != torch.int64:
+            raise UserError(f"Labels are int64 [N] or float [N, classes], not {self.labels.dtype} {self.labels.shape}.")
+        known = int(self.labels.min()) >= 0 and int(self.labels.max()) < self.classes
+        counts = torch.bincount(self.labels, minlength=self.classes) if known else self.labels
+        if not known or not bool((counts == self.images_per_class).all()):
+            raise UserError(
+                f"A distilled set needs {self.images_per_class} images of each of its {self.classes} classes; "
+                f"its labels are not that."
+            )
+
+    def _check_preprocessing(self) -> None:
+        space = self.preprocessing
+        wanted = self.images.shape[1] if isinstance(space, Standardisation) else self.images[0].numel()
+        found = len(space.mean) if isinstance(space, Standardisation) else space.mean.numel()
+        if found != wanted:
+            raise UserError(f"The preprocessing of a distilled set is for {found} values, its images have {wanted}.")
 
     @property
     def classes(self) -> int:
@@ -109,17 +133,17 @@ class DistilledSet:
             }
         with replacing(path) as temporary:
             save_file(tensors, temporary)
-        write_json(
+        write_card(
             card_path(path),
             {
-                "format": _FORMAT,
-                "sha256": digest_of_file(path),
+                "format": FORMAT,
                 "preprocessing": preprocessing,
                 "class_names": list(self.class_names),
                 "images_per_class": self.images_per_class,
                 "learning_rate": self.learning_rate,
                 "provenance": dict(self.provenance),
             },
+            {"tensors": path},
         )
 
     @staticmethod
@@ -130,10 +154,10 @@ class DistilledSet:
             UserError: the set or its card is missing, damaged, or was edited since (digest mismatch).
         """
         path = Path(path)
-        card = _read_card(path)
+        card = read_card(card_path(path), "distilled set", {"tensors": path})
+        if card.get("format") != FORMAT:
+            raise UserError(f"{card_path(path)} is not the card of a distilled set in format {FORMAT}.")
         try:
-            if digest_of_file(path) != card["sha256"]:
-                raise UserError(f"{path} does not match the digest in its card: it is damaged or was edited.")
             tensors = load_file(path)
             return DistilledSet(
                 images=tensors["images"],
@@ -151,16 +175,6 @@ class DistilledSet:
 def card_path(path: Path) -> Path:
     """Return where the card of the set at `path` is: `<name>.card.json` beside it."""
     return path.with_name(path.name.removesuffix(".safetensors") + ".card.json")
-
-
-def _read_card(path: Path) -> dict[str, Any]:
-    try:
-        card: dict[str, Any] = json.loads(card_path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"The distilled set {path} has no readable card: {error}.") from error
-    if not isinstance(card, dict) or card.get("format") != _FORMAT:
-        raise UserError(f"{card_path(path)} is not the card of a distilled set in format {_FORMAT}.")
-    return card
 
 
 def _preprocessing(card: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Preprocessing:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dp_core.data import ImageDataset
 from dp_core.distillation.base import Distiller, Progress
-from dp_core.distillation.distilled_set import DistilledSet, card_path
+from dp_core.distillation.distilled_set import FORMAT, DistilledSet, card_path
 from dp_core.files import digest_of_json
 
 
@@ -20,7 +20,13 @@ class DistilledLibrary:
         """Return where the set is, or will be."""
         settings = distiller.settings()
         key = digest_of_json(
-            {"settings": settings, "source": source.digest, "images_per_class": images_per_class, "seed": seed}
+            {
+                "format": FORMAT,
+                "settings": settings,
+                "source": source.digest,
+                "images_per_class": images_per_class,
+                "seed": seed,
+            }
         )
         return self._folder / f"{settings['method']}-{images_per_class}ipc-{key[:12]}.safetensors"
 

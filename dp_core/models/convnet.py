@@ -68,7 +68,7 @@ def convnet(
         ("activation", activation, _ACTIVATIONS),
         ("pooling", pooling, _POOLINGS),
     ):
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise UserError(f"convnet has no {key} '{value}'.{nearest(str(value), known)} Known: {', '.join(known)}.")
     for key, number in (("depth", depth), ("width", width)):
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:

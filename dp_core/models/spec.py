@@ -72,7 +72,19 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        return builder(input_shape, classes, **spec.hyperparameters)
+        return _built(spec, builder, input_shape, classes)
+
+
+def _built(spec: ModelSpec, builder: Builder, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    try:
+        model = builder(input_shape, classes, **spec.hyperparameters)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's function may raise
+        raise UserError(f"The model '{spec.label()}' cannot be built: {type(error).__name__}: {error}.") from error
+    if not isinstance(model, nn.Module):
+        raise UserError(f"The model '{spec.name}' is {type(model).__name__}, not a torch module.")
+    return model
 
 
 def _builder(name: str) -> Builder:
@@ -86,7 +98,7 @@ def _builder(name: str) -> Builder:
         )
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"The model '{name}' cannot be imported: {error}.") from error
     if not callable(function):
         raise UserError(f"The model '{name}' is not a function.")
@@ -94,7 +106,10 @@ def _builder(name: str) -> Builder:
 
 
 def _check_hyperparameters(spec: ModelSpec, builder: Builder) -> None:
-    parameters = list(inspect.signature(builder).parameters.values())
+    try:
+        parameters = list(inspect.signature(builder).parameters.values())
+    except ValueError:  # some functions in C do not say what they take
+        return
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return
     known = [parameter.name for parameter in parameters[2:]]

@@ -61,12 +61,17 @@ def keep_highest(scores: Mapping[str, Tensor], mask: Mask, sparsity: float) -> M
     removed = round(sparsity * mask.total)
     if not mask.total - mask.kept <= removed < mask.total:
         raise ValueError(f"A mask of sparsity {mask.sparsity:.4f} cannot be pruned to {sparsity:.4f}.")
-    flat = torch.cat([scores[name].detach().cpu().float().reshape(-1) for name in mask])
-    flat[~torch.cat([tensor.reshape(-1) for tensor in mask.values()])] = -torch.inf
-    keep = torch.ones(mask.total, dtype=torch.bool)
-    keep[torch.argsort(flat, stable=True)[:removed]] = False
+    flat = torch.cat([_comparable(scores[name]) for name in mask])
+    keep = torch.cat([tensor.reshape(-1) for tensor in mask.values()])
+    left = keep.nonzero().squeeze(1)
+    order = torch.argsort(flat[left], stable=True)
+    keep[left[order[: removed - (mask.total - mask.kept)]]] = False
     parts = keep.split([tensor.numel() for tensor in mask.values()])
     return Mask({name: part.view(mask[name].shape) for name, part in zip(mask, parts, strict=True)})
+
+
+def _comparable(scores: Tensor) -> Tensor:
+    return scores.detach().cpu().to(torch.promote_types(scores.dtype, torch.float32)).reshape(-1)
 
 
 def shuffle_within_layers(mask: Mask, generator: torch.Generator) -> Mask:

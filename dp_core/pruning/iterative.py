@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -29,6 +30,11 @@ class PruningPlan:
     criterion: Criterion
     recipe: Recipe
     rewind_step: int = 0
+
+    def __post_init__(self) -> None:
+        rising = all(first <= second for first, second in pairwise(self.sparsities))
+        if not self.sparsities or self.sparsities[0] != 0 or not rising or self.sparsities[-1] >= 1:
+            raise UserError(f"The sparsities of a plan start with 0 and rise to below 1, not {self.sparsities}.")
 
 
 class IterativePruning:
@@ -70,7 +76,7 @@ class IterativePruning:
         """Run the next round; return the mean training loss.
 
         Raises:
-            Diverged: the loss became NaN or infinite.
+            Diverged: the loss became NaN or infinite; there is no going on then but from an earlier state.
         """
         current = self.rounds_done
         if current > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -110,13 +111,15 @@ class Mask(Mapping[str, Tensor]):
         """
         try:
             with safe_open(path, framework="pt") as file:
-                shapes = json.loads((file.metadata() or {})["shapes"])
+                shapes: dict[str, list[int]] = json.loads((file.metadata() or {})["shapes"])
                 return Mask({name: _unpacked(file.get_tensor(name), shape) for name, shape in shapes.items()})
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is not a readable mask: {error}.") from error
 
 
 def _unpacked(packed: Tensor, shape: list[int]) -> Tensor:
-    count = int(np.prod(shape))
+    count = math.prod(shape)
+    if packed.dtype != torch.uint8 or packed.numel() != -(-count // 8):
+        raise ValueError(f"{packed.numel()} × {packed.dtype} do not hold a mask of shape {shape}")
     bits = np.unpackbits(packed.numpy(), count=count, bitorder="little")
     return torch.from_numpy(bits.astype(bool)).view(shape)

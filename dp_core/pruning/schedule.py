@@ -13,12 +13,12 @@ def sparsity_schedule(target: float, fraction: float) -> tuple[float, ...]:
 
     Args:
         target: final sparsity, from 0 to below 1.
-        fraction: share removed a round, above 0 and below 1.
+        fraction: share removed a round, at least 0.001 and below 1.
     """
     if not 0 <= target < 1:
         raise UserError(f"A sparsity must be from 0 to below 1, not {target}.")
-    if not 0 < fraction < 1:
-        raise UserError(f"The fraction pruned a round must be above 0 and below 1, not {fraction}.")
+    if not 0.001 <= fraction < 1:
+        raise UserError(f"The fraction pruned a round must be at least 0.001 and below 1, not {fraction}.")
     sparsities = [0.0]
     while 1 - (1 - sparsities[-1]) * (1 - fraction) < target - 0.1 * fraction * (1 - target):
         sparsities.append(1 - (1 - sparsities[-1]) * (1 - fraction))

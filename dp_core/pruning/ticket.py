@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dp_core.cards import read_card, write_card
 from dp_core.errors import UserError
-from dp_core.files import digest_of_file, replacing_directory, write_json
+from dp_core.files import replacing_directory
 from dp_core.models import ModelSpec, build
 from dp_core.pruning.mask import Mask
 
@@ -52,7 +52,7 @@ class Ticket:
         """Write the three files into an existing folder."""
         save_file({name: value.contiguous() for name, value in self.weights.items()}, folder / "weights.safetensors")
         self.mask.save(folder / "mask.safetensors")
-        write_json(
+        write_card(
             folder / "card.json",
             {
                 "model": self.spec.to_dict(),
@@ -62,8 +62,8 @@ class Ticket:
                 "prunable": "weights of convolutions and linear layers",
                 "history": [dict(row) for row in self.history],
                 "provenance": dict(self.provenance),
-                "sha256": {name: digest_of_file(folder / name) for name in _FILES},
             },
+            _files(folder),
         )
 
     @staticmethod
@@ -73,11 +73,8 @@ class Ticket:
         Raises:
             UserError: a file is missing, damaged, or was edited since (digest mismatch).
         """
+        card = read_card(folder / "card.json", "ticket", _files(folder))
         try:
-            card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-            for name in _FILES:
-                if digest_of_file(folder / name) != card["sha256"][name]:
-                    raise UserError(f"{folder / name} does not match the digest in its card.json.")
             return Ticket(
                 spec=ModelSpec.from_dict(card["model"]),
                 input_shape=tuple(card["input_shape"]),
@@ -87,8 +84,9 @@ class Ticket:
                 history=card["history"],
                 provenance=card["provenance"],
             )
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder} is not a readable ticket: {error}.") from error
 
 
-_FILES = ("weights.safetensors", "mask.safetensors")
+def _files(folder: Path) -> dict[str, Path]:
+    return {name: folder / name for name in ("weights.safetensors", "mask.safetensors")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -21,22 +23,31 @@ class Evaluation:
     predicted_classes: int
 
 
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put `model` into evaluation mode; in the end every module goes back to the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def evaluate(
     model: nn.Module, data: TrainingData, *, batch_size: int = 500, precision: Precision = "auto"
 ) -> Evaluation:
     """Evaluate `model`, in evaluation mode, on all of `data` (hard labels, same device); leaves its mode as it was."""
     device = next(model.parameters()).device
     bfloat16 = uses_bfloat16(precision, model, device)
-    was_training = model.training
-    model.eval()
     logits = []
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+    with evaluation_mode(model), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         for start in range(0, len(data), batch_size):
             images, _ = data.batch(slice(start, start + batch_size))
             if bfloat16:
                 images = images.contiguous(memory_format=torch.channels_last)
             logits.append(model(images).float())
-    model.train(was_training)
     outputs = torch.cat(logits)
     predicted = outputs.argmax(1)
     return Evaluation(

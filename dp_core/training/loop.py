@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dp_core.data.augmentation import AUGMENTATIONS
-from dp_core.seeds import generator
+from dp_core.seeds import derive_seed, generator
 from dp_core.training.data import BatchOrder, TrainingData
 from dp_core.training.precision import uses_bfloat16
 from dp_core.training.recipe import Recipe
@@ -24,15 +24,16 @@ class Diverged(Exception):
 class Training:
     """A network on its way through a recipe.
 
-    Data order and augmentation are functions of `seed` and the step, so `state_dict` is the network, the optimiser and
-    the step count, and a training resumed from it goes on bit for bit as if it had not stopped (on one machine, with
-    the same number of threads). Weights that `mask` removes are exactly zero before the first step and after every one.
+    Data order, augmentation and dropout are functions of `seed` and the step, so `state_dict` is the network, the
+    optimiser and the step count, and a training resumed from it goes on bit for bit as if it had not stopped (on one
+    machine, with the same number of threads). Weights that `mask` removes are exactly zero before the first step and
+    after every one.
 
     Args:
         model: trained in place, on the device it is on.
         data: on the same device.
         recipe: how to train.
-        seed: of data order and augmentation.
+        seed: of data order, augmentation and dropout.
         mask: for the parameters that are pruned, by name, a bool tensor of the weights that are kept; None for none.
     """
 
@@ -76,9 +77,13 @@ class Training:
         stop = self.total_steps if steps is None else min(self.step + steps, self.total_steps)
         start, total = self.step, torch.zeros((), device=self._device)
         self.model.train()
-        while self.step < stop:
-            total += self._one_step()
-            self.step += 1
+        # What the network itself draws (dropout) comes from torch's global generators: seeded step by step like the
+        # rest, and put back afterwards.
+        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
+            while self.step < stop:
+                torch.manual_seed(derive_seed(self._seed, "network", self.step))
+                total += self._one_step()
+                self.step += 1
         mean = float(total) / max(stop - start, 1)
         if not math.isfinite(mean):
             raise Diverged(f"the loss became {mean} by step {self.step} of {self.total_steps}")

@@ -56,18 +56,18 @@ class Recipe:
             value = getattr(self, key)
             if value not in known:
                 raise UserError(
-                    f"A recipe's {key} cannot be '{value}'.{nearest(value, known)} Known: {', '.join(known)}."
+                    f"A recipe's {key} cannot be '{value}'.{nearest(str(value), known)} Known: {', '.join(known)}."
                 )
         if (self.steps is None) == (self.epochs is None):
             raise UserError(
                 f"A recipe needs either steps or epochs, not {'neither' if self.steps is None else 'both'}."
             )
         for key, fine, wanted in (
-            ("learning_rate", self.learning_rate > 0 and math.isfinite(self.learning_rate), "above 0"),
+            ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
             ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
-            ("weight_decay", self.weight_decay >= 0, "of 0 or more"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "of 0 or more"),
             ("steps", self.steps is None or self.steps >= 1, "of at least 1"),
-            ("epochs", self.epochs is None or self.epochs > 0, "above 0"),
+            ("epochs", self.epochs is None or 0 < self.epochs < math.inf, "above 0"),
             ("batch_size", self.batch_size >= 1, "of at least 1"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1"),
         ):

@@ -78,7 +78,7 @@ class DistillSection(_Section):
 class ScreenSection(_Section):
     """The pruning rounds of a trial."""
 
-    prune_fraction: float = Field(default=0.2, gt=0, lt=1)
+    prune_fraction: float = Field(default=0.2, ge=0.001, lt=1)
     """Share of the remaining weights that a round removes."""
     criterion: str = "magnitude"
     """`magnitude` (smallest over the whole network) or `random`."""

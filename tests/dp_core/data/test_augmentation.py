@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.data.augmentation import AUGMENTATIONS, flip_crop
 from tests.dp_core.small import same
 
 SIDE, REACH = 16, 2  # an eighth of the side
@@ -215,3 +215,15 @@ def test_draws_of_one_operation_differ() -> None:
     different = {augmented("siamese", images, seed).numpy().tobytes() for seed in SEEDS}
     assert len(different) > 100  # flips and crops repeat
     assert not same(augmented("siamese", images, 0), augmented("siamese", images, 1))
+
+
+def test_flip_crop_shifts_each_axis_by_an_eighth_of_its_own_side() -> None:
+    image = torch.zeros(1, 1, 64, 16)
+    image[0, 0, 32, 8] = 1.0
+    rows, columns = set(), set()
+    for seed in range(300):
+        spot = flip_crop(image, torch.Generator().manual_seed(seed))[0, 0].nonzero()[0].tolist()
+        rows.add(spot[0])
+        columns.add(spot[1])
+    assert rows == set(range(24, 41)), "8 of 64 rows up or down"
+    assert columns == set(range(5, 11)), "2 of 16 columns from column 8, or from 7 where it was flipped"

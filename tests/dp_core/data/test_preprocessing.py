@@ -91,3 +91,16 @@ def test_images_of_another_kind_are_refused(shape: tuple[int, ...]) -> None:
         Standardisation((0.5,) * 3, (0.2,) * 3)(torch.zeros(shape))
     with pytest.raises(UserError, match=r"whitening is for images of 20 values"):
         ZCA(torch.zeros(20), torch.eye(20))(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("space", [Standardisation((0.5,), (0.2,)), ZCA(torch.zeros(4), torch.eye(4))])
+def test_images_that_are_still_bytes_are_refused(space: Standardisation | ZCA) -> None:
+    with pytest.raises(UserError, match=r"takes float images in \[0, 1\], not torch\.uint8"):
+        space(torch.zeros(1, 1, 2, 2, dtype=torch.uint8))
+
+
+def test_spaces_that_would_give_nan_are_refused() -> None:
+    with pytest.raises(UserError, match="positive std"):
+        Standardisation((0.5,), (float("nan"),))
+    with pytest.raises(UserError, match="eps above 0"):
+        ZCA.fit(torch.zeros(3, 1, 2, 2), eps=0)

@@ -4,15 +4,16 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dp_core.cards import write_card
 from dp_core.data.preprocessing import ZCA, Preprocessing, Standardisation
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
-from dp_core.files import digest_of_file
 from tests.dp_core.data.shard_files import files_in
 from tests.dp_core.small import same
 
@@ -102,11 +103,10 @@ def test_an_edited_file_is_named(tmp_path: Path, whitened: bool) -> None:
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        (None, r"set .*mine\.safetensors has no readable card"),
-        ("{", r"set .*mine\.safetensors has no readable card"),
-        ("[1]", r"mine\.card\.json is not the card of a distilled set in format 1"),
-        ('{"format": 2}', r"mine\.card\.json is not the card of a distilled set in format 1"),
-        ('{"format": 1}', r"mine\.safetensors is not a readable distilled set"),
+        (None, r"mine\.card\.json is not the readable card of a distilled set: .*No such file"),
+        ("{", r"mine\.card\.json is not the readable card of a distilled set: Expecting"),
+        ("[1]", r"mine\.card\.json is not the card of a distilled set\."),
+        ('{"format": 1}', r"mine\.card\.json is not the card of a distilled set\."),
     ],
 )
 def test_a_set_is_nothing_without_its_card(tmp_path: Path, card: str | None, message: str) -> None:
@@ -135,22 +135,45 @@ def test_a_card_that_makes_no_sense_is_named(tmp_path: Path, key: str, value: ob
     make().save(path)
     card = json.loads((tmp_path / "mine.card.json").read_text(encoding="utf-8"))
     (tmp_path / "mine.card.json").write_text(json.dumps({**card, key: value}))
+    with pytest.raises(UserError, match=r"mine\.card\.json does not match its own digest"):
+        DistilledSet.load(path)
+    write_card(tmp_path / "mine.card.json", {**unsealed(card), key: value}, {"tensors": path})
     with pytest.raises(UserError, match=r"mine\.safetensors is not a readable distilled set"):
         DistilledSet.load(path)
+
+
+def test_a_card_of_another_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    make().save(path)
+    card = json.loads((tmp_path / "mine.card.json").read_text(encoding="utf-8"))
+    write_card(tmp_path / "mine.card.json", {**unsealed(card), "format": 2}, {"tensors": path})
+    with pytest.raises(UserError, match=r"mine\.card\.json is not the card of a distilled set in format 1"):
+        DistilledSet.load(path)
+
+
+def test_a_set_may_be_renamed_with_its_card(tmp_path: Path) -> None:
+    make().save(tmp_path / "mine.safetensors")
+    (tmp_path / "mine.safetensors").rename(tmp_path / "yours.safetensors")
+    (tmp_path / "mine.card.json").rename(tmp_path / "yours.card.json")
+    assert torch.equal(DistilledSet.load(tmp_path / "yours.safetensors").images, make().images)
+
+
+def unsealed(card: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in card.items() if key not in ("sha256", "card_sha256")}
 
 
 def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
-    with pytest.raises(UserError, match=r"mine\.safetensors has no readable card"):
+    with pytest.raises(UserError, match=r"mine\.card\.json is not the readable card"):
         DistilledSet.load(path)
     make().save(path)
     path.write_bytes(b"no safetensors")
     card = json.loads((tmp_path / "mine.card.json").read_text(encoding="utf-8"))
-    (tmp_path / "mine.card.json").write_text(json.dumps({**card, "sha256": digest_of_file(path)}))
+    write_card(tmp_path / "mine.card.json", unsealed(card), {"tensors": path})
     with pytest.raises(UserError, match=r"mine\.safetensors is not a readable distilled set"):
         DistilledSet.load(path)
     path.unlink()
-    with pytest.raises(UserError, match=r"mine\.safetensors is not a readable distilled set"):
+    with pytest.raises(UserError, match=r"mine\.safetensors of the distilled set cannot be read"):
         DistilledSet.load(path)
 
 
@@ -173,6 +196,27 @@ def test_tensors_that_are_no_set_are_refused() -> None:
         replace(found, labels=found.labels[:5])
     with pytest.raises(UserError, match=r"2 classes with 2 images each needs 4"):
         replace(found, class_names=("cat", "dog"))
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, 7], [0, 0, 1, 1, 2, -1], [0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 1, 2]])
+def test_hard_labels_are_ipc_of_each_class(labels: list[int]) -> None:
+    with pytest.raises(UserError, match=r"needs 2 images of each of its 3 classes"):
+        replace(make(), labels=torch.tensor(labels))
+
+
+def test_soft_labels_have_a_column_for_each_class() -> None:
+    replace(make(), labels=torch.full((6, 3), 1 / 3))
+    with pytest.raises(UserError, match=r"3 classes has soft labels of 100"):
+        replace(make(), labels=torch.full((6, 100), 0.01))
+
+
+def test_a_preprocessing_for_other_channels_is_refused() -> None:
+    with pytest.raises(UserError, match=r"preprocessing of a distilled set is for 5 values, its images have 2"):
+        replace(make(), preprocessing=Standardisation((0.5,) * 5, (0.2,) * 5))
+
+
+def test_images_are_finite_float32() -> None:
+    found = make()
     with pytest.raises(UserError, match=r"float32 \[N, C, H, W\], not torch\.float64"):
         replace(found, images=found.images.double())
     with pytest.raises(UserError, match="values that are not finite"):

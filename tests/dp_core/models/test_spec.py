@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dp_core.errors import UserError
+from dp_core.errors import UserError, nearest
 from dp_core.models import ARCHITECTURES, ModelSpec, build
 from dp_core.pruning import prunable_parameters
 from tests.dp_core.small import copy_of, same
@@ -115,3 +115,21 @@ def test_a_label_names_numbers_and_leaves_words_alone() -> None:
     spec = ModelSpec("convnet", {"depth": 3, "width": 64, "norm": "instance"})
     assert spec.label() == "convnet depth=3 width=64 instance"
     assert ModelSpec("alexnet").label() == "alexnet"
+
+
+def test_a_users_function_that_fails_or_returns_no_module_is_named() -> None:
+    with pytest.raises(UserError, match="'operator:truediv' cannot be built: TypeError"):
+        build(ModelSpec("operator:truediv"), (3, 8, 8), 2)
+    with pytest.raises(UserError, match="'itertools:repeat' is repeat, not a torch module"):
+        build(ModelSpec("itertools:repeat"), (3, 8, 8), 2)
+
+
+@pytest.mark.parametrize("name", [":f", "..a:f"])
+def test_a_name_that_is_no_module_path_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="cannot be imported"):
+        build(ModelSpec(name), (3, 8, 8), 2)
+
+
+def test_the_nearest_name_is_found_whatever_its_case() -> None:
+    assert nearest("AdamW", ["sgd", "adam", "adamw"]) == " Did you mean 'adamw'?"
+    assert nearest("SGD", ["sgd", "adam", "adamw"]) == " Did you mean 'sgd'?"

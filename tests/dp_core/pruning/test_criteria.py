@@ -134,3 +134,15 @@ def test_shuffling_moves_the_weights() -> None:
     one, other = shuffle_within_layers(mask, draw(1)), shuffle_within_layers(mask, draw(2))
     assert not same(dict(one), dict(mask))
     assert not same(dict(one), dict(other))
+
+
+def test_a_removed_weight_never_comes_back_whatever_the_scores_of_those_left() -> None:
+    mask = Mask({"w": torch.tensor([True, False, True, True])})
+    kept = keep_highest({"w": torch.tensor([-torch.inf, 5.0, -torch.inf, 1.0])}, mask, 0.5)
+    assert kept["w"].tolist() == [False, False, True, True]
+
+
+def test_scores_in_double_precision_are_told_apart() -> None:
+    scores = torch.tensor([1.0 + 1e-12, 1.0, 1.0 + 2e-12], dtype=torch.float64)
+    kept = keep_highest({"w": scores}, Mask({"w": torch.ones(3, dtype=torch.bool)}), 1 / 3)
+    assert kept["w"].tolist() == [True, False, True]

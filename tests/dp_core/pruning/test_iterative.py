@@ -285,3 +285,9 @@ def test_divergence_ends_the_round() -> None:
     with pytest.raises(Diverged):
         process.run_round()
     assert process.rounds_done == 0
+
+
+@pytest.mark.parametrize("sparsities", [(), (0.5, 0.8), (0.0, 0.8, 0.5), (0.0, 1.0)])
+def test_a_plan_starts_dense_and_rises(sparsities: tuple[float, ...]) -> None:
+    with pytest.raises(UserError, match="start with 0 and rise"):
+        PruningPlan(sparsities, CRITERIA["magnitude"], Recipe(steps=1))

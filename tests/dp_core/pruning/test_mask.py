@@ -111,3 +111,10 @@ def test_a_mask_of_another_model_is_refused() -> None:
     narrow = Mask({"blocks.0.weight": torch.ones(4, 1, 3, 3).bool(), "classifier.weight": torch.ones(3, 35).bool()})
     with pytest.raises(UserError, match=r"classifier\.weight is \[3, 36\] in the model and \[3, 35\] in the mask"):
         narrow.check(model)
+
+
+@pytest.mark.parametrize("shapes", ["[1]", '{"w": [100]}', '{"w": "wide"}', '{"v": [8]}'])
+def test_a_file_whose_shapes_do_not_fit_its_bits_is_refused(tmp_path: Path, shapes: str) -> None:
+    save_file({"w": np.zeros(1, dtype=np.uint8)}, tmp_path / "mask.safetensors", {"shapes": shapes})
+    with pytest.raises(UserError, match=r"mask\.safetensors is not a readable mask"):
+        Mask.load(tmp_path / "mask.safetensors")

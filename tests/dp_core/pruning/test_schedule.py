@@ -51,9 +51,9 @@ def test_a_schedule_rises_from_zero_to_exactly_the_target(target: float, fractio
         (1.0, 0.2, "sparsity must be from 0 to below 1, not 1.0"),
         (-0.1, 0.2, "sparsity must be from 0 to below 1, not -0.1"),
         (float("nan"), 0.2, "sparsity must be from 0 to below 1, not nan"),
-        (0.5, 0.0, "fraction pruned a round must be above 0 and below 1, not 0.0"),
-        (0.5, 1.0, "fraction pruned a round must be above 0 and below 1, not 1.0"),
-        (0.5, float("nan"), "fraction pruned a round must be above 0 and below 1, not nan"),
+        (0.5, 0.0, r"fraction pruned a round must be at least 0\.001 and below 1, not 0.0"),
+        (0.5, 1.0, r"fraction pruned a round must be at least 0\.001 and below 1, not 1.0"),
+        (0.5, float("nan"), r"fraction pruned a round must be at least 0\.001 and below 1, not nan"),
     ],
 )
 def test_impossible_schedules_are_refused(target: float, fraction: float, message: str) -> None:

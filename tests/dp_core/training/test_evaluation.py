@@ -7,6 +7,7 @@ from torch import nn
 
 from dp_core.data.preprocessing import Standardisation
 from dp_core.training import TrainingData, evaluate
+from dp_core.training.evaluation import evaluation_mode
 from tests.dp_core.small import CLASSES, SHAPE, copy_of, random_data, same, small_model
 
 
@@ -48,3 +49,18 @@ def test_evaluating_uses_running_statistics_and_changes_neither_network_nor_mode
     assert same(copy_of(model), before)
     assert all(p.grad is None for p in model.parameters())
     assert single.loss == pytest.approx(whole.loss, rel=1e-5)  # batch statistics would depend on the batches
+
+
+def test_modules_that_were_frozen_in_evaluation_mode_stay_there_even_after_an_error() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout())
+    model.train()
+    model[0].eval()
+
+    def fail_inside() -> None:
+        with evaluation_mode(model):
+            assert not any(module.training for module in model.modules())
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail_inside()
+    assert [model.training, model[0].training, model[1].training] == [True, False, True]

@@ -240,3 +240,26 @@ def test_the_network_is_in_training_mode_while_it_trains() -> None:
     Training(model, random_data(), SGD, seed=0, mask=None).run()
     assert modes == [True] * 7
     assert int(model.get_buffer("blocks.1.num_batches_tracked")) == 7
+
+
+def test_a_network_with_dropout_resumes_bit_for_bit_and_leaves_the_global_generator_alone() -> None:
+    draw = torch.Generator().manual_seed(5)
+    data = TrainingData(torch.randn(12, 1, 4, 4, generator=draw), torch.arange(12) % 3)
+    recipe = Recipe(steps=6, batch_size=5, precision="float32")
+
+    def training() -> Training:
+        torch.manual_seed(1)
+        return Training(nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 3)), data, recipe, seed=2, mask=None)
+
+    whole = training()
+    torch.manual_seed(77)
+    before = torch.get_rng_state()
+    whole.run()
+    assert torch.equal(torch.get_rng_state(), before)
+    first = training()
+    first.run(3)
+    second = training()
+    second.load_state_dict(first.state_dict())
+    torch.manual_seed(99)
+    second.run()
+    assert torch.equal(second.model.state_dict()["2.weight"], whole.model.state_dict()["2.weight"])
