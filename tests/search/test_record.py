@@ -263,35 +263,47 @@ def test_a_lock_that_a_killed_driver_left_is_removed(tmp_path: Path, kind: str) 
     assert not lock.is_symlink()
 
 
-REPEATS_CONDITIONAL = pytest.mark.xfail(
-    strict=True, reason="QMCSampler's independent sampler starts from the run's seed again after a resume"
-)
+# Sources take turns and are judged apart; what they are judged by is seen best with one.
+ONE_SOURCE = {"source": "real", "ipc": None}
+SAMPLERS = ["random", "tpe", "qmc"]
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", pytest.param("qmc", marks=REPEATS_CONDITIONAL)])
-def test_a_resumed_sampler_draws_no_conditional_value_a_second_time(tmp_path: Path, sampler: str) -> None:
-    space = {"recipe": {"momentum": {"float": [0.5, 0.9], "when": {"source": "distilled"}}}}
-    for total in (1, 5, 10, 15):
-        record = opened(tmp_path, search={"trials": 15, "sampler": sampler, "startup_trials": 20}, space=space)
+def sampled(folder: Path, sampler: str, space: dict[str, Any], drivers: Sequence[int]) -> list[dict[str, Any]]:
+    """Return what is proposed by one driver after another, each going on up to so many trials."""
+    folder.mkdir()
+    for total in drivers:
+        record = opened(folder, search={"trials": 15, "sampler": sampler, "startup_trials": 20}, space=space)
         while len(record.trials()) < total:
             run(record, [0.5])
-    trials = stock_study(tmp_path).trials
-    values = [trial.params["recipe.momentum"] for trial in trials if "recipe.momentum" in trial.params]
+    return [trial.params for trial in stock_study(folder).trials]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_resumed_sampler_proposes_nothing_a_second_time(tmp_path: Path, sampler: str) -> None:
+    found = sampled(tmp_path / "run", sampler, {}, (1, 5, 10, 15))
+    assert len({(params["source"], params["sparsity"]) for params in found}) == 15
+
+
+def marked(reason: str) -> list[Any]:
+    return ["random", "tpe", pytest.param("qmc", marks=pytest.mark.xfail(strict=True, reason=reason))]
+
+
+@pytest.mark.parametrize("sampler", marked("QMCSampler's independent sampler starts anew with the run's seed"))
+def test_a_resumed_sampler_draws_no_conditional_value_a_second_time(tmp_path: Path, sampler: str) -> None:
+    momentum = {"float": [0.5, 0.9], "when": {"recipe.optimizer": "sgd"}}
+    space = {**ONE_SOURCE, "recipe": {"optimizer": {"choice": ["adam", "sgd"]}, "momentum": momentum}}
+    found = sampled(tmp_path / "run", sampler, space, (1, 4, 7, 11, 15))
+    values = [params["recipe.momentum"] for params in found if "recipe.momentum" in params]
     assert len(set(values)) == len(values) > 3
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "qmc"])
-def test_a_resumed_sampler_proposes_nothing_a_second_time(tmp_path: Path, sampler: str) -> None:
-    settings = {"trials": 15, "sampler": sampler, "startup_trials": 20}
-    for total in (1, 5, 10, 15):
-        record = opened(tmp_path, search=settings)
-        while len(record.trials()) < total:
-            run(record, [0.5])
-    sparsities = [trial.params["sparsity"] for trial in stock_study(tmp_path).trials]
-    assert len(set(sparsities)) == 15
+@pytest.mark.xfail(strict=True, reason="WithinSourceSampler numbers the sources as this process meets them")
+def test_a_quasi_random_sequence_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole = sampled(tmp_path / "whole", "qmc", {}, (15,))
+    assert sampled(tmp_path / "resumed", "qmc", {}, (5, 15)) == whole
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "qmc"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_seed_decides_what_is_proposed(tmp_path: Path, sampler: str) -> None:
     def candidates(name: str, seed: int) -> list[dict[str, Any]]:
         (tmp_path / name).mkdir()
@@ -312,10 +324,12 @@ HALVING = {"method": "successive_halving", "first_round": 2, "reduction_factor":
 
 
 def test_successive_halving_stops_what_is_not_in_the_upper_half_of_its_rung(tmp_path: Path) -> None:
-    record = opened(tmp_path, search={"early_stopping": HALVING, "trials": 4})
+    record = opened(tmp_path, search={"early_stopping": HALVING, "trials": 4}, space=ONE_SOURCE)
     numbers = [proposed(record).number for _ in range(4)]
     stops = {}
-    for number, scores in zip(numbers, [(0.9, 0.5, 0.5, 0.5), (0.1, 0.3), (0.1, 0.7, 0.7, 0.4), (0.8, 0.2)], strict=True):
+    for number, scores in zip(
+        numbers, [(0.9, 0.5, 0.5, 0.5), (0.1, 0.3), (0.1, 0.7, 0.7, 0.4), (0.8, 0.2)], strict=True
+    ):
         stops[number] = [record.report(number, round_row(step, score)) for step, score in enumerate(scores, start=1)]
     # The rungs are at rounds 2 and 4. Round 1 is no rung, however bad (0.1). At round 2 the first is alone, 0.3 is
     # below 0.5, 0.7 is the best of three, 0.2 the worst of four. At round 4 the first is alone and 0.4 is below 0.5.
@@ -323,11 +337,11 @@ def test_successive_halving_stops_what_is_not_in_the_upper_half_of_its_rung(tmp_
 
 
 def test_trials_of_an_earlier_driver_still_compete(tmp_path: Path) -> None:
-    lost = opened(tmp_path, search={"early_stopping": HALVING})
+    lost = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
     number = proposed(lost).number
     lost.report(number, round_row(1, 0.9))
     lost.report(number, round_row(2, 0.9))
-    record = opened(tmp_path, search={"early_stopping": HALVING})
+    record = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
     proposed(record)
     other = proposed(record).number
     record.report(other, round_row(1, 0.4))
@@ -336,7 +350,7 @@ def test_trials_of_an_earlier_driver_still_compete(tmp_path: Path) -> None:
 
 def test_median_stops_what_is_below_the_median_of_finished_trials(tmp_path: Path) -> None:
     stopping = {"method": "median", "first_round": 2}
-    record = opened(tmp_path, search={"early_stopping": stopping, "startup_trials": 3, "trials": 9})
+    record = opened(tmp_path, search={"early_stopping": stopping, "startup_trials": 3, "trials": 9}, space=ONE_SOURCE)
     for score in (0.2, 0.5, 0.6):
         run(record, [score, score])
     low, high = proposed(record).number, proposed(record).number
@@ -347,7 +361,7 @@ def test_median_stops_what_is_below_the_median_of_finished_trials(tmp_path: Path
 
 
 def test_none_stops_nothing(tmp_path: Path) -> None:
-    record = opened(tmp_path, search={"early_stopping": {"method": "none"}, "startup_trials": 1})
+    record = opened(tmp_path, search={"early_stopping": {"method": "none"}, "startup_trials": 1}, space=ONE_SOURCE)
     run(record, [0.9, 0.9, 0.9, 0.9])
     number = proposed(record).number
     assert not any(record.report(number, round_row(step, 0.01)) for step in range(1, 9))

@@ -41,7 +41,10 @@ def config_tree(folder: Path, **changes: Mapping[str, Any]) -> dict[str, Any]:
         "data": {"root": str(folder / "images"), "cache": str(folder / "cache"), "validation": 0.2},
         "distill": {"method": "random_images", "directory": str(folder / "sets")},
         "space": {
-            "model": {"name": "convnet", "depth": 1, "width": 4, "norm": "none", "pooling": {"choice": ["max", "average"]}},
+            "model": {
+                "name": "convnet", "depth": 1, "width": 4, "norm": "none",
+                "pooling": {"choice": ["max", "average"]},
+            },
             "sparsity": {"float": [0.5, 0.8]},
             "source": {"choice": ["distilled", "real"]},
             "ipc": {"choice": [2], "when": {"source": "distilled"}},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -31,3 +33,28 @@ def blind_in_evaluation(input_shape: tuple[int, int, int], classes: int) -> nn.M
     """Train well, and answer with infinities when evaluated."""
     channels, height, width = input_shape
     return _Fixed(channels * height * width, classes, 0.0, float("inf"))
+
+
+def diverging_later(input_shape: tuple[int, int, int], classes: int, *, steps: int) -> nn.Module:
+    """Train well for so many steps, and answer with infinities from then on."""
+    return _Tiring(_Fixed(math.prod(input_shape), classes, 0.0, 1.0), steps)
+
+
+class _Tiring(nn.Module):
+    def __init__(self, model: nn.Module, steps: int) -> None:
+        super().__init__()
+        self.model = model
+        self.left = steps
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            self.left -= 1
+        logits: Tensor = self.model(images)
+        return logits * (1.0 if self.left >= 0 else float("inf"))
+
+
+def forgetful(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Draw at random in every training step."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(math.prod(input_shape), 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, classes)
+    )

@@ -131,5 +131,5 @@ def test_what_has_no_default_is_asked_for(key: str) -> None:
 @pytest.mark.xfail(strict=True, raises=(TypeError, ValueError), reason="Candidate.parse takes any recipe for a mapping")
 @pytest.mark.parametrize("recipe", [3, "adamw", ["steps", 3], None])
 def test_a_recipe_that_is_no_mapping_is_a_mistake(recipe: object) -> None:
-    with pytest.raises(UserError, match="'space.recipe'"):
+    with pytest.raises(UserError, match=r"'space\.recipe'"):
         parsed(recipe=recipe)

@@ -56,6 +56,18 @@ def test_it_goes_on_bit_for_bit(tmp_path: Path, criterion: str, way: str) -> Non
     assert_same_ticket(again, ticket)
 
 
+def test_a_network_that_draws_at_random_goes_on_bit_for_bit_too(tmp_path: Path) -> None:
+    context, proposal = screening_context(), candidate(model={"name": "tests.trainables.networks:forgetful"})
+    whole, ticket = finish(screening(context, proposal), tmp_path / "whole")
+    interrupted = screening(context, proposal)
+    first = [lasting(interrupted.train())]
+    interrupted.save(str(tmp_path / "part"))
+    torch.rand(3)
+    rest, again = finish(screening(context, proposal, resume_from=str(tmp_path / "part")), tmp_path / "resumed")
+    assert first + rest == whole
+    assert_same_ticket(again, ticket)
+
+
 def test_seconds_go_on_from_those_already_spent(tmp_path: Path) -> None:
     trial = trial_of()
     spent = trial.train()["seconds"]

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from dp_core.data.preprocessing import Standardisation
+from dp_core.errors import UserError
+from dp_core.models import ModelSpec, build
+from search.collecting import write_tables
+from search.record import StudyRecord, read_trials
+from search.run_directory import RunDirectory
+from search.space import Space
+from tests.search.tiny import config_of, round_row
+from trainables.trained_model import TrainedModel
+
+SPEC = ModelSpec("convnet", {"depth": 1, "width": 4})
+End = tuple[list[float], TrialState, str | None]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(tmp_path / "run")
+
+
+def write_study(run: RunDirectory, *ends: End, still_running: int = 0) -> list[dict[str, Any]]:
+    """Write a study of trials with these scores of rounds, states and reasons; return their candidates."""
+    run.path.mkdir()
+    config = config_of(run.path, search={"trials": len(ends) + still_running})
+    record = StudyRecord(run.journal, config, Space.parse(config.space))
+    candidates = []
+    for scores, state, reason in [*ends, *([([], None, None)] * still_running)]:
+        proposal = record.propose()
+        assert proposal is not None
+        candidates.append(proposal.candidate)
+        for number, score in enumerate(scores, start=1):
+            loss = math.nan if state == TrialState.FAIL else 1.0
+            record.report(proposal.number, round_row(number, score, proxy_loss=loss))
+        if state is not None:
+            record.finish(proposal.number, state, reason)
+    return candidates
+
+
+def write_model(run: RunDirectory, trial: int, seed: int, test_accuracy: float, **results: Any) -> None:
+    folder = run.model(trial, seed)
+    folder.mkdir(parents=True)
+    weights = build(SPEC, (3, 8, 8), 3, seed=0).state_dict()
+    told = {"trial": trial, "seed": seed, "test_accuracy": test_accuracy, "validation_accuracy": 0.5, "seconds": 2.0}
+    space = Standardisation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    TrainedModel(SPEC, (3, 8, 8), ("a", "b", "c"), space, weights, {**told, **results}).write_into(folder)
+
+
+COMPLETE: Callable[..., End] = lambda *scores: (list(scores), TrialState.COMPLETE, None)  # noqa: E731
+
+
+def test_rounds_and_trials_are_the_studys(run: RunDirectory) -> None:
+    candidates = write_study(
+        run,
+        COMPLETE(0.7, 0.6),
+        ([0.4], TrialState.PRUNED, "others were better"),
+        ([0.3], TrialState.FAIL, "the loss became nan"),
+        ([], TrialState.FAIL, "its worker was lost"),
+        still_running=1,
+    )
+    write_tables(run, read_trials(run.journal))
+    rounds = pq.read_table(run.rounds).to_pylist()
+    assert [(row["trial"], row["round"], row["score"]) for row in rounds] == [
+        (0, 1, 0.7),
+        (0, 2, 0.6),
+        (1, 1, 0.4),
+        (2, 1, 0.3),
+    ]
+    assert rounds[1]["image_gradients"] == 128
+    assert math.isnan(rounds[3]["proxy_loss"])
+    trials = pq.read_table(run.trials).to_pylist()
+    assert [(row["trial"], row["state"], row["reason"], row["rounds"], row["score"]) for row in trials] == [
+        (0, "COMPLETE", None, 2, 0.6),
+        (1, "PRUNED", "others were better", 1, 0.4),
+        (2, "FAIL", "the loss became nan", 1, 0.3),
+        (3, "FAIL", "its worker was lost", 0, None),
+        (4, "RUNNING", None, 0, None),
+    ]
+    for row, candidate in zip(trials, candidates, strict=True):
+        assert row["source"] == candidate["source"]
+        assert row["ipc"] == (2 if candidate["source"] == "distilled" else None)
+        assert row["architecture"].startswith("convnet depth=1 width=4 none")
+        assert row["params.sparsity"] == candidate["sparsity"]
+        assert row["params.ipc"] == candidate.get("ipc")
+
+
+def test_seeds_are_averaged_and_the_best_mean_is_first(run: RunDirectory) -> None:
+    write_study(run, COMPLETE(0.7, 0.6), COMPLETE(0.5), COMPLETE(0.9))
+    for seed, accuracy in enumerate((0.5, 0.6, 0.7)):
+        write_model(run, 0, seed, accuracy, validation_accuracy=accuracy + 0.05, seconds=1.5)
+    write_model(run, 2, 0, 0.65)
+    board = write_tables(run, read_trials(run.journal))
+    assert pq.read_table(run.leaderboard).to_pylist() == board
+    assert [(row["rank"], row["trial"], row["seeds"]) for row in board] == [(1, 2, 1), (2, 0, 3)]
+    one, several = board
+    assert (one["test_accuracy"], one["test_accuracy_std"]) == (0.65, None)
+    assert several["test_accuracy"] == pytest.approx(0.6)
+    assert several["test_accuracy_std"] == pytest.approx(0.1)  # of a sample: √((0.01 + 0 + 0.01) / 2)
+    assert several["validation_accuracy"] == pytest.approx(0.65)
+    assert several["retraining_seconds"] == pytest.approx(4.5)
+    assert (several["screening_seconds"], several["proxy_accuracy"]) == (0.5, 0.6)  # of the last round
+
+
+def test_equal_accuracies_are_ranked_by_trial(run: RunDirectory) -> None:
+    write_study(run, COMPLETE(0.5), COMPLETE(0.9), COMPLETE(0.7))
+    for trial in (2, 1, 0):
+        write_model(run, trial, 0, 0.5)
+    assert [row["trial"] for row in write_tables(run, read_trials(run.journal))] == [0, 1, 2]
+
+
+def test_a_run_without_models_has_an_empty_leaderboard_of_the_same_columns(run: RunDirectory) -> None:
+    write_study(run, COMPLETE(0.5))
+    assert write_tables(run, read_trials(run.journal)) == []
+    empty = pq.read_table(run.leaderboard)
+    write_model(run, 0, 0, 0.5)
+    write_tables(run, read_trials(run.journal))
+    assert empty.num_rows == 0
+    assert pq.read_table(run.leaderboard).schema == empty.schema
+
+
+def test_a_damaged_model_is_named_rather_than_ranked(run: RunDirectory) -> None:
+    write_study(run, COMPLETE(0.5))
+    write_model(run, 0, 0, 0.5)
+    (run.model(0, 0) / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="00000-seed0"):
+        write_tables(run, read_trials(run.journal))
+
+
+def test_tables_made_again_are_the_same(run: RunDirectory) -> None:
+    write_study(run, COMPLETE(0.7, 0.6), COMPLETE(0.5))
+    write_model(run, 1, 0, 0.5)
+    write_tables(run, read_trials(run.journal))
+    before = [pq.read_table(path) for path in (run.rounds, run.trials, run.leaderboard)]
+    torch.manual_seed(3)
+    write_tables(run, read_trials(run.journal))
+    assert [pq.read_table(path) for path in (run.rounds, run.trials, run.leaderboard)] == before

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from dp_core.errors import UserError
+from search.record import StudyRecord
+from search.run_directory import RunDirectory
+from search.space import Space
+from search.status import status_of
+from tests.search.tiny import config_of, config_tree, round_row
+
+SETTINGS: dict[str, Any] = {"search": {"trials": 5}, "promote": {"top": 2}, "retrain": {"seeds": 2}}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(tmp_path / "runs" / "tiny")
+    run.path.mkdir(parents=True)
+    recorded = {"data": {}, "config": config_tree(tmp_path, **SETTINGS)}
+    run.config.write_text(yaml.safe_dump(recorded))
+    return run
+
+
+def record_of(run: RunDirectory, tmp_path: Path) -> StudyRecord:
+    config = config_of(tmp_path, **SETTINGS)
+    return StudyRecord(run.journal, config, Space.parse(config.space))
+
+
+def end(record: StudyRecord, state: TrialState, score: float) -> None:
+    proposal = record.propose()
+    assert proposal is not None
+    record.report(proposal.number, round_row(1, score))
+    record.finish(proposal.number, state, None)
+
+
+def test_a_run_that_has_only_just_been_written_down(run: RunDirectory) -> None:
+    found = status_of(run)
+    assert found["state"] == "stopped"
+    assert (found["trials_wanted"], found["models_wanted"], found["models"], found["tickets"]) == (5, 4, 0, 0)
+    assert (found["best_trial"], found["best_score"]) == (None, None)
+
+
+def test_trials_are_counted_by_what_became_of_them(run: RunDirectory, tmp_path: Path) -> None:
+    record = record_of(run, tmp_path)
+    end(record, TrialState.COMPLETE, 0.4)
+    end(record, TrialState.PRUNED, 0.95)  # never the best: it was scored at another sparsity
+    end(record, TrialState.COMPLETE, 0.6)
+    end(record, TrialState.FAIL, 0.1)
+    record.propose()
+    found = status_of(run)
+    numbers = {key: found[f"trials_{key}"] for key in ("finished", "stopped_early", "failed", "running")}
+    assert numbers == {"finished": 2, "stopped_early": 1, "failed": 1, "running": 1}
+    assert (found["best_trial"], found["best_score"]) == (2, 0.6)
+    assert found["state"] == "stopped"
+
+
+def test_fewer_finished_trials_than_promoted_want_fewer_models(run: RunDirectory, tmp_path: Path) -> None:
+    end(record_of(run, tmp_path), TrialState.COMPLETE, 0.4)
+    assert status_of(run)["models_wanted"] == 2  # one ticket, two seeds
+
+
+def test_a_run_is_screening_then_retraining_then_finished(run: RunDirectory, tmp_path: Path) -> None:
+    record = record_of(run, tmp_path)
+    with run.locked():
+        assert status_of(run)["state"] == "screening"
+        for score in (0.1, 0.2, 0.3, 0.4):
+            end(record, TrialState.COMPLETE, score)
+        assert status_of(run)["state"] == "screening"
+        end(record, TrialState.FAIL, 0.1)
+        assert status_of(run)["state"] == "retraining"
+        for trial in (3, 2):
+            for seed in (0, 1):
+                assert status_of(run)["state"] == "retraining"
+                run.model(trial, seed).mkdir(parents=True)
+        assert status_of(run)["state"] == "finished"
+    assert status_of(run)["state"] == "finished"
+
+
+def test_looking_changes_nothing(run: RunDirectory, tmp_path: Path) -> None:
+    end(record_of(run, tmp_path), TrialState.COMPLETE, 0.4)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    status_of(run)
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("content", ["", "[", "data: {}", "- 1"])
+def test_a_run_whose_record_is_damaged_is_named(run: RunDirectory, content: str) -> None:
+    run.config.write_text(content)
+    with pytest.raises(UserError) as caught:
+        status_of(run)
+    assert str(run.config) in str(caught.value)
+
+
+@pytest.mark.xfail(strict=True, reason="the YAML reader's and pydantic's own messages are passed on, of many lines")
+@pytest.mark.parametrize("content", ["[", "{data: {}, config: {run: 3}}"])
+def test_a_mistake_in_a_runs_record_is_one_line(run: RunDirectory, content: str) -> None:
+    run.config.write_text(content)
+    with pytest.raises(UserError) as caught:
+        status_of(run)
+    assert "\n" not in str(caught.value)
