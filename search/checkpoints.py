@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from pyarrow import fs
 
+from dp_core.errors import UserError
 from trainables.resuming import is_sound
 
+_SESSION = re.compile(r"session-(\d+)")
 _CHECKPOINT = re.compile(r"checkpoint_\d+")
 
 
@@ -16,32 +18,57 @@ class CheckpointStore:
     """The checkpoints below one folder of the storage, `<folder>/<session>/<trial directory>/checkpoint_<n>`."""
 
     def __init__(self, folder: str) -> None:
-        self._filesystem, self._root = _open(folder)
+        self._filesystem, self._root = open_storage(folder)
+        self._scheme = f"{folder.partition('://')[0]}://" if "://" in folder else ""
 
     def next_session(self) -> str:
         """Return the name of a new session: each driver that ran has had its own."""
-        return f"session-{len(self._folders(self._root)):03d}"
+        numbers = [_session_number(session) for session in self._sessions()]
+        return f"session-{max(numbers, default=-1) + 1:03d}"
 
     def newest(self, trial_directory: str) -> str | None:
         """Return the newest checkpoint of that trial that is complete and undamaged, None if there is none.
 
         Sessions are looked through from the latest, and a damaged checkpoint gives way to the one before it.
         """
-        for session in reversed(self._folders(self._root)):
+        for session in reversed(self._sessions()):
             folder = f"{session}/{trial_directory}"
             for checkpoint in reversed(self._folders(folder)):
                 named = _CHECKPOINT.fullmatch(PurePosixPath(checkpoint).name)
                 if named and is_sound(self._filesystem, checkpoint):
-                    return checkpoint
+                    return self._scheme + checkpoint
         return None
+
+    def _sessions(self) -> list[str]:
+        found = [folder for folder in self._folders(self._root) if _session_number(folder) >= 0]
+        return sorted(found, key=_session_number)
 
     def _folders(self, folder: str) -> list[str]:
         found = self._filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
         return sorted(entry.path for entry in found if entry.type == fs.FileType.Directory)
 
 
-def _open(folder: str) -> tuple[fs.FileSystem, str]:
+def absolute(folder: str) -> str:
+    """Return the folder's absolute path; a bucket URL as it is."""
+    return folder.rstrip("/") if "://" in folder else str(Path(folder).resolve())
+
+
+def _session_number(folder: str) -> int:
+    """Return n of `session-<n>`, -1 for any other folder."""
+    named = _SESSION.fullmatch(PurePosixPath(folder).name)
+    return int(named[1]) if named else -1
+
+
+def open_storage(folder: str) -> tuple[fs.FileSystem, str]:
+    """Return the filesystem of a folder or bucket URL, and the path on it.
+
+    Raises:
+        UserError: the URL is none that pyarrow knows.
+    """
     if "://" in folder:
-        filesystem, path = fs.FileSystem.from_uri(folder)
+        try:
+            filesystem, path = fs.FileSystem.from_uri(folder)
+        except (OSError, ValueError) as error:
+            raise UserError(f"The storage {folder} cannot be opened: {' '.join(str(error).split())}.") from error
         return filesystem, path
     return fs.LocalFileSystem(), folder

@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -127,19 +127,27 @@ def doctor(
 
 @contextmanager
 def _stoppable(run: str) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a clean end that says how to go on."""
+    """Turn Ctrl-C and SIGTERM into a clean end that says how to go on, and keep standard output for the result."""
+    stopped = False
 
     def interrupt(number: int, frame: Any) -> None:
+        nonlocal stopped
+        stopped = True
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
-    except KeyboardInterrupt:
+        with redirect_stdout(sys.stderr):
+            yield
+    except BaseException:
+        # A library that was interrupted while it cleaned up may raise something else over the KeyboardInterrupt.
+        if not stopped:
+            raise
         print(f"\nStopped. Nothing that was finished is lost; go on with: winnow resume {run}", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _show_leaderboard(rows: list[dict[str, Any]], run: Path, as_json: bool) -> None:

@@ -9,8 +9,11 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A trial without GPUs of its own sees none, and so runs on the CPU.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "RAY_LOG_TO_DRIVER": "0",
+    # A trial's traceback is beside its checkpoints; the run prints one line.
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     # Tune's older output engine is the one that can be silent.
     "RAY_AIR_NEW_OUTPUT": "0",
     # Winnow records trials itself: in the study, in Parquet and in TensorBoard.

@@ -66,7 +66,7 @@ class ScreeningMonitor(tune.Callback):
         reason = frozen.user_attrs.get("reason")
         self._board.trial_ended(number, frozen.state.name, reason, rows[-1] if rows else None)
         ended = self._record.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        rivals = [trial for trial in ended if source_of(trial) == source_of(frozen)]
+        rivals = [trial for trial in self._record.trials(TrialState.COMPLETE) if source_of(trial) == source_of(frozen)]
         best = max((trial.value for trial in rivals if trial.value is not None), default=None)
         candidate = Candidate.parse(frozen.user_attrs["candidate"], self._classes)
         outcome = (

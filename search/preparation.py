@@ -14,6 +14,7 @@ from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import check_sparsity, prunable_parameters
 from dp_core.training import Recipe
+from search.checkpoints import absolute, open_storage
 from search.config.models import SearchConfig
 from search.machine import this_machine
 from search.space import ChoiceParameter, Constant, Space
@@ -50,16 +51,24 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
         ipcs, sources = _values(space, "ipc"), _values(space, "source") or ("distilled",)
     if local:
         _check_machine(config)
-    splits = open_splits(
-        config.data.format,
-        config.data.root,
-        cache=config.data.cache,
-        validation=config.data.validation,
-        seed=config.run.seed,
-    )
+    if config.run.storage is not None:
+        with _naming(f"{where}: run.storage"):
+            open_storage(absolute(config.run.storage))
+    with _naming(f"{where}: data"):
+        splits = open_splits(
+            config.data.format,
+            config.data.root,
+            cache=config.data.cache,
+            validation=config.data.validation,
+            seed=config.run.seed,
+        )
     with _naming(where):
-        _check_candidates(space, splits)
-        _check_images_per_class(ipcs if {"distilled", "subset"} & set(sources) else (), splits)
+        _check_candidates(space, splits, config.screen.rewind_step)
+        if {"distilled", "subset"} & set(sources):
+            _check_images_per_class(ipcs, splits)
+        if "distilled" in sources:
+            for ipc in ipcs:
+                distiller.check(splits.train, ipc)
     return Preparation(config, space, distiller, recipe, splits, ipcs, sources)
 
 
@@ -97,18 +106,23 @@ def _values(space: Space, name: str) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def _check_candidates(space: Space, splits: Splits) -> None:
+def _check_candidates(space: Space, splits: Splits, rewind_step: int) -> None:
     """Build every architecture at the corners of the space and see that it can be as sparse as it may have to be."""
     layers: dict[str, dict[str, int]] = {}
     for corner in space.corners():
         candidate = Candidate.parse(corner, splits.train.classes)
         label = candidate.model.label()
-        if label not in layers:
-            layers[label] = _layer_sizes(candidate.model, splits)
+        key = repr(candidate.model.to_dict())
+        if key not in layers:
+            layers[key] = _layer_sizes(candidate.model, splits)
         try:
-            check_sparsity(candidate.sparsity, layers[label])
+            check_sparsity(candidate.sparsity, layers[key])
         except UserError as error:
             raise UserError(f"'space.sparsity' is impossible for {label}: {error}") from error
+        ipc = candidate.images_per_class
+        steps = candidate.recipe.total_steps(len(splits.train) if ipc is None else ipc * splits.train.classes)
+        if rewind_step >= steps:
+            raise UserError(f"'screen.rewind_step' is {rewind_step}, but a round may have only {steps} steps.")
 
 
 def _layer_sizes(spec: ModelSpec, splits: Splits) -> dict[str, int]:

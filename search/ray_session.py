@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +21,9 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     Raises:
         UserError: no cluster answers at `address`.
     """
+    if address is not None:
+        _check_reachable(address)
+    on_termination = signal.getsignal(signal.SIGTERM)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     try:
@@ -30,7 +36,23 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
         where = "here" if address is None else f"at {address}"
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"Ray cannot be reached {where}: {first_line}.") from error
+    if on_termination is not None and threading.current_thread() is threading.main_thread():
+        # Ray puts a handler of its own in place, which would end the process without a word.
+        signal.signal(signal.SIGTERM, on_termination)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise UserError unless something listens at host:port; Ray itself would try for minutes."""
+    host, separator, port = address.rpartition(":")
+    if "://" in address or address == "auto":
+        return
+    if not separator or not port.isdigit():
+        raise UserError(f"The address '{address}' is not host:port, such as 10.0.0.5:6379, nor 'auto'.")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"No Ray cluster answers at {address}: {error}.") from error

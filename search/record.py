@@ -47,8 +47,8 @@ class StudyRecord:
         self._study = optuna.create_study(storage=storage, study_name=_STUDY, direction="maximize", load_if_exists=True)
         known = self._study.get_trials(deepcopy=False)
         self._study.sampler = WithinSourceSampler(
-            lambda position: SAMPLERS[settings.sampler](
-                derive_seed(config.run.seed, "source", position), len(known), settings.startup_trials
+            lambda source: SAMPLERS[settings.sampler](
+                derive_seed(config.run.seed, "source", str(source)), len(known), settings.startup_trials
             )
         )
         stopping = settings.early_stopping

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
+import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import yaml
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
 from dp_core.files import write_text
+from search.checkpoints import absolute
 from search.collecting import write_tables
 from search.config.models import SearchConfig
 from search.distilling import make_sets
@@ -25,7 +27,7 @@ from search.ray_session import ray_session
 from search.record import StudyRecord
 from search.report import write_report
 from search.retraining import promote, retrain
-from search.run_directory import RunDirectory
+from search.run_directory import LOCK, RunDirectory
 from search.screening import screen
 from search.space import ChoiceParameter, FloatParameter, IntParameter, Space
 from search.tensorboard import TensorBoardLog
@@ -42,17 +44,28 @@ def start(
         UserError: the name is taken, or a check failed; nothing is left behind then.
     """
     run = RunDirectory((config.run.directory / config.run.name).resolve())
+    _refuse_taken(run, config)
+    prepared = prepare(config, where, local=address is None)
+    run.path.mkdir(parents=True, exist_ok=True)
+    with run.locked():
+        _refuse_taken(run, config)  # another driver may have been quicker
+        try:
+            with _session(prepared, address):
+                write_text(run.config, yaml.safe_dump(_provenance(prepared, command), sort_keys=False))
+                return _advance(run, prepared, progress)
+        finally:
+            if not run.config.exists():
+                shutil.rmtree(run.path, ignore_errors=True)
+
+
+def _refuse_taken(run: RunDirectory, config: SearchConfig) -> None:
     if run.config.exists():
         raise UserError(
             f"The run {config.run.name} exists in {config.run.directory}: go on with it by "
             f"'winnow resume {config.run.directory / config.run.name}', or choose another run.name."
         )
-    if run.path.exists() and any(run.path.iterdir()):
+    if run.path.exists() and any(entry.name != LOCK for entry in run.path.iterdir()):
         raise UserError(f"The folder {run.path} is not empty and not a run: choose another run.name.")
-    prepared = prepare(config, where, local=address is None)
-    with _session(prepared, address):
-        write_text(run.config, yaml.safe_dump(_provenance(prepared, command), sort_keys=False, allow_unicode=True))
-        return _advance(run, prepared, progress)
 
 
 def resume(run: RunDirectory, address: str | None, progress: Progress) -> list[dict[str, Any]]:
@@ -65,7 +78,7 @@ def resume(run: RunDirectory, address: str | None, progress: Progress) -> list[d
     prepared = prepare(config_of(run, recorded), str(run.config), local=address is None)
     if recorded["data"] != dict(digests(prepared.splits)):
         raise UserError(f"The data of the run {run.path} have changed since it started: {prepared.config.data.root}.")
-    with _session(prepared, address):
+    with run.locked(), _session(prepared, address):
         return _advance(run, prepared, progress)
 
 
@@ -74,7 +87,7 @@ def read_run(run: RunDirectory) -> dict[str, Any]:
     try:
         recorded = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{run.config} cannot be read: {error}.") from error
+        raise UserError(f"{run.config} cannot be read: {' '.join(str(error).split())}.") from error
     if not isinstance(recorded, dict) or "config" not in recorded or "data" not in recorded:
         raise UserError(f"{run.config} is not the record of a run.")
     return recorded
@@ -85,7 +98,7 @@ def config_of(run: RunDirectory, recorded: dict[str, Any]) -> SearchConfig:
     try:
         return SearchConfig.model_validate(recorded["config"])
     except ValueError as error:
-        raise UserError(f"The config in {run.config} is not valid: {error}.") from error
+        raise UserError(f"The config in {run.config} is not valid: {' '.join(str(error).split())}.") from error
 
 
 def _session(prepared: Preparation, address: str | None) -> AbstractContextManager[None]:
@@ -95,20 +108,19 @@ def _session(prepared: Preparation, address: str | None) -> AbstractContextManag
 
 def _advance(run: RunDirectory, prepared: Preparation, progress: Progress) -> list[dict[str, Any]]:
     config = prepared.config
-    with run.locked():
-        progress.say("run", f"{run.path}")
-        sets = make_sets(prepared, progress)
-        _record_sets(run, sets)
-        record = StudyRecord(run.journal, config, prepared.space)
-        board = TensorBoardLog(run.tensorboard, parameter_types(prepared.space))
-        try:
-            if record.unfinished > 0:
-                screen(run, prepared, record, sets, board, progress)
-            retrain(run, prepared, promote(record.trials(), config.promote), board, progress)
-        finally:
-            board.close()
-            rows = write_tables(run, record.trials())
-            write_report(run.path)
+    progress.say("run", f"{run.path}")
+    sets = make_sets(prepared, progress)
+    _record_sets(run, sets)
+    record = StudyRecord(run.journal, config, prepared.space)
+    board = TensorBoardLog(run.tensorboard, parameter_types(prepared.space))
+    try:
+        if record.unfinished > 0:
+            screen(run, prepared, record, sets, board, progress)
+        retrain(run, prepared, promote(record.trials(), config.promote), board, progress)
+    finally:
+        board.close()
+        rows = write_tables(run, record.trials())
+        write_report(run.path)
     if not rows:
         raise UserError(f"No ticket of the run {run.path} could be retrained; the lines above say why.")
     return rows
@@ -133,6 +145,8 @@ def _provenance(prepared: Preparation, command: Sequence[str]) -> dict[str, Any]
     # A resumed run must find its data wherever it is resumed from.
     config["data"]["root"] = str(prepared.config.data.root.resolve())
     config["data"]["cache"] = str(prepared.config.data.cache.resolve())
+    storage = prepared.config.run.storage
+    config["run"]["storage"] = None if storage is None else absolute(storage)
     config["distill"]["directory"] = str(prepared.config.distill.directory.resolve())
     return {
         "command": shlex.join(command),

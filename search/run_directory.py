@@ -11,6 +11,8 @@ from pathlib import Path
 
 from dp_core.errors import UserError
 
+LOCK = "driver.lock"
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -67,7 +69,7 @@ class RunDirectory:
     def is_driven(self) -> bool:
         """Return whether a process drives this run now."""
         try:
-            with (self.path / "driver.lock").open() as file:
+            with (self.path / LOCK).open() as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
@@ -82,7 +84,7 @@ class RunDirectory:
         Raises:
             UserError: another process drives this run.
         """
-        with (self.path / "driver.lock").open("a+") as file:
+        with (self.path / LOCK).open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

@@ -32,7 +32,12 @@ def _qmc(seed: int, known_trials: int, startup_trials: int) -> BaseSampler:
     # Always the run's own seed: a quasi-random sequence goes on by the number of trials in the study.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return QMCSampler(seed=_optuna_seed(seed, 0), scramble=True, warn_independent_sampling=False)
+        return QMCSampler(
+            seed=_optuna_seed(seed, 0),
+            scramble=True,
+            independent_sampler=_random(seed, known_trials, startup_trials),
+            warn_independent_sampling=False,
+        )
 
 
 def _optuna_seed(seed: int, known_trials: int) -> int:

@@ -10,7 +10,7 @@ from dp_core.data import ImageDataset
 from dp_core.distillation import DistilledSet
 from dp_core.distillation.base import draw_images, standardisation_of
 from dp_core.seeds import generator
-from search.checkpoints import CheckpointStore
+from search.checkpoints import CheckpointStore, absolute
 from search.execution import Resources, run_trials, trial_directory
 from search.monitor import ScreeningMonitor
 from search.preparation import Preparation
@@ -46,14 +46,14 @@ def screen(
         callback=ScreeningMonitor(run, record, board, progress, prepared.splits.train.classes),
         trials=record.unfinished,
         searcher=StudySearcher(record, lambda number: store.newest(trial_directory(number))),
-        scheduler=StudyScheduler(record),
+        scheduler=StudyScheduler(record, lambda number: (run.ticket(number) / "card.json").exists()),
     )
 
 
 def phase_storage(run: RunDirectory, prepared: Preparation, phase: str) -> str:
     """Return the folder or URL in which a phase keeps its checkpoints."""
     storage = prepared.config.run.storage
-    return str(run.path / phase) if storage is None else f"{storage.rstrip('/')}/{prepared.config.run.name}/{phase}"
+    return str(run.path / phase) if storage is None else f"{absolute(storage)}/{prepared.config.run.name}/{phase}"
 
 
 def resources_of(prepared: Preparation) -> Resources:

@@ -45,16 +45,16 @@ class _SourceStudy(Study):
 
 
 class WithinSourceSampler(BaseSampler):
-    """A sampler for each source, made by `factory` from the source's position among those that were met."""
+    """A sampler for each source, made by `factory` from its name (None where the space has no choice of it)."""
 
-    def __init__(self, factory: Callable[[int], BaseSampler]) -> None:
+    def __init__(self, factory: Callable[[str | None], BaseSampler]) -> None:
         self._factory = factory
         self._samplers: dict[str | None, BaseSampler] = {}
 
     def _of(self, trial: FrozenTrial) -> BaseSampler:
         source = source_of(trial)
         if source not in self._samplers:
-            self._samplers[source] = self._factory(len(self._samplers))
+            self._samplers[source] = self._factory(source)
         return self._samplers[source]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 from optuna.trial import TrialState
@@ -25,6 +27,7 @@ _ROW_KEYS = (
     "image_gradients",
     "seconds",
 )
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit|Mistake|Died|Diverged)\b")
 _END_STATES = {"finished": TrialState.COMPLETE, "collapsed": TrialState.PRUNED, "diverged": TrialState.FAIL}
 
 
@@ -70,11 +73,17 @@ class StudySearcher(_NotSaved, Searcher):
 
 
 class StudyScheduler(_NotSaved, FIFOScheduler):
-    """Writes every round and every end into the study, and stops a trial when the study's pruner says so."""
+    """Writes every round and every end into the study, and stops a trial when the study's pruner says so.
 
-    def __init__(self, record: StudyRecord) -> None:
+    Args:
+        record: the study.
+        has_ticket: tells whether the ticket of a trial is in the run directory.
+    """
+
+    def __init__(self, record: StudyRecord, has_ticket: Callable[[int], bool]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._record = record
+        self._has_ticket = has_ticket
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Record the round; stop the trial if it is not among the promising ones."""
@@ -89,11 +98,16 @@ class StudyScheduler(_NotSaved, FIFOScheduler):
             self._record.finish(number, TrialState.PRUNED, f"stopped early after round {row}: others were better")
         else:
             self._record.report(number, row_of(result))
-            self._record.finish(number, _END_STATES[result["status"]], result["reason"])
+            state, reason = _END_STATES[result["status"]], result["reason"]
+            if state == TrialState.COMPLETE and not self._has_ticket(number):
+                # Tune only logs what goes wrong while a checkpoint is copied: a full disk, say.
+                state, reason = TrialState.FAIL, "its ticket could not be written to the run directory"
+            self._record.finish(number, state, reason)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Record the failure with the last line of what the trial raised."""
-        self._record.finish(trial.config["trial"], TrialState.FAIL, failure_of(trial))
+        """Record the failure if it is final; Tune also calls this for a trial that it is about to take up again."""
+        if not trial.should_recover():
+            self._record.finish(trial.config["trial"], TrialState.FAIL, failure_of(trial))
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """Record that the trial was dropped before it ran."""
@@ -106,6 +120,12 @@ def row_of(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def failure_of(trial: Trial) -> str:
-    """Return the last line of the trial's error."""
-    lines = [line.strip() for line in str(trial.get_error() or "").splitlines() if line.strip()]
-    return lines[-1] if lines else "the trial failed without a message"
+    """Return the name and the message of what the trial raised, from the traceback that Tune has written beside it."""
+    try:
+        lines = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").splitlines()
+    except (OSError, TypeError):  # None: the trial left no traceback
+        lines = []
+    named = [number for number, line in enumerate(lines) if _EXCEPTION.match(line)]
+    if not named:
+        return "the trial failed without a message"
+    return " ".join(" ".join(lines[named[-1] :]).split())[:500]

@@ -77,7 +77,9 @@ def _images_per_class(source: str, ipc: Any) -> int | None:
 
 
 def _recipe(value: Mapping[str, Any], images: int | None) -> Recipe:
-    settings = dict(value.get("recipe", {}))
+    settings = value.get("recipe", {})
+    if not isinstance(settings, Mapping):
+        raise UserError(f"'space.recipe' must have a recipe's settings, not {settings!r}.")
     budget = value.get("image_gradients")
     if budget is None:
         return parse_settings(Recipe, settings, "space.recipe")

@@ -117,7 +117,8 @@ class ScreeningTrainable(tune.Trainable):
         evaluation = evaluate(pruning.model, self._validation, precision=self._candidate.recipe.precision)
         cost = self._cost(pruning.mask)
         row: dict[str, Any] = {
-            "round": pruning.rounds_done,
+            # A round that diverged does not count as done, but it is the one that this row is about.
+            "round": pruning.rounds_done + (divergence is not None),
             "score": self._context.score(evaluation.accuracy, cost.parameters_left),
             "proxy_accuracy": evaluation.accuracy,
             "proxy_loss": evaluation.loss,

@@ -26,6 +26,9 @@ class Distiller(Protocol):
     def settings(self) -> dict[str, Any]:
         """Return method name and settings as a plain dict."""
 
+    def check(self, source: ImageDataset, images_per_class: int) -> None:
+        """Raise UserError if the set cannot be made; costs next to nothing."""
+
     def distill(self, source: ImageDataset, images_per_class: int, seed: int, progress: Progress) -> DistilledSet:
         """Make the set.
 

@@ -67,9 +67,16 @@ class DistributionMatching:
         """See Distiller."""
         return {"method": "distribution_matching", **asdict(self), "model": dict(self.model)}
 
-    def distill(self, source: ImageDataset, images_per_class: int, seed: int, progress: Progress) -> DistilledSet:
+    def check(self, source: ImageDataset, images_per_class: int) -> None:
         """See Distiller."""
         check_images_per_class(source, images_per_class)
+        model = build(ModelSpec.from_dict(self.model), source.image_shape, source.classes, seed=0)
+        with torch.no_grad():
+            embed(model, torch.zeros(1, *source.image_shape))
+
+    def distill(self, source: ImageDataset, images_per_class: int, seed: int, progress: Progress) -> DistilledSet:
+        """See Distiller."""
+        self.check(source, images_per_class)
         started = time.perf_counter()
         space = standardisation_of(source)
         chosen = draw_images(source, images_per_class, generator(seed, "initial images"))

@@ -27,9 +27,13 @@ class RandomImages:
         """See Distiller."""
         return {"method": "random_images"}
 
-    def distill(self, source: ImageDataset, images_per_class: int, seed: int, progress: Progress) -> DistilledSet:
+    def check(self, source: ImageDataset, images_per_class: int) -> None:
         """See Distiller."""
         check_images_per_class(source, images_per_class)
+
+    def distill(self, source: ImageDataset, images_per_class: int, seed: int, progress: Progress) -> DistilledSet:
+        """See Distiller."""
+        self.check(source, images_per_class)
         started = time.perf_counter()
         chosen = draw_images(source, images_per_class, generator(seed, "random images"))
         space = standardisation_of(source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,7 +69,7 @@ class DistillSection(_Section):
     @field_validator("method")
     @classmethod
     def _known(cls, method: str) -> str:
-        return _one_of("distill.method", method, DISTILLERS)
+        return _one_of(method, DISTILLERS)
 
     def distiller(self) -> Distiller:
         """Return the distiller with its settings; UserError if they are not its own."""
@@ -90,7 +91,7 @@ class ScreenSection(_Section):
     @field_validator("criterion")
     @classmethod
     def _known(cls, criterion: str) -> str:
-        return _one_of("screen.criterion", criterion, CRITERIA)
+        return _one_of(criterion, CRITERIA)
 
 
 class ScoreSection(_Section):
@@ -138,7 +139,7 @@ class SearchSection(_Section):
     @field_validator("sampler")
     @classmethod
     def _known(cls, sampler: str) -> str:
-        return _one_of("search.sampler", sampler, SAMPLERS)
+        return _one_of(sampler, SAMPLERS)
 
 
 class PromoteSection(_Section):
@@ -189,7 +190,8 @@ class SearchConfig(_Section):
     """How tickets are retrained."""
 
 
-def _one_of(key: str, value: str, known: Any) -> str:
+def _one_of(value: str, known: Iterable[str]) -> str:
     if value not in known:
-        raise UserError(f"'{key}' cannot be '{value}'.{nearest(value, known)} Known: {', '.join(known)}.")
+        hint = nearest(value, known).strip().replace("Did", "did")
+        raise ValueError(f"must be one of {', '.join(known)}, not '{value}'" + (f" ({hint})" if hint else ""))
     return value

@@ -72,9 +72,9 @@ NO_CHOICE = {"model": {"pooling": "max"}, "sparsity": 0.5, "source": "real", "ip
         ({"run": {"name": "a/b"}}, "'run.name' is not valid: must be letters"),
         ({"space": {"model": 3}}, "'space.model' must have a name and hyperparameters, not 3."),
         # names that nothing has
-        ({"search": {"sampler": "tpee"}}, "'search.sampler' cannot be 'tpee'. Did you mean 'tpe'?"),
-        ({"screen": {"criterion": "magnitud"}}, "'screen.criterion' cannot be 'magnitud'. Did you mean 'magnitude'?"),
-        ({"distill": {"method": "random_image"}}, "'distill.method' cannot be 'random_image'. Did you mean"),
+        ({"search": {"sampler": "tpee"}}, "random, qmc, not 'tpee' (did you mean 'tpe'?)"),
+        ({"screen": {"criterion": "magnitud"}}, "not 'magnitud' (did you mean 'magnitude'?)"),
+        ({"distill": {"method": "random_image"}}, "not 'random_image' (did you mean"),
         ({"search": {"early_stopping": {"method": "asha"}}}, "must be one of successive_halving | median | none"),
         ({"space": {"source": {"choice": ["distilled", "subst"]}}}, "cannot be 'subst'. Did you mean 'subset'?"),
         ({"space": {"model": {"norm": {"choice": ["none", "bach"]}}}}, "no norm 'bach'. Did you mean 'batch'?"),
@@ -103,13 +103,11 @@ def test_a_mistake_in_the_config_is_one_sentence_and_leaves_nothing(
     assert left_behind(folder) == set()
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="Candidate.parse takes any recipe for a mapping")
 def test_a_recipe_that_is_a_number_is_a_mistake_too(folder: Path, winnow: Winnow) -> None:
     write_config(folder, space={"recipe": 3})
     assert "'space.recipe'" in refusal(winnow("search", "tiny.yaml"))
 
 
-@pytest.mark.xfail(strict=True, reason="some validators and all that read data do not know the config's name")
 @pytest.mark.parametrize(
     "changes", [{"search": {"sampler": "tpee"}}, {"data": {"root": "nowhere"}}, {"data": {"format": "parqet"}}]
 )

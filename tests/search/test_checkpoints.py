@@ -98,13 +98,11 @@ def test_each_driver_has_a_session_of_its_own(tmp_path: Path) -> None:
     assert CheckpointStore(str(tmp_path)).next_session() == "session-002"
 
 
-@pytest.mark.xfail(strict=True, reason="next_session counts the folders, so it may name one that is there")
 def test_a_session_is_new_even_after_an_old_one_was_removed(tmp_path: Path) -> None:
     add(tmp_path, 1, 0)
     assert not (tmp_path / CheckpointStore(str(tmp_path)).next_session()).exists()
 
 
-@pytest.mark.xfail(strict=True, reason="sessions are ordered as text, so session-1000 comes before session-999")
 def test_the_thousandth_session_is_the_latest(tmp_path: Path) -> None:
     add(tmp_path, 999, 0)
     latest = add(tmp_path, 1000, 0)
@@ -119,7 +117,6 @@ def test_a_storage_given_as_an_address_is_the_same_folder(tmp_path: Path) -> Non
     assert found.removeprefix("file://") == str(wanted)
 
 
-@pytest.mark.xfail(strict=True, reason="newest drops the scheme of a bucket's URL, so Tune takes it for a local path")
 def test_a_checkpoint_in_a_bucket_keeps_the_buckets_url() -> None:
     store = CheckpointStore("mock:///bucket/screening")
     folder = f"bucket/screening/session-000/{TRIAL}/checkpoint_000000"

@@ -27,9 +27,6 @@ def test_a_signal_ends_the_work_and_says_how_to_go_on(
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-@pytest.mark.xfail(
-    strict=True, raises=FileNotFoundError, reason="what a library makes of a signal is not known for one"
-)
 def test_a_library_that_stumbles_over_the_signal_does_not_hide_it(capsys: pytest.CaptureFixture[str]) -> None:
     """Optuna's journal, interrupted while it gives its lock back, tries again and does not find the lock."""
 

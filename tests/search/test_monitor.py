@@ -85,7 +85,6 @@ def test_every_end_is_one_line(
     assert "2/4 trial 1 failed: no round (a reason)" in failed
 
 
-@pytest.mark.xfail(strict=True, reason="Optuna gives a stopped trial its last score, which was at another sparsity")
 def test_the_best_score_is_that_of_a_finished_trial(
     screened: ScreeningMonitor, record: StudyRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -125,12 +125,10 @@ def test_settings_of_distiller_and_retraining_are_checked(
     assert sentence in mistake(prepared, **changes)
 
 
-@pytest.mark.xfail(strict=True, reason="the distiller's network is first built after the run has begun")
 def test_the_distillers_network_is_checked_too(prepared: Prepare) -> None:
     settings = {"iterations": 1, "model": {"name": "convnt"}}
     assert "'convnt'" in mistake(prepared, distill={"method": DM, "settings": settings})
 
 
-@pytest.mark.xfail(strict=True, reason="rewind_step is first compared with the recipe's steps inside every trial")
 def test_a_rewind_step_beyond_the_round_is_checked(prepared: Prepare) -> None:
     assert "rewind" in mistake(prepared, screen={"rewind_step": 4}, space={"recipe": {"steps": 4}}).lower()

@@ -284,11 +284,7 @@ def test_a_resumed_sampler_proposes_nothing_a_second_time(tmp_path: Path, sample
     assert len({(params["source"], params["sparsity"]) for params in found}) == 15
 
 
-def marked(reason: str) -> list[Any]:
-    return ["random", "tpe", pytest.param("qmc", marks=pytest.mark.xfail(strict=True, reason=reason))]
-
-
-@pytest.mark.parametrize("sampler", marked("QMCSampler's independent sampler starts anew with the run's seed"))
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_resumed_sampler_draws_no_conditional_value_a_second_time(tmp_path: Path, sampler: str) -> None:
     momentum = {"float": [0.5, 0.9], "when": {"recipe.optimizer": "sgd"}}
     space = {**ONE_SOURCE, "recipe": {"optimizer": {"choice": ["adam", "sgd"]}, "momentum": momentum}}
@@ -297,7 +293,6 @@ def test_a_resumed_sampler_draws_no_conditional_value_a_second_time(tmp_path: Pa
     assert len(set(values)) == len(values) > 3
 
 
-@pytest.mark.xfail(strict=True, reason="WithinSourceSampler numbers the sources as this process meets them")
 def test_a_quasi_random_sequence_goes_on_where_it_was(tmp_path: Path) -> None:
     whole = sampled(tmp_path / "whole", "qmc", {}, (15,))
     assert sampled(tmp_path / "resumed", "qmc", {}, (5, 15)) == whole

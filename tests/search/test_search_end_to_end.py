@@ -225,7 +225,6 @@ def test_ctrl_c_takes_ray_with_it(story: Story) -> None:
     assert story.after_interrupt.status["state"] == "stopped"
 
 
-@pytest.mark.xfail(strict=False, reason="a signal in the middle of Optuna's lock ends in a traceback; see test_cli.py")
 def test_ctrl_c_says_how_to_go_on(story: Story) -> None:
     told = story.interrupted
     assert told.status == 130
@@ -388,7 +387,6 @@ def test_resuming_a_finished_run_changes_nothing_and_is_quick(story: Story) -> N
     assert "Report: " in story.again.out
 
 
-@pytest.mark.xfail(strict=True, raises=SystemExit, reason="ray.init puts its own handler in place of Winnow's")
 def test_being_asked_to_terminate_is_like_ctrl_c(story: Story) -> None:
     with pytest.raises(KeyboardInterrupt):
         story.on_terminate(signal.SIGTERM, None)

@@ -125,7 +125,7 @@ class _SpyPruner(BasePruner):
 def test_samplers_and_pruners_see_one_source(source: str) -> None:
     made: list[_Spy] = []
 
-    def make(position: int) -> _Spy:
+    def make(source: str | None) -> _Spy:
         made.append(_Spy())
         return made[-1]
 

@@ -24,14 +24,10 @@ class Pretended:
     """What the parts use of Tune's Trial."""
 
     config: dict[str, Any] = field(default_factory=dict)
-    error: str | None = None
     error_file: str | None = None
     failures: int = 0
     status: str = "RUNNING"
     trial_id: str = "any"
-
-    def get_error(self) -> str | None:
-        return self.error
 
     def should_recover(self) -> bool:
         return self.failures <= 2
@@ -51,7 +47,7 @@ def result(number: int, score: float, status: str = "running", reason: str | Non
 
 def begin(record: StudyRecord) -> tuple[StudyScheduler, Trial]:
     config = StudySearcher(record, lambda number: None).suggest("any")
-    return StudyScheduler(record), cast("Trial", Pretended(config or {}))
+    return StudyScheduler(record, lambda number: True), cast("Trial", Pretended(config or {}))
 
 
 def test_the_searcher_hands_on_proposals_until_there_are_none(record: StudyRecord) -> None:
@@ -94,14 +90,27 @@ def test_a_trial_without_promise_is_stopped_and_pruned(record: StudyRecord) -> N
     assert reason_of(frozen) == "stopped early after round 1: others were better"
 
 
-def test_a_failure_is_recorded_with_the_last_line_of_its_error(record: StudyRecord) -> None:
+def test_a_failure_is_recorded_with_what_was_raised(record: StudyRecord, tmp_path: Path) -> None:
     searcher = StudySearcher(record, lambda number: None)
-    error = "Traceback:\n  File x, line 1\nValueError: no such thing\n\n"
-    trial = cast("Trial", Pretended(searcher.suggest("any") or {}, error, failures=3))
-    StudyScheduler(record).on_trial_error(None, trial)  # in this order, when Tune gives a trial up
+    text = "Failure # 3 (occurred at noon)\nray::step\n  File x, line 1\nValueError: no such thing\nin two lines\n\n"
+    (tmp_path / "error.txt").write_text(text)
+    error_file = str(tmp_path / "error.txt")
+    trial = cast("Trial", Pretended(searcher.suggest("any") or {}, error_file=error_file, failures=3))
+    StudyScheduler(record, lambda number: True).on_trial_error(None, trial)  # in this order, when Tune gives up
     searcher.on_trial_complete("any", error=True)
     frozen = record.trials()[0]
-    assert (frozen.state, reason_of(frozen)) == (TrialState.FAIL, "ValueError: no such thing")
+    assert (frozen.state, reason_of(frozen)) == (TrialState.FAIL, "ValueError: no such thing in two lines")
+
+
+def test_a_finished_trial_whose_ticket_could_not_be_written_is_a_failure(record: StudyRecord) -> None:
+    _, trial = begin(record)
+    scheduler = StudyScheduler(record, lambda number: False)
+    scheduler.on_trial_complete(None, trial, result(1, 0.7, "finished"))
+    frozen = record.trials()[0]
+    assert (frozen.state, reason_of(frozen)) == (
+        TrialState.FAIL,
+        "its ticket could not be written to the run directory",
+    )
 
 
 def test_a_trial_that_never_ran_is_not_left_running(record: StudyRecord) -> None:
@@ -110,10 +119,6 @@ def test_a_trial_that_never_ran_is_not_left_running(record: StudyRecord) -> None
     assert record.trials()[0].state == TrialState.FAIL
 
 
-LOST = "Tune tells the scheduler of an error also when it goes on with the trial, and that ends it in the study"
-
-
-@pytest.mark.xfail(strict=True, reason=LOST)
 def test_a_trial_that_lost_its_worker_goes_on(record: StudyRecord) -> None:
     scheduler, trial = begin(record)
     scheduler.on_trial_result(None, trial, result(1, 0.5))
@@ -126,9 +131,6 @@ def test_a_trial_that_lost_its_worker_goes_on(record: StudyRecord) -> None:
     assert (frozen.state, frozen.value, reason_of(frozen)) == (TrialState.COMPLETE, 0.7, None)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="when a trial fails, Tune has its error in error_file, not yet where get_error looks"
-)
 def test_the_reason_of_a_failure_is_read_where_tune_has_it_by_then(tmp_path: Path) -> None:
     (tmp_path / "error.txt").write_text("Failure # 1 (occurred at noon)\nray::step\nValueError: no such thing\n")
     assert "ValueError: no such thing" in failure_of(
@@ -136,9 +138,12 @@ def test_the_reason_of_a_failure_is_read_where_tune_has_it_by_then(tmp_path: Pat
     )
 
 
-@pytest.mark.parametrize("error", [None, "", "\n \n"])
-def test_a_failure_without_words_still_has_a_reason(error: str | None) -> None:
-    assert failure_of(cast("Trial", Pretended(error=error))) == "the trial failed without a message"
+@pytest.mark.parametrize("text", [None, "", "\n \n", "words of nobody"])
+def test_a_failure_without_words_still_has_a_reason(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "error.txt").write_text(text)
+    found = failure_of(cast("Trial", Pretended(error_file=str(tmp_path / "error.txt"))))
+    assert found == failure_of(cast("Trial", Pretended())) == "the trial failed without a message"
 
 
 def test_the_study_keeps_of_a_report_what_is_its_own() -> None:
@@ -146,6 +151,6 @@ def test_the_study_keeps_of_a_report_what_is_its_own() -> None:
 
 
 def test_tune_may_pickle_them_and_gets_nothing(record: StudyRecord) -> None:
-    for part in (StudySearcher(record, lambda number: None), StudyScheduler(record)):
+    for part in (StudySearcher(record, lambda number: None), StudyScheduler(record, lambda number: True)):
         assert part.__getstate__() == {}
         pickle.dumps(part)

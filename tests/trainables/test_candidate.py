@@ -128,7 +128,6 @@ def test_what_has_no_default_is_asked_for(key: str) -> None:
         Candidate.parse(without(key), classes=10)
 
 
-@pytest.mark.xfail(strict=True, raises=(TypeError, ValueError), reason="Candidate.parse takes any recipe for a mapping")
 @pytest.mark.parametrize("recipe", [3, "adamw", ["steps", 3], None])
 def test_a_recipe_that_is_no_mapping_is_a_mistake(recipe: object) -> None:
     with pytest.raises(UserError, match=r"'space\.recipe'"):

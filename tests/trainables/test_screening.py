@@ -163,7 +163,6 @@ def test_a_loss_that_is_no_number_ends_the_trial_as_diverged() -> None:
     assert found[0]["done"] is True
 
 
-@pytest.mark.xfail(strict=True, reason="a round that diverges is reported under the number of the round before")
 def test_the_round_that_diverges_is_a_round_of_its_own() -> None:
     model = {"name": "tests.trainables.networks:diverging_later", "steps": 3}  # a round has 2
     found = list(rows(screening(screening_context(), candidate(model=model))))

@@ -22,6 +22,9 @@ class Counting:
     def settings(self) -> dict[str, Any]:
         return {"method": "counting"}
 
+    def check(self, source: ImageDataset, images_per_class: int) -> None:
+        """Anything goes."""
+
     def distill(self, source: ImageDataset, images_per_class: int, seed: int, progress: Progress) -> DistilledSet:
         self.asked += 1
         if self.fails:
