@@ -44,13 +44,17 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="path or name of a finished run")
-    parser.add_argument("--rank", type=int, default=1, help="which row of its leaderboard (default: the first)")
+    parser.add_argument("--trial", type=int, help="which ticket (default: that of highest validation accuracy)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--output", type=Path, help="JSON file (default: benchmarks/results/random_mask_<run>.json)")
     arguments = parser.parse_args()
 
     run = find_run(arguments.run)
-    row = next(row for row in read_rows(run.leaderboard) if row["rank"] == arguments.rank)
+    # Chosen on validation images, for the arms are compared on the test images.
+    rows = [row for row in read_rows(run.leaderboard) if arguments.trial in (None, row["trial"])]
+    if not rows:
+        raise UserError(f"The run {run.path.name} has no retrained trial {arguments.trial}.")
+    row = max(rows, key=lambda row: row["validation_accuracy"])
     config = config_of(run, read_run(run))
     splits = open_splits(
         config.data.format,

@@ -26,6 +26,10 @@ class CheckpointStore:
         numbers = [_session_number(session) for session in self._sessions()]
         return f"session-{max(numbers, default=-1) + 1:03d}"
 
+    def has_sessions(self) -> bool:
+        """Return whether a driver has worked here."""
+        return bool(self._sessions())
+
     def newest(self, trial_directory: str) -> str | None:
         """Return the newest checkpoint of that trial that is complete and undamaged, None if there is none.
 

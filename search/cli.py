@@ -173,6 +173,10 @@ def main() -> None:
     except UserError as error:
         print(f"winnow: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        # A full disk, a folder that cannot be written: what is on disk is whole, as every file is renamed into place.
+        print(f"winnow: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ class ScreeningMonitor(tune.Callback):
         self._progress.say(
             "screening",
             f"{len(ended)}/{self._record.target} trial {number} {_WORDS[frozen.state]}: {outcome}"
-            + (f" ({reason})" if reason and frozen.state != TrialState.PRUNED else "")
+            + (f" ({reason})" if reason and not reason.startswith("stopped early") else "")
             + f", {candidate.model.label()} on {candidate.data_key}"
             + (f"; best score on {candidate.source} {best:.3f}" if best is not None else ""),
         )

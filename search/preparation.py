@@ -7,22 +7,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from dp_core.analysis import CostModel
 from dp_core.data import Splits, open_splits
 from dp_core.distillation import Distiller
+from dp_core.distillation.base import standardisation_of
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import check_sparsity, prunable_parameters
 from dp_core.training import Recipe
+from dp_core.training.evaluation import evaluation_mode
 from search.checkpoints import absolute, open_storage
 from search.config.models import SearchConfig
 from search.machine import this_machine
 from search.space import ChoiceParameter, Constant, Space
 from trainables import Candidate
 
-# Ray's own processes, and what a trial's process needs beside its data: torch and its workspace.
-_RAY_BYTES = 500 * 2**20
-_WORKER_BYTES = 700 * 2**20
+# Ray's own processes with the driver, and what a trial's process needs beside its data: torch and its workspace.
+_RAY_BYTES = 1500 * 2**20
+_WORKER_BYTES = 1000 * 2**20
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,9 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
             validation=config.data.validation,
             seed=config.run.seed,
         )
+        if splits.train.classes < 2:
+            raise UserError(f"there is one class, '{splits.train.class_names[0]}', and so nothing to tell apart.")
+        standardisation_of(splits.train)
     with _naming(where):
         _check_candidates(space, splits, config.screen.rewind_step)
         if {"distilled", "subset"} & set(sources):
@@ -130,11 +137,17 @@ def _layer_sizes(spec: ModelSpec, splits: Splits) -> dict[str, int]:
     try:
         model = build(spec, shape, splits.train.classes, seed=0)
         CostModel(model, shape)
+        with evaluation_mode(model), torch.no_grad():
+            outputs = tuple(model(torch.zeros(1, *shape)).shape)
     except UserError as error:
         raise UserError(f"'space.model': {error}") from error
-    except (RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # a user's model may raise anything
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"'space.model': {spec.label()} fails on images of shape {shape}: {first_line}.") from error
+    if outputs != (1, splits.train.classes):
+        raise UserError(
+            f"'space.model': {spec.label()} returns {list(outputs)} for one image, not [1, {splits.train.classes}]."
+        )
     return {name: parameter.numel() for name, parameter in prunable_parameters(model).items()}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,11 @@ _CANDIDATE, _REASON, _ROUND = "candidate", "reason", "round:"
 
 @dataclass(frozen=True)
 class Proposal:
-    """A candidate to screen, with its number in the study."""
+    """A candidate to screen, with its number in the study; `resumed` if an earlier driver had begun it."""
 
     number: int
     candidate: dict[str, Any]
+    resumed: bool
 
 
 class StudyRecord:
@@ -42,10 +44,13 @@ class StudyRecord:
     def __init__(self, journal: Path, config: SearchConfig, space: Space) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         _repair(journal)
-        storage = JournalStorage(JournalFileBackend(str(journal)))
         settings = config.search
-        self._study = optuna.create_study(storage=storage, study_name=_STUDY, direction="maximize", load_if_exists=True)
-        known = self._study.get_trials(deepcopy=False)
+        with _naming_damage(journal):
+            storage = JournalStorage(JournalFileBackend(str(journal)))
+            self._study = optuna.create_study(
+                storage=storage, study_name=_STUDY, direction="maximize", load_if_exists=True
+            )
+            known = _checked(self._study.get_trials(deepcopy=False))
         self._study.sampler = WithinSourceSampler(
             lambda source: SAMPLERS[settings.sampler](
                 derive_seed(config.run.seed, "source", str(source)), len(known), settings.startup_trials
@@ -78,7 +83,8 @@ class StudyRecord:
 
     def propose(self) -> Proposal | None:
         """Return the next candidate to screen, or None when the target number has been proposed."""
-        if self._orphans:
+        resumed = bool(self._orphans)
+        if resumed:
             number = self._orphans.pop(0)
             trial = Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
         elif self._proposed < self._target:
@@ -93,7 +99,7 @@ class StudyRecord:
             candidate = self._space.suggest(trial)
             trial.set_user_attr(_CANDIDATE, candidate)
         self._open[trial.number] = trial
-        return Proposal(trial.number, candidate)
+        return Proposal(trial.number, candidate, resumed)
 
     def _ask(self) -> Trial:
         """Start a new trial; the sources take turns."""
@@ -161,11 +167,29 @@ def read_trials(journal: Path) -> list[FrozenTrial]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if not journal.exists():
         return []
+    with _naming_damage(journal):
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        if _STUDY not in [study.study_name for study in storage.get_all_studies()]:
+            raise UserError(f"{journal} has no study '{_STUDY}'.")
+        return _checked(optuna.load_study(study_name=_STUDY, storage=storage).get_trials(deepcopy=False))
+
+
+@contextmanager
+def _naming_damage(journal: Path) -> Iterator[None]:
     try:
-        study = optuna.load_study(study_name=_STUDY, storage=JournalStorage(JournalFileBackend(str(journal))))
-    except KeyError as error:
-        raise UserError(f"{journal} has no study '{_STUDY}'.") from error
-    return study.get_trials(deepcopy=False)
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{journal} is damaged: {' '.join(str(error).split())}.") from error
+
+
+def _checked(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials, or raise ValueError for one whose candidate or rounds are not what was written."""
+    for trial in trials:
+        if _CANDIDATE in trial.user_attrs and "model" not in trial.user_attrs[_CANDIDATE]:
+            raise ValueError(f"the candidate of trial {trial.number} has no model")
+        if trial.state == TrialState.COMPLETE and not rounds_of(trial):
+            raise ValueError(f"trial {trial.number} is complete but has no rounds")
+    return trials
 
 
 def _repair(journal: Path) -> None:

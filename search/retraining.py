@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 from ray import tune
@@ -22,6 +23,7 @@ from search.screening import phase_storage, resources_of
 from search.strata import source_of
 from search.tensorboard import TensorBoardLog
 from trainables import RetrainingContext, RetrainingTrainable, SharedDataset
+from trainables.trained_model import TrainedModel
 
 
 def promote(trials: Sequence[FrozenTrial], settings: PromoteSection) -> list[int]:
@@ -59,7 +61,7 @@ def retrain(
         (number, seed)
         for number in promoted
         for seed in range(settings.seeds)
-        if not (run.model(number, seed) / "card.json").exists()
+        if not _is_sound(run.model(number, seed))
     ]
     if not missing:
         return
@@ -85,6 +87,15 @@ def retrain(
     )
     for name, reason in monitor.failures.items():
         progress.say("retraining", f"{name} failed: {reason}")
+
+
+def _is_sound(model: Path) -> bool:
+    """Return whether the model is there and undamaged; otherwise it is trained again and replaced."""
+    try:
+        TrainedModel.load(model)
+    except UserError:
+        return False
+    return True
 
 
 def _context(run: RunDirectory, prepared: Preparation, numbers: list[int]) -> RetrainingContext:

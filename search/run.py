@@ -16,7 +16,7 @@ import yaml
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
 from dp_core.files import write_text
-from search.checkpoints import absolute
+from search.checkpoints import CheckpointStore, absolute
 from search.collecting import write_tables
 from search.config.models import SearchConfig
 from search.distilling import make_sets
@@ -28,7 +28,7 @@ from search.record import StudyRecord
 from search.report import write_report
 from search.retraining import promote, retrain
 from search.run_directory import LOCK, RunDirectory
-from search.screening import screen
+from search.screening import phase_storage, screen
 from search.space import ChoiceParameter, FloatParameter, IntParameter, Space
 from search.tensorboard import TensorBoardLog
 
@@ -50,6 +50,7 @@ def start(
     with run.locked():
         _refuse_taken(run, config)  # another driver may have been quicker
         try:
+            _refuse_used_storage(run, prepared)
             with _session(prepared, address):
                 write_text(run.config, yaml.safe_dump(_provenance(prepared, command), sort_keys=False))
                 return _advance(run, prepared, progress)
@@ -66,6 +67,14 @@ def _refuse_taken(run: RunDirectory, config: SearchConfig) -> None:
         )
     if run.path.exists() and any(entry.name != LOCK for entry in run.path.iterdir()):
         raise UserError(f"The folder {run.path} is not empty and not a run: choose another run.name.")
+
+
+def _refuse_used_storage(run: RunDirectory, prepared: Preparation) -> None:
+    """Checkpoints of another run under the same name would be taken for this one's."""
+    for phase in ("screening", "retraining"):
+        storage = phase_storage(run, prepared, phase)
+        if CheckpointStore(storage).has_sessions():
+            raise UserError(f"The storage {storage} has the checkpoints of another run: choose another run.name.")
 
 
 def resume(run: RunDirectory, address: str | None, progress: Progress) -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ class StudySearcher(_NotSaved, Searcher):
         return {
             "trial": proposal.number,
             "candidate": proposal.candidate,
-            "resume_from": self._resume_from(proposal.number),
+            "resume_from": self._resume_from(proposal.number) if proposal.resumed else None,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -65,3 +65,7 @@ def test_every_file_and_name_that_the_readme_registers_things_in_exists() -> Non
 def test_every_link_leads_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_nothing_is_left_to_fill_in() -> None:
+    assert "@@" not in README

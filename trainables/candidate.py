@@ -91,4 +91,6 @@ def _recipe(value: Mapping[str, Any], images: int | None) -> Recipe:
         )
     batch_size = parse_settings(Recipe, {**settings, "steps": 1}, "space.recipe").batch_size
     images_per_step = batch_size if images is None else min(batch_size, images)
-    return parse_settings(Recipe, {**settings, "steps": max(1, budget // images_per_step)}, "space.recipe")
+    if budget < images_per_step:
+        raise UserError(f"'space.image_gradients' may be {budget}, less than the {images_per_step} images of one step.")
+    return parse_settings(Recipe, {**settings, "steps": budget // images_per_step}, "space.recipe")

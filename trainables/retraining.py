@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ class RetrainingTrainable(tune.Trainable):
         try:
             row["train_loss"] = self._training.run(steps_by_then - self._training.step)
         except Diverged as error:
-            row |= {"status": "diverged", "reason": str(error), "train_loss": 0.0}
+            row |= {"status": "diverged", "reason": str(error), "train_loss": math.nan}
         row["validation_accuracy"] = self._accuracy(self._context.validation)
         row["learning_rate"] = self._training.optimizer.param_groups[0]["lr"]
         if self._training.finished and row["status"] == "running":
@@ -113,7 +114,7 @@ class RetrainingTrainable(tune.Trainable):
             input_shape=self._ticket.input_shape,
             class_names=self._context.train.class_names,
             space=self._context.space,
-            weights={name: value.cpu() for name, value in self._training.model.state_dict().items()},
+            weights={name: value.detach().cpu().clone() for name, value in self._training.model.state_dict().items()},
             results={
                 "trial": self._trial,
                 "seed": self._replicate,

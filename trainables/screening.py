@@ -171,7 +171,7 @@ class ScreeningTrainable(tune.Trainable):
             spec=candidate.model,
             input_shape=self._input_shape,
             classes=self._classes,
-            weights={name: value.cpu() for name, value in self._pruning.rewind_weights.items()},
+            weights={name: value.cpu().clone() for name, value in self._pruning.rewind_weights.items()},
             mask=self._pruning.mask,
             history=self._history,
             provenance={

@@ -98,8 +98,8 @@ def _builder(name: str) -> Builder:
         )
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"The model '{name}' cannot be imported: {error}.") from error
+    except Exception as error:  # a user's module may raise anything
+        raise UserError(f"The model '{name}' cannot be imported: {type(error).__name__}: {error}.") from error
     if not callable(function):
         raise UserError(f"The model '{name}' is not a function.")
     return function  # type: ignore[no-any-return]

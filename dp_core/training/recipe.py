@@ -29,7 +29,7 @@ class Recipe:
     """SGD's momentum, from 0 to below 1; Adam and AdamW use their usual betas (0.9, 0.999)."""
     weight_decay: float = 5e-4
     """L2 penalty (SGD, Adam) or decoupled decay (AdamW), 0 or more, on every parameter."""
-    schedule: Literal["constant", "cosine", "one_cycle", "half_step"] = "one_cycle"
+    schedule: str = "one_cycle"
     """`constant`; `cosine` to zero; `one_cycle`, linear warm-up over 20 % of the steps and cosine to zero;
     `half_step`, a tenth of the rate from half time on."""
     steps: int | None = None
@@ -38,7 +38,7 @@ class Recipe:
     """Passes over the data; give these or `steps`."""
     batch_size: int = 128
     """Images a step; a data set smaller than this is one full batch."""
-    augmentation: Literal["none", "flip_crop", "siamese"] = "none"
+    augmentation: str = "none"
     """`none`; `flip_crop`, drawn image by image; `siamese`, DSA, one draw for the whole batch."""
     label_smoothing: float = 0.0
     """Share of the label's weight spread over all classes, from 0 to below 1."""

@@ -117,24 +117,38 @@ def unsuccessful(trials: Sequence[Row]) -> list[Row]:
 
 
 def trust(leaderboard: Sequence[Row], seed: int = 0) -> Trust:
-    """Return what the retrained models say about the cheap score, and plainly when they say nothing."""
+    """Return what the retrained models say about the cheap score, and plainly when they say nothing.
+
+    Proxy accuracies of different sources are not on one scale, so models are compared within their source: the verdict
+    is about the source with most models, the details about each.
+    """
     rows = [row for row in leaderboard if _finite(row["proxy_accuracy"]) and _finite(row["test_accuracy"])]
     if not rows:
         return Trust("Nothing can be said yet: no model has been retrained.", (), None)
-    regret = (_regret(rows),) if len(rows) > 1 else ()
-    if len(rows) < MINIMUM_PAIRS:
-        models = "model was" if len(rows) == 1 else "models were"
+    sources = sorted({row["source"] for row in rows})
+    groups = [[row for row in rows if row["source"] == source] for source in sources]
+    details = tuple(_regret(group) for group in groups if len(group) > 1)
+    if len(groups) > 1:
+        details = (_ONE_SCALE, *details)
+    largest = max(groups, key=len)
+    if len(largest) < MINIMUM_PAIRS:
+        models = "model was" if len(largest) == 1 else "models were"
+        of_one = " of one source" if len(groups) > 1 else ""
         verdict = (
-            f"Too few to say: only {len(rows)} {models} retrained, and a rank correlation needs at least "
+            f"Too few to say: only {len(largest)} {models} retrained{of_one}, and a rank correlation needs at least "
             f"{MINIMUM_PAIRS}. Retrain more to find out."
         )
-        return Trust(verdict, regret, None)
-    found = rank_correlation([r["proxy_accuracy"] for r in rows], [r["test_accuracy"] for r in rows], seed)
+        return Trust(verdict, details, None)
+    found = rank_correlation([r["proxy_accuracy"] for r in largest], [r["test_accuracy"] for r in largest], seed)
     if found is None:
-        return Trust("Nothing can be said: the models all have the same score.", regret, None)
-    return Trust(_verdict(found), (_correlation(found), *regret, _PROMOTED_ONLY), found)
+        return Trust("Nothing can be said: the models all have the same score.", details, None)
+    return Trust(_verdict(found), (_correlation(found, largest[0]["source"]), *details, _PROMOTED_ONLY), found)
 
 
+_ONE_SCALE = (
+    "Proxy accuracies of different sources are not on one scale, so models are compared with those of their own source; "
+    "the sources themselves are compared by the leaderboard."
+)
 _PROMOTED_ONLY = (
     "Only promoted candidates were retrained. The correlation tells how the cheap score orders the best of them, and "
     "nothing about the candidates that it rejected."
@@ -149,9 +163,9 @@ def _verdict(found: RankCorrelation) -> str:
     return "Not shown: the interval includes zero, so these models do not tell the cheap score's order from chance."
 
 
-def _correlation(found: RankCorrelation) -> str:
+def _correlation(found: RankCorrelation, source: str) -> str:
     return (
-        f"Over {found.pairs} retrained models the Spearman rank correlation of proxy accuracy with test accuracy is "
+        f"Over {found.pairs} retrained models screened on {source} images the Spearman rank correlation of proxy accuracy with test accuracy is "
         f"{found.rho:+.2f}; its {100 * found.confidence:.0f} % bootstrap interval goes from {found.low:+.2f} to "
         f"{found.high:+.2f}."
     )
@@ -161,7 +175,10 @@ def _regret(rows: Sequence[Row]) -> str:
     best = max(row["test_accuracy"] for row in rows)
     chosen = max(rows, key=lambda row: row["proxy_accuracy"])
     loss = best - chosen["test_accuracy"]
-    pick = f"Choosing by the cheap score alone would have picked trial {chosen['trial']}"
+    source = chosen["source"]
+    pick = (
+        f"Among the models screened on {source} images the cheap score alone would have picked trial {chosen['trial']}"
+    )
     if loss == 0:
         return f"{pick}, the best of those retrained."
     return f"{pick}, {100 * loss:.2f} points of test accuracy below the best of those retrained (the regret)."

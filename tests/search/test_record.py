@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def test_trials_of_a_lost_driver_are_proposed_again_before_new_ones(tmp_path: Pa
     lost.report(first.number, round_row(1, 0.4))
     record = opened(tmp_path)
     assert record.unfinished == 3
-    assert [record.propose(), record.propose()] == [first, second]
+    again = [record.propose(), record.propose()]
+    assert again == [resumed(first), resumed(second)]
     fresh = proposed(record)
     assert fresh.number == third + 1 == 3
     assert record.propose() is None
@@ -89,8 +91,8 @@ def test_trials_of_a_lost_driver_are_proposed_again_before_new_ones(tmp_path: Pa
 def test_a_third_driver_still_finds_the_first_ones_trials(tmp_path: Path) -> None:
     first = proposed(opened(tmp_path))
     second = opened(tmp_path)
-    assert second.propose() == first
-    assert opened(tmp_path).propose() == first
+    assert second.propose() == resumed(first)
+    assert opened(tmp_path).propose() == resumed(first)
 
 
 @pytest.mark.parametrize("drawn", [{}, {"sparsity": 0.625}, {"source": "distilled", "sparsity": 0.625}])
@@ -108,7 +110,7 @@ def test_a_trial_lost_before_its_candidate_was_written_keeps_what_was_drawn(
     proposal = proposed(opened(tmp_path))
     assert proposal.number == asked.number == 0
     assert {key: proposal.candidate[key] for key in drawn} == drawn
-    assert opened(tmp_path).propose() == proposal
+    assert opened(tmp_path).propose() == resumed(proposal)
 
 
 def test_a_round_that_is_known_changes_nothing(tmp_path: Path) -> None:
@@ -239,7 +241,7 @@ def test_half_a_last_line_is_taken_away(tmp_path: Path, torn: bytes) -> None:
     mended = opened(tmp_path)
     assert journal.read_bytes().startswith(whole)
     assert torn not in journal.read_bytes()[len(whole) :]
-    assert mended.propose() == running
+    assert mended.propose() == resumed(running)
     run(mended, [0.8])
     assert [trial.value for trial in stock_study(tmp_path).get_trials(states=(TrialState.COMPLETE,))] == [0.5, 0.8]
 
@@ -360,3 +362,9 @@ def test_none_stops_nothing(tmp_path: Path) -> None:
     run(record, [0.9, 0.9, 0.9, 0.9])
     number = proposed(record).number
     assert not any(record.report(number, round_row(step, 0.01)) for step in range(1, 9))
+
+
+def resumed(proposal: Proposal | None) -> Proposal:
+    """Return the same proposal as a later driver makes it."""
+    assert proposal is not None
+    return replace(proposal, resumed=True)

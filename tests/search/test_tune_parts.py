@@ -51,15 +51,24 @@ def begin(record: StudyRecord) -> tuple[StudyScheduler, Trial]:
 
 
 def test_the_searcher_hands_on_proposals_until_there_are_none(record: StudyRecord) -> None:
-    searcher = StudySearcher(record, lambda number: f"checkpoint of {number}" if number else None)
+    searcher = StudySearcher(record, lambda number: f"checkpoint of {number}")
     first, second = searcher.suggest("a"), searcher.suggest("b")
     assert first is not None
     assert second is not None
     assert (first["trial"], first["resume_from"]) == (0, None)
-    assert (second["trial"], second["resume_from"]) == (1, "checkpoint of 1")
+    assert (second["trial"], second["resume_from"]) == (1, None), "a new trial never takes up what lies in its place"
     assert record.trials()[0].user_attrs["candidate"] == first["candidate"]
     end: Any = searcher.suggest("c")
     assert end == Searcher.FINISHED
+
+
+def test_a_trial_that_an_earlier_driver_began_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    config = config_of(tmp_path, space={"source": "real", "ipc": None}, search={"trials": 2})
+    StudyRecord(tmp_path / "study.journal", config, Space.parse(config.space)).propose()
+    later = StudyRecord(tmp_path / "study.journal", config, Space.parse(config.space))
+    searcher = StudySearcher(later, lambda number: f"checkpoint of {number}")
+    found = [(searcher.suggest(name) or {})["resume_from"] for name in ("a", "b")]
+    assert found == ["checkpoint of 0", None]
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,10 @@ def test_a_users_own_function_is_a_model() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no_such_package:model", r"'no_such_package:model' cannot be imported: No module named 'no_such_package'"),
+        (
+            "no_such_package:model",
+            r"'no_such_package:model' cannot be imported: ModuleNotFoundError: No module named 'no_such_package'",
+        ),
         ("math:no_such_model", r"'math:no_such_model' cannot be imported: .* has no attribute 'no_such_model'"),
         ("math:pi", r"The model 'math:pi' is not a function"),
     ],
