@@ -146,8 +146,8 @@ def trust(leaderboard: Sequence[Row], seed: int = 0) -> Trust:
 
 
 _ONE_SCALE = (
-    "Proxy accuracies of different sources are not on one scale, so models are compared with those of their own source; "
-    "the sources themselves are compared by the leaderboard."
+    "Proxy accuracies of different sources are not on one scale, so models are compared with those of their own "
+    "source; the sources themselves are compared by the leaderboard."
 )
 _PROMOTED_ONLY = (
     "Only promoted candidates were retrained. The correlation tells how the cheap score orders the best of them, and "
@@ -165,9 +165,9 @@ def _verdict(found: RankCorrelation) -> str:
 
 def _correlation(found: RankCorrelation, source: str) -> str:
     return (
-        f"Over {found.pairs} retrained models screened on {source} images the Spearman rank correlation of proxy accuracy with test accuracy is "
-        f"{found.rho:+.2f}; its {100 * found.confidence:.0f} % bootstrap interval goes from {found.low:+.2f} to "
-        f"{found.high:+.2f}."
+        f"Over {found.pairs} retrained models screened on {source} images the Spearman rank correlation of proxy "
+        f"accuracy with test accuracy is {found.rho:+.2f}; its {100 * found.confidence:.0f} % bootstrap interval goes "
+        f"from {found.low:+.2f} to {found.high:+.2f}."
     )
 
 

@@ -359,3 +359,14 @@ def test_a_table_of_another_shape_is_named(tmp_path: Path) -> None:
     write_rounds(tmp_path / "trials.parquet", [round_row(0, 1, 0.5)])
     with pytest.raises(UserError, match=r"trials\.parquet: column 'state' is missing"):
         write_report(tmp_path)
+
+
+def test_models_are_compared_within_their_source() -> None:
+    """By hand: each source in order, and the sources against each other backwards, must not read as a bad score."""
+    rows = [model_row(n, proxy=0.1 * n, test=0.5 + 0.01 * n) for n in range(1, 6)]
+    rows += [{**model_row(n, proxy=0.1 * n, test=0.1 + 0.01 * n), "source": "elsewhere"} for n in range(6, 9)]
+    found = facts.trust(rows)
+    assert found.correlation is not None
+    assert (found.correlation.pairs, found.correlation.rho) == (5, pytest.approx(1.0))
+    assert sum("the best of those retrained" in detail for detail in found.details) == 2
+    assert any("not on one scale" in detail for detail in found.details)
