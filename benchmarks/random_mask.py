@@ -26,13 +26,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from dp_core.data import Splits, open_splits
+from dp_core.data import Splits
 from dp_core.distillation.base import standardisation_of
 from dp_core.errors import UserError
 from dp_core.files import write_json
 from dp_core.pruning import CRITERIA, Mask, Ticket, shuffle_within_layers
 from dp_core.seeds import derive_seed, generator
 from dp_core.training import Recipe, Training, TrainingData, evaluate
+from search.preparation import splits_of
 from search.run import config_of, read_run
 from search.run_directory import find_run
 from search.tables import read_rows
@@ -56,13 +57,7 @@ def main() -> None:
         raise UserError(f"The run {run.path.name} has no retrained trial {arguments.trial}.")
     row = max(rows, key=lambda row: row["validation_accuracy"])
     config = config_of(run, read_run(run))
-    splits = open_splits(
-        config.data.format,
-        config.data.root,
-        cache=config.data.cache,
-        validation=config.data.validation,
-        seed=config.run.seed,
-    )
+    splits = splits_of(config)
     ticket = Ticket.load(run.ticket(row["trial"]))
     recipe = config.retrain.parsed_recipe()
     results: dict[str, list[float]] = {arm: [] for arm in ARMS}

@@ -59,13 +59,7 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
         with _naming(f"{where}: run.storage"):
             open_storage(absolute(config.run.storage))
     with _naming(f"{where}: data"):
-        splits = open_splits(
-            config.data.format,
-            config.data.root,
-            cache=config.data.cache,
-            validation=config.data.validation,
-            seed=config.run.seed,
-        )
+        splits = splits_of(config)
         if splits.train.classes < 2:
             raise UserError(f"there is one class, '{splits.train.class_names[0]}', and so nothing to tell apart.")
         standardisation_of(splits.train)
@@ -77,6 +71,17 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
             for ipc in ipcs:
                 distiller.check(splits.train, ipc)
     return Preparation(config, space, distiller, recipe, splits, ipcs, sources)
+
+
+def splits_of(config: SearchConfig) -> Splits:
+    """Return the three splits of a run: the same images wherever the config is opened."""
+    return open_splits(
+        config.data.format,
+        config.data.root,
+        cache=config.data.cache,
+        validation=config.data.validation,
+        seed=config.run.seed,
+    )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from rich.console import Console
 
 
 class Progress:
-    """Prints lines with the time since the start; silent when `quiet`, as for --json."""
+    """Prints lines with the time since the start; silent when `quiet`."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
