@@ -14,7 +14,7 @@ from dp_core.errors import UserError
 from dp_core.pruning.criteria import Criterion
 from dp_core.pruning.mask import Mask
 from dp_core.seeds import derive_seed, generator
-from dp_core.training import Recipe, Training, TrainingData
+from dp_core.training import DataSource, Recipe, Training
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class IterativePruning:
     `seed` and the round, so `state_dict` is all that a resumed run needs to go on bit for bit.
     """
 
-    def __init__(self, model: nn.Module, data: TrainingData, plan: PruningPlan, *, seed: int) -> None:
+    def __init__(self, model: nn.Module, data: DataSource, plan: PruningPlan, *, seed: int) -> None:
         if not 0 <= plan.rewind_step < plan.recipe.total_steps(len(data)):
             raise UserError(
                 f"Rewinding to step {plan.rewind_step} is not possible in a training of "

@@ -1,6 +1,6 @@
 """The training loop, recipes, precision and evaluation."""
 
-from dp_core.training.data import BatchOrder, TrainingData
+from dp_core.training.data import Batches, BatchOrder, DataSource, TrainingData
 from dp_core.training.evaluation import Evaluation, evaluate
 from dp_core.training.loop import Diverged, Training
 from dp_core.training.precision import Precision, uses_bfloat16
@@ -8,6 +8,8 @@ from dp_core.training.recipe import Recipe
 
 __all__ = [
     "BatchOrder",
+    "Batches",
+    "DataSource",
     "Diverged",
     "Evaluation",
     "Precision",

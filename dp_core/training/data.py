@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,6 +12,21 @@ from torch import Tensor
 from dp_core.data.preprocessing import Preprocessing
 from dp_core.errors import UserError
 from dp_core.seeds import generator
+
+# Maps a step, counted from 0, to its float images [batch, C, H, W] in the network's space and their labels.
+Batches = Callable[[int], tuple[Tensor, Tensor]]
+
+
+class DataSource(Protocol):
+    """What a training takes its batches from: data on the device, or data that come through it piece by piece."""
+
+    def __len__(self) -> int:
+        """Return the number of images of one pass."""
+        ...
+
+    def batches(self, batch_size: int, seed: int, device: torch.device) -> Batches:
+        """Return the batches of a training, on `device`; each is a function of `seed` and the step alone."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +58,11 @@ class TrainingData:
             images = self.preprocessing(images.float().div_(255))
         return images, labels
 
+    def batches(self, batch_size: int, seed: int, device: torch.device) -> Batches:
+        """Return shuffled batches of `batch_size` images (of all, if there are fewer); the data are on `device`."""
+        order = BatchOrder(len(self), batch_size, seed, device)
+        return lambda step: self.batch(order(step))
+
     def to(self, device: torch.device) -> TrainingData:
         """Return the same data on `device`."""
         return TrainingData(self.images.to(device), self.labels.to(device), self.preprocessing)
@@ -50,27 +72,31 @@ class BatchOrder:
     """The images of each step: shuffled passes over the data set, end to end, cut into batches of equal size.
 
     A pure function of seed and step, so that a resumed training needs no state; a batch may span two passes, and
-    `steps × batch size` is exactly the number of image-gradients computed.
+    `steps × batch size` is exactly the number of image-gradients computed. A pass is drawn on the CPU, the same for
+    every device, and moved to `device` once.
     """
 
-    def __init__(self, images: int, batch_size: int, seed: int) -> None:
+    def __init__(self, images: int, batch_size: int, seed: int, device: torch.device | None = None) -> None:
         self._images = images
         self._batch_size = min(batch_size, images)
         self._seed = seed
+        self._device = device or torch.device("cpu")
         self._passes: dict[int, Tensor] = {}
 
     def __call__(self, step: int) -> Tensor:
         """Return the indices of step `step`, counted from 0; int64 [batch size]."""
-        if self._batch_size == self._images:
-            return torch.arange(self._images)
         start = step * self._batch_size
         first, last = start // self._images, (start + self._batch_size - 1) // self._images
-        self._passes = {number: self._shuffled(number) for number in {first, last}}
+        self._passes = {number: self._pass(number) for number in {first, last}}
         offset = start - first * self._images
-        joined = torch.cat([self._passes[number] for number in sorted(self._passes)])
+        if first == last:
+            return self._passes[first][offset : offset + self._batch_size]
+        joined = torch.cat([self._passes[first], self._passes[last]])
         return joined[offset : offset + self._batch_size]
 
-    def _shuffled(self, number: int) -> Tensor:
+    def _pass(self, number: int) -> Tensor:
         if number in self._passes:
             return self._passes[number]
-        return torch.randperm(self._images, generator=generator(self._seed, "pass", number))
+        if self._batch_size == self._images:  # full batches need no order
+            return torch.arange(self._images, device=self._device)
+        return torch.randperm(self._images, generator=generator(self._seed, "pass", number)).to(self._device)

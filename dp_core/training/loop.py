@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.seeds import derive_seed, generator
-from dp_core.training.data import BatchOrder, TrainingData
+from dp_core.training.data import DataSource
 from dp_core.training.precision import uses_bfloat16
 from dp_core.training.recipe import Recipe
 
@@ -31,25 +31,24 @@ class Training:
 
     Args:
         model: trained in place, on the device it is on.
-        data: on the same device.
+        data: on the same device, or streamed to it.
         recipe: how to train.
         seed: of data order, augmentation and dropout.
         mask: for the parameters that are pruned, by name, a bool tensor of the weights that are kept; None for none.
     """
 
     def __init__(
-        self, model: nn.Module, data: TrainingData, recipe: Recipe, *, seed: int, mask: Mapping[str, Tensor] | None
+        self, model: nn.Module, data: DataSource, recipe: Recipe, *, seed: int, mask: Mapping[str, Tensor] | None
     ) -> None:
         device = next(model.parameters()).device
         self.model = model
         self.step = 0
         self.total_steps = recipe.total_steps(len(data))
         self.images_per_step = recipe.images_per_step(len(data))
-        self._data = data
         self._recipe = recipe
         self._seed = seed
         self._removed = _removed_weights(model, mask or {})
-        self._order = BatchOrder(len(data), recipe.batch_size, seed)
+        self._batches = data.batches(recipe.batch_size, seed, device)
         self._augment = AUGMENTATIONS[recipe.augmentation]
         self._bfloat16 = uses_bfloat16(recipe.precision, model, device)
         self._device = device
@@ -92,7 +91,7 @@ class Training:
     def _one_step(self) -> Tensor:
         for group in self.optimizer.param_groups:
             group["lr"] = self._recipe.learning_rate_at(self.step, self.total_steps)
-        images, labels = self._data.batch(self._order(self.step).to(self._device))
+        images, labels = self._batches(self.step)
         images = self._augment(images, generator(self._seed, "augmentation", self.step))
         if self._bfloat16:
             images = images.contiguous(memory_format=torch.channels_last)
