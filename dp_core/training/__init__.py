@@ -3,8 +3,10 @@
 from dp_core.training.data import Batches, BatchOrder, DataSource, TrainingData
 from dp_core.training.evaluation import Evaluation, evaluate
 from dp_core.training.loop import Diverged, Training
+from dp_core.training.network import Mode, Network
 from dp_core.training.precision import Precision, uses_bfloat16
 from dp_core.training.recipe import Recipe
+from dp_core.training.streaming import StreamedData
 
 __all__ = [
     "BatchOrder",
@@ -12,8 +14,11 @@ __all__ = [
     "DataSource",
     "Diverged",
     "Evaluation",
+    "Mode",
+    "Network",
     "Precision",
     "Recipe",
+    "StreamedData",
     "Training",
     "TrainingData",
     "evaluate",

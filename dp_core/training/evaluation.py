@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from dp_core.training.data import TrainingData
-from dp_core.training.precision import Precision, uses_bfloat16
+from dp_core.training.network import Network
+from dp_core.training.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,13 @@ def evaluate(
     model: nn.Module, data: TrainingData, *, batch_size: int = 500, precision: Precision = "auto"
 ) -> Evaluation:
     """Evaluate `model`, in evaluation mode, on all of `data` (hard labels, same device); leaves its mode as it was."""
-    device = next(model.parameters()).device
-    bfloat16 = uses_bfloat16(precision, model, device)
+    network = Network(model, precision=precision)
     logits = []
-    with evaluation_mode(model), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+    with evaluation_mode(model), torch.inference_mode():
+        network.train(False)
         for start in range(0, len(data), batch_size):
             images, _ = data.batch(slice(start, start + batch_size))
-            if bfloat16:
-                images = images.contiguous(memory_format=torch.channels_last)
-            logits.append(model(images).float())
+            logits.append(network(images))
     outputs = torch.cat(logits)
     predicted = outputs.argmax(1)
     return Evaluation(

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.seeds import derive_seed, generator
 from dp_core.training.data import DataSource
-from dp_core.training.precision import uses_bfloat16
+from dp_core.training.graph import CudaRecorder, GraphedUpdate, Recorder, draws_random_numbers
+from dp_core.training.network import Network, unchanged_buffers
 from dp_core.training.recipe import Recipe
+from dp_core.training.splitting import BatchSplitter
 
 
 class Diverged(Exception):
@@ -35,26 +37,36 @@ class Training:
         recipe: how to train.
         seed: of data order, augmentation and dropout.
         mask: for the parameters that are pruned, by name, a bool tensor of the weights that are kept; None for none.
+        recorder: records steps as CUDA graphs; by default on GPUs only.
     """
 
     def __init__(
-        self, model: nn.Module, data: DataSource, recipe: Recipe, *, seed: int, mask: Mapping[str, Tensor] | None
+        self,
+        model: nn.Module,
+        data: DataSource,
+        recipe: Recipe,
+        *,
+        seed: int,
+        mask: Mapping[str, Tensor] | None,
+        recorder: Recorder | None = None,
     ) -> None:
         device = next(model.parameters()).device
         self.model = model
         self.step = 0
         self.total_steps = recipe.total_steps(len(data))
         self.images_per_step = recipe.images_per_step(len(data))
-        self._recipe = recipe
+        self.recipe = recipe
         self._seed = seed
-        self._removed = _removed_weights(model, mask or {})
+        self._device = device
         self._batches = data.batches(recipe.batch_size, seed, device)
         self._augment = AUGMENTATIONS[recipe.augmentation]
-        self._bfloat16 = uses_bfloat16(recipe.precision, model, device)
-        self._device = device
-        if self._bfloat16:
-            model.to(memory_format=torch.channels_last)
-        self.optimizer = recipe.build_optimizer(model)
+        self._recorder = CudaRecorder() if recorder is None and device.type == "cuda" else recorder
+        self.network = Network(model, mode=recipe.mode, precision=recipe.precision)
+        self._removed = _removed_weights(model, mask or {})
+        self.optimizer = recipe.build_optimizer(model, capturable=self._recorder is not None)
+        self._gradients = BatchSplitter()
+        self._graph: GraphedUpdate | None = None
+        self._draws = True  # whether the network draws random numbers of its own; found out if it matters
         self._apply_mask()
 
     @property
@@ -70,17 +82,20 @@ class Training:
     def run(self, steps: int | None = None) -> float:
         """Do the next `steps` steps, or all that are left; return their mean loss (0 if there are none).
 
+        Nothing in it waits for the device but the end.
+
         Raises:
             Diverged: the loss is NaN or infinite.
+            UserError: one image is too large for the device's memory.
         """
         stop = self.total_steps if steps is None else min(self.step + steps, self.total_steps)
         start, total = self.step, torch.zeros((), device=self._device)
         self.model.train()
+        self.network.train()
         # What the network itself draws (dropout) comes from torch's global generators: seeded step by step like the
         # rest, and put back afterwards.
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             while self.step < stop:
-                torch.manual_seed(derive_seed(self._seed, "network", self.step))
                 total += self._one_step()
                 self.step += 1
         mean = float(total) / max(stop - start, 1)
@@ -89,20 +104,46 @@ class Training:
         return mean
 
     def _one_step(self) -> Tensor:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._recipe.learning_rate_at(self.step, self.total_steps)
+        self._set_learning_rate(self.recipe.learning_rate_at(self.step, self.total_steps))
+        images, labels = self.next_batch()
+        if self._recorder is None:
+            return self._update(images, labels)
+        if self._graph is None:
+            self._graph = GraphedUpdate(self._recorder)
+            with unchanged_buffers(self.model), torch.no_grad():
+                self._draws = draws_random_numbers(lambda: self._loss(images, labels), self._device)
+        if self._draws:
+            return self._update(images, labels)
+        return self._graph(self._update, self._clear_gradients, images, labels)
+
+    def next_batch(self) -> tuple[Tensor, Tensor]:
+        """Return the augmented images of the coming step, float [batch, C, H, W], and their labels."""
         images, labels = self._batches(self.step)
-        images = self._augment(images, generator(self._seed, "augmentation", self.step))
-        if self._bfloat16:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            logits = self.model(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._recipe.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        return self._augment(images, generator(self._seed, "augmentation", self.step)), labels
+
+    def _update(self, images: Tensor, labels: Tensor) -> Tensor:
+        loss = self._gradients(self._loss, self._before_attempt, images, labels)
         self.optimizer.step()
         self._apply_mask()
-        return loss.detach()
+        return loss
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.network(images), labels, label_smoothing=self.recipe.label_smoothing)
+
+    def _before_attempt(self) -> None:
+        self._clear_gradients()
+        if self._draws:  # else the step may be one that is being recorded, which must not touch the generator
+            torch.manual_seed(derive_seed(self._seed, "network", self.step))
+
+    def _clear_gradients(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _set_learning_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def _apply_mask(self) -> None:
         with torch.no_grad():
@@ -115,10 +156,17 @@ class Training:
             "model": {name: value.detach().clone() for name, value in self.model.state_dict().items()},
             "optimizer": _cloned(self.optimizer.state_dict()),
             "step": self.step,
+            "mode": self.network.mode,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to (or on from) a state that `state_dict` returned; the mask is applied again."""
+        """Go back to (or on from) a state that `state_dict` returned; the mask is applied again.
+
+        The network goes on in the mode that it was in, so that what follows is the same to the bit.
+        """
+        if state["mode"] != self.network.mode:
+            self.network = Network(self.model, mode=state["mode"], precision=self.recipe.precision)
+        self._graph = None
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(_cloned(state["optimizer"]))
         self.step = int(state["step"])

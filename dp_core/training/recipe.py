@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
 from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.errors import UserError, nearest
+from dp_core.training.network import Mode
 from dp_core.training.precision import Precision
 from dp_core.training.schedule import SCHEDULES
 
@@ -43,8 +44,11 @@ class Recipe:
     label_smoothing: float = 0.0
     """Share of the label's weight spread over all classes, from 0 to below 1."""
     precision: Precision = "auto"
-    """`float32`; `bfloat16` autocast with channels-last memory; `auto`: bfloat16 where the device computes in it and
-    the network has no group or layer norm (on a CPU those are slower in bfloat16)."""
+    """`float32`; `bfloat16` autocast with channels-last memory; `auto`: bfloat16 where the device computes in it (on a
+    CPU with AMX, unless the network has group or layer norms that cannot be fused: those are slow in bfloat16)."""
+    mode: Mode = "auto"
+    """How the network is executed: `eager`, as it is written; `fused`, with norm, activation and pooling in one pass
+    (CPU only); `compiled` by torch.compile; `auto` chooses. The result is the same up to rounding."""
 
     def __post_init__(self) -> None:
         for key, known in (
@@ -52,6 +56,7 @@ class Recipe:
             ("schedule", tuple(SCHEDULES)),
             ("augmentation", tuple(AUGMENTATIONS)),
             ("precision", ("auto", "float32", "bfloat16")),
+            ("mode", get_args(Mode)),
         ):
             value = getattr(self, key)
             if value not in known:
@@ -93,10 +98,17 @@ class Recipe:
         """Return the learning rate of step `step`, counted from 0, of `total`."""
         return self.learning_rate * SCHEDULES[self.schedule](step, total)
 
-    def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Return the optimiser over all of the model's parameters."""
+    def build_optimizer(self, model: nn.Module, *, capturable: bool = False) -> torch.optim.Optimizer:
+        """Return the optimiser over all of the model's parameters, in one kernel where torch has one for the device.
+
+        If it is to be `capturable` in a CUDA graph, its learning rate is a tensor on the device.
+        """
         parameters = list(model.parameters())
+        device = parameters[0].device
+        fused = device.type in ("cpu", "cuda") and all(parameter.is_floating_point() for parameter in parameters)
+        rate = torch.tensor(self.learning_rate, device=device) if capturable else self.learning_rate
         if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, self.learning_rate, self.momentum, weight_decay=self.weight_decay)
+            return torch.optim.SGD(parameters, rate, self.momentum, weight_decay=self.weight_decay, fused=fused)
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
-        return kind(parameters, self.learning_rate, weight_decay=self.weight_decay)
+        capturable = capturable and device.type == "cuda"
+        return kind(parameters, rate, weight_decay=self.weight_decay, fused=fused, capturable=capturable)

@@ -1,0 +1,223 @@
+"""A model in which runs of convolution, norm, activation and pooling are one operation each."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from dp_core.kernels.block import BlockSettings, Convolution, Norm, Pool, block
+from dp_core.kernels.build import block_library
+
+
+def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
+    """Return `model` with fused blocks that compute in `dtype` (float32 or bfloat16), around the same parameters.
+
+    Blocks are found in plain `nn.Sequential`s, however deep inside the model: [convolution] [norm] [activation]
+    [2×2 pooling] in this order, at least two of them, of the kinds that `_Run.take` accepts. The result is a copy of
+    the module tree that shares parameters and buffers; it has a training mode of its own. For networks on a CPU.
+
+    Returns None where there is nothing to fuse, where the kernels are not to be had, where parameters are not float32,
+    or where a module of the user's cannot be copied around its parameters.
+    """
+    if block_library() is None or any(parameter.dtype != torch.float32 for parameter in model.parameters()):
+        return None
+    shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    try:
+        copied = copy.deepcopy(model, dict(shared))
+    except Exception:  # whatever a user's module may raise
+        return None
+    if any(id(tensor) not in shared for tensor in [*copied.parameters(), *copied.buffers()]):
+        return None
+    sequentials = [module for module in copied.modules() if type(module) is nn.Sequential]
+    changed = [_fuse(sequential, dtype) for sequential in sequentials]
+    return copied if any(changed) else None
+
+
+def unfused_norms(model: nn.Module) -> int:
+    """Return how many group and layer norms of `model` are not part of a fused block."""
+    inside = {
+        id(item.norm)
+        for module in model.modules()
+        if isinstance(module, _FusedSequential)
+        for item in module.items
+        if isinstance(item, _FusedBlock)
+    }
+    norms = (module for module in model.modules() if isinstance(module, nn.GroupNorm | nn.LayerNorm))
+    return sum(id(norm) not in inside for norm in norms)
+
+
+class _FusedSequential(nn.Sequential):
+    """A Sequential whose children are what they were, but which runs `items` instead when it is called as a whole."""
+
+    items: Sequence[Callable[[Tensor], Tensor]]
+
+    def forward(self, images: Tensor) -> Tensor:
+        for item in self.items:
+            images = item(images)
+        return images
+
+
+def _fuse(sequential: nn.Sequential, dtype: torch.dtype) -> bool:
+    """Turn `sequential` into a _FusedSequential if two of its children at least can be one."""
+    items: list[Callable[[Tensor], Tensor]] = []
+    run = _Run()
+    for child in [*sequential, None]:
+        if child is not None and run.take(child):
+            continue
+        items += [_FusedBlock(run, dtype)] if run.worthwhile else run.modules
+        run = _Run()
+        if child is not None and not run.take(child):
+            items.append(child)
+    if not any(isinstance(item, _FusedBlock) for item in items):
+        return False
+    sequential.__class__ = _FusedSequential
+    sequential.items = tuple(items)  # type: ignore[assignment]
+    return True
+
+
+class _Run:
+    """Modules that follow each other and make up one block."""
+
+    def __init__(self) -> None:
+        self.modules: list[nn.Module] = []
+        self.convolution: nn.Conv2d | None = None
+        self.norm: nn.GroupNorm | nn.BatchNorm2d | nn.LayerNorm | None = None
+        self.slope: float | None = None
+        self.sigmoid = False
+        self.pool = Pool.WHOLE
+
+    @property
+    def worthwhile(self) -> bool:
+        """Whether there is more than one operation to be fused."""
+        return sum(type(module) is not nn.Identity for module in self.modules) >= 2
+
+    @property
+    def settings(self) -> BlockSettings:
+        """The block's settings, but for the kind of norm, which may change with the training mode."""
+        how, norm = self.convolution, self.norm
+        return BlockSettings(
+            None if how is None else Convolution(how.stride, how.padding, how.dilation, how.groups),
+            groups=norm.num_groups if isinstance(norm, nn.GroupNorm) else 1,
+            eps=0.0 if norm is None else norm.eps,
+            slope=1.0 if self.slope is None else self.slope,
+            sigmoid=self.sigmoid,
+            pool=self.pool,
+        )
+
+    def take(self, module: nn.Module) -> bool:
+        """Add `module` if it may come next and is of a kind that the kernels know; return whether it was added."""
+        taken = not _has_hooks(module) and self._take(module)
+        if taken:
+            self.modules.append(module)
+        return taken
+
+    def _take(self, module: nn.Module) -> bool:
+        pooled = self.pool is not Pool.WHOLE
+        active = self.slope is not None or self.sigmoid
+        kind = type(module)
+        if kind is nn.Identity:
+            return True
+        if isinstance(module, nn.Conv2d) and kind is nn.Conv2d:
+            fits = not any(type(taken) is not nn.Identity for taken in self.modules) and _plain(module)
+            self.convolution = module if fits else self.convolution
+            return fits
+        if isinstance(module, nn.GroupNorm | nn.BatchNorm2d | nn.LayerNorm):
+            fits = self.norm is None and not active and not pooled and _known(module)
+            self.norm = module if fits else self.norm
+            return fits
+        if pooled:
+            return False
+        if isinstance(module, nn.MaxPool2d | nn.AvgPool2d) and _halves(module):
+            self.pool = Pool.MAX if isinstance(module, nn.MaxPool2d) else Pool.AVERAGE
+            return True
+        if active:
+            return False
+        if kind is nn.Sigmoid:
+            self.sigmoid = True
+        elif kind is nn.ReLU:
+            self.slope = 0.0
+        elif isinstance(module, nn.LeakyReLU) and kind is nn.LeakyReLU and 0 <= module.negative_slope <= 1:
+            self.slope = float(module.negative_slope)
+        else:
+            return False
+        return True
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks)
+
+
+def _plain(convolution: nn.Conv2d) -> bool:
+    """Whether torch.conv2d with the convolution's own numbers is all that it does."""
+    return convolution.padding_mode == "zeros" and not isinstance(convolution.padding, str)
+
+
+def _known(norm: nn.Module) -> bool:
+    if type(norm) is nn.LayerNorm:
+        return len(norm.normalized_shape) == 3
+    return type(norm) in (nn.GroupNorm, nn.BatchNorm2d)
+
+
+def _halves(pooling: nn.MaxPool2d | nn.AvgPool2d) -> bool:
+    sides = {pooling.kernel_size, pooling.stride} if not isinstance(pooling.kernel_size, tuple) else set()
+    plain = sides == {2} and pooling.padding == 0 and not pooling.ceil_mode
+    if type(pooling) is nn.MaxPool2d:
+        return plain and pooling.dilation == 1 and not pooling.return_indices
+    return plain and type(pooling) is nn.AvgPool2d and pooling.divisor_override is None
+
+
+class _FusedBlock:
+    """Calls the kernels with the parameters of the modules it stands for."""
+
+    def __init__(self, run: _Run, dtype: torch.dtype) -> None:
+        self.norm = run.norm
+        self._modules = tuple(run.modules)
+        self._convolution = run.convolution
+        self._dtype = dtype
+        self._settings = run.settings
+
+    def __call__(self, images: Tensor) -> Tensor:
+        kind = self._kind()
+        if images.dim() != 4 or not images.is_cpu or (kind is Norm.FIXED and torch.is_grad_enabled()):
+            for module in self._modules:
+                images = module(images)
+            return images
+        norm, convolution = self.norm, self._convolution
+        output, statistics = block(
+            images.to(self._dtype, memory_format=torch.channels_last),
+            None if convolution is None else convolution.weight,
+            None if convolution is None else convolution.bias,
+            None if norm is None else norm.weight,
+            None if norm is None else norm.bias,
+            (norm.running_mean, norm.running_var) if kind is Norm.FIXED else None,  # type: ignore[union-attr, arg-type]
+            replace(self._settings, norm=kind),
+        )
+        if isinstance(norm, nn.BatchNorm2d) and statistics is not None:
+            _update_running(norm, statistics)
+        return output
+
+    def _kind(self) -> Norm:
+        norm = self.norm
+        if norm is None:
+            return Norm.NONE
+        if isinstance(norm, nn.GroupNorm):
+            return Norm.GROUPS
+        if isinstance(norm, nn.LayerNorm):
+            return Norm.ELEMENTWISE
+        return Norm.BATCH if norm.training or norm.running_mean is None else Norm.FIXED
+
+
+def _update_running(norm: nn.BatchNorm2d, statistics: Tensor) -> None:
+    """Do to the running mean and variance what torch's own batch norm does."""
+    if not norm.training or norm.running_mean is None or norm.running_var is None:
+        return
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked.add_(1)
+    share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(statistics[0], share)
+    norm.running_var.lerp_(statistics[1], share)

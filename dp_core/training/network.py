@@ -1,0 +1,75 @@
+"""The form in which a model is executed: plain, with fused blocks, or compiled; in float32 or bfloat16."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dp_core.kernels import fused, keep_freed_memory, unfused_norms
+from dp_core.training.precision import Precision, uses_bfloat16
+
+Mode = Literal["auto", "eager", "fused", "compiled"]
+
+
+class Network:
+    """A model ready to be executed on the device it is on; it shares the model's parameters and buffers.
+
+    Attributes:
+        mode: `eager`, the model as it is; `fused`, with the blocks of `dp_core.kernels` (CPU only); `compiled`, by
+            torch.compile. What was asked for, or `eager` where that cannot be had; `auto` is `fused` if possible.
+        bfloat16: whether it computes in bfloat16 autocast and channels-last memory.
+    """
+
+    def __init__(self, model: nn.Module, *, mode: Mode = "auto", precision: Precision = "auto") -> None:
+        self._device = next(model.parameters()).device
+        self._executed = model
+        self.mode: Literal["eager", "fused", "compiled"] = "eager"
+        if self._device.type == "cpu":
+            keep_freed_memory()
+        if mode == "compiled":
+            self._executed, self.mode = torch.compile(model, dynamic=False), "compiled"  # type: ignore[assignment]
+        elif mode != "eager" and self._device.type == "cpu":
+            self._fuse(model, precision)
+        slow_norms = self.mode != "compiled" and unfused_norms(self._executed) > 0
+        self.bfloat16 = uses_bfloat16(precision, self._device, slow_norms=slow_norms)
+        self._is_fused = self._executed is not model and mode != "compiled"
+        if self.bfloat16 or self._is_fused:
+            model.to(memory_format=torch.channels_last)
+
+    def _fuse(self, model: nn.Module, precision: Precision) -> None:
+        for dtype in (torch.bfloat16, torch.float32):
+            executed = fused(model, dtype)
+            if executed is None:
+                return
+            slow_norms = unfused_norms(executed) > 0
+            if uses_bfloat16(precision, self._device, slow_norms=slow_norms) == (dtype is torch.bfloat16):
+                self._executed, self.mode = executed, "fused"
+                return
+
+    def train(self, mode: bool = True) -> None:
+        """Set training or evaluation mode, of the model and of what stands for it."""
+        self._executed.train(mode)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map float32 images [N, C, H, W] in the network's space to logits, float32 [N, classes]."""
+        if self.bfloat16 and not self._is_fused:  # fused blocks change format and layout in one go
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits: Tensor = self._executed(images)
+        return logits.float()
+
+
+@contextmanager
+def unchanged_buffers(model: nn.Module) -> Iterator[None]:
+    """Put the model's buffers (running statistics) back in the end: for passes that are only to find something out."""
+    saved = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in saved:
+                buffer.copy_(value)

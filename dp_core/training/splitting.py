@@ -1,0 +1,79 @@
+"""Gradients of a batch that may be too large for the device's memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dp_core.errors import UserError
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class BatchSplitter:
+    """Computes the gradients of a batch, in as many parts as the memory needs.
+
+    At first the batch is whole. When the device runs out of memory, it is split into twice as many parts, now and for
+    the steps to come, whose gradients are summed: the same optimiser step (up to rounding), but for batch norms, which
+    see the parts. The first split is told in one warning.
+    """
+
+    def __init__(self) -> None:
+        self.parts = 1
+
+    def __call__(self, loss: Loss, start: Callable[[], None], images: Tensor, labels: Tensor) -> Tensor:
+        """Add the gradients of the mean loss to the parameters' and return the loss, detached.
+
+        Args:
+            loss: maps images and labels to their mean loss.
+            start: called before every attempt, to clear gradients and to seed what the network draws.
+            images: of the whole batch.
+            labels: theirs.
+
+        Raises:
+            UserError: a single image does not fit.
+        """
+        while True:
+            start()
+            try:
+                return self._accumulated(loss, images, labels)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+            self._split(images)
+
+    def _accumulated(self, loss: Loss, images: Tensor, labels: Tensor) -> Tensor:
+        if self.parts == 1:
+            whole = loss(images, labels)
+            whole.backward()
+            return whole.detach()
+        total = torch.zeros((), device=images.device)
+        pairs = zip(images.tensor_split(self.parts), labels.tensor_split(self.parts), strict=True)
+        for part, part_labels in pairs:
+            share = loss(part, part_labels) * (len(part) / len(images))
+            share.backward()
+            total += share.detach()
+        return total
+
+    def _split(self, images: Tensor) -> None:
+        # Outside the except clause, whose traceback would keep the activations alive.
+        if images.is_cuda:
+            torch.cuda.empty_cache()
+        if self.parts >= len(images):
+            shape = "×".join(map(str, images.shape[1:]))
+            raise UserError(f"The memory of {images.device} does not hold one image of {shape} in training.")
+        if self.parts == 1:
+            warnings.warn(
+                f"Out of memory with a batch of {len(images)} images on {images.device}: it is split, "
+                "which gives the same steps but takes longer.",
+                stacklevel=2,
+            )
+        self.parts = min(2 * self.parts, len(images))
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Return whether `error` says that a device had no memory left; on a CPU torch has no exception of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
