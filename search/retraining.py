@@ -110,4 +110,5 @@ def _context(run: RunDirectory, prepared: Preparation, numbers: list[int]) -> Re
         epochs=config.retrain.epochs,
         seed=config.run.seed,
         threads=config.search.cpus_per_trial,
+        stream=config.data.stream,
     )

@@ -78,6 +78,7 @@ def _context(prepared: Preparation, sets: dict[str, DistilledSet]) -> ScreeningC
         score=Score(score.target_parameters, score.exponent),
         seed=config.run.seed,
         threads=config.search.cpus_per_trial,
+        stream=config.data.stream,
     )
 
 

@@ -16,6 +16,7 @@ from dp_core.pruning import Ticket
 from dp_core.seeds import derive_seed
 from dp_core.training import Diverged, Recipe, Training, TrainingData, evaluate
 from trainables.device import claim_device
+from trainables.placement import Stream, training_data
 from trainables.resuming import load_state, load_state_from, save_state
 from trainables.shared_dataset import SharedDataset
 from trainables.trained_model import TrainedModel
@@ -23,7 +24,10 @@ from trainables.trained_model import TrainedModel
 
 @dataclass(frozen=True, eq=False)
 class RetrainingContext:
-    """What all retrainings of a search share: the three splits, the tickets by trial number, and how to train."""
+    """What all retrainings of a search share: the three splits, the tickets by trial number, and how to train.
+
+    `stream` says when the training images are streamed, see `training_data`.
+    """
 
     train: SharedDataset
     validation: SharedDataset
@@ -34,6 +38,7 @@ class RetrainingContext:
     epochs: int
     seed: int
     threads: int
+    stream: Stream
 
 
 class RetrainingTrainable(tune.Trainable):
@@ -52,8 +57,7 @@ class RetrainingTrainable(tune.Trainable):
         self._trial, self._replicate = int(job["trial"]), int(job["seed"])
         self._ticket = context.tickets[self._trial]
         self._seed = derive_seed(context.seed, "retraining", self._trial, self._replicate)
-        train = context.train.open()
-        data = TrainingData(train.images, train.labels, context.space).to(self._device)
+        data = training_data(context.train.open(), context.space, self._device, context.stream)
         model = self._ticket.build().to(self._device)
         self._training = Training(model, data, context.recipe, seed=self._seed, mask=self._ticket.mask)
         self._history: list[dict[str, Any]] = []
@@ -62,6 +66,7 @@ class RetrainingTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take up the next ticket in the same process."""
+        del self._training  # its images make room for the next ones
         self.setup(new_config)
         return True
 

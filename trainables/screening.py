@@ -17,9 +17,10 @@ from dp_core.distillation import DistilledSet
 from dp_core.models import build
 from dp_core.pruning import CRITERIA, IterativePruning, PruningPlan, Ticket, sparsity_schedule
 from dp_core.seeds import derive_seed
-from dp_core.training import Diverged, TrainingData, evaluate
+from dp_core.training import DataSource, Diverged, TrainingData, evaluate
 from trainables.candidate import Candidate
 from trainables.device import claim_device
+from trainables.placement import Stream, training_data
 from trainables.resuming import load_state, load_state_from, save_state
 from trainables.score import Score
 from trainables.shared_dataset import SharedDataset
@@ -40,6 +41,7 @@ class ScreeningContext:
         score: what the search maximises.
         seed: the run's seed; a trial's own follows from it and the trial's number.
         threads: CPU threads of a trial.
+        stream: when the images of `real` candidates are streamed, see `training_data`.
     """
 
     train: SharedDataset
@@ -52,6 +54,7 @@ class ScreeningContext:
     score: Score
     seed: int
     threads: int
+    stream: Stream
 
 
 class ScreeningTrainable(tune.Trainable):
@@ -77,13 +80,13 @@ class ScreeningTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take up the next candidate in the same process."""
+        del self._pruning, self._validation  # their images make room for the next ones
         self.setup(new_config)
         return True
 
     def _prepare(self) -> None:
         context, candidate = self._context, self._candidate
-        data, validation = screening_data(context, candidate)
-        self._validation = validation.to(self._device)
+        data, self._validation = screening_data(context, candidate, self._device)
         self._input_shape = context.train.open().image_shape
         self._classes = len(context.train.class_names)
         model = build(candidate.model, self._input_shape, self._classes, seed=derive_seed(self._seed, "weights"))
@@ -94,7 +97,7 @@ class ScreeningTrainable(tune.Trainable):
             recipe=candidate.recipe,
             rewind_step=context.rewind_step,
         )
-        self._pruning = IterativePruning(model.to(self._device), data.to(self._device), plan, seed=self._seed)
+        self._pruning = IterativePruning(model.to(self._device), data, plan, seed=self._seed)
 
     def step(self) -> dict[str, Any]:
         """Run one round and report it."""
@@ -189,13 +192,14 @@ class ScreeningTrainable(tune.Trainable):
         )
 
 
-def screening_data(context: ScreeningContext, candidate: Candidate) -> tuple[TrainingData, TrainingData]:
-    """Return what the candidate trains on and the validation images in the very same space."""
+def screening_data(
+    context: ScreeningContext, candidate: Candidate, device: torch.device
+) -> tuple[DataSource, TrainingData]:
+    """Return, for `device`, what the candidate trains on and the validation images in the very same space."""
     validation = context.validation.open()
     if candidate.source == "real":
-        train = context.train.open()
-        data = TrainingData(train.images, train.labels, context.space)
-        return data, TrainingData(validation.images, validation.labels, context.space)
+        scored = TrainingData(validation.images, validation.labels, context.space).to(device)
+        return training_data(context.train.open(), context.space, device, context.stream), scored
     chosen = context.sets[candidate.data_key]
-    images, labels = chosen.training_data()
-    return TrainingData(images, labels), TrainingData(validation.images, validation.labels, chosen.preprocessing)
+    scored = TrainingData(validation.images, validation.labels, chosen.preprocessing).to(device)
+    return TrainingData(*chosen.training_data()).to(device), scored

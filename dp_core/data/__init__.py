@@ -2,7 +2,7 @@
 
 from dp_core.data.dataset import ChannelStatistics, ImageDataset, channel_statistics
 from dp_core.data.open import FORMATS, open_splits, open_train_test
-from dp_core.data.splits import Splits, hold_back
+from dp_core.data.splits import Splits, hold_back, split_indices
 
 __all__ = [
     "FORMATS",
@@ -13,4 +13,5 @@ __all__ = [
     "hold_back",
     "open_splits",
     "open_train_test",
+    "split_indices",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,11 +32,18 @@ class EncodedImage(NamedTuple):
     place: str
 
 
-class _Shape(NamedTuple):
+class ImageFormat(NamedTuple):
+    """What all images of a data set are decoded to; `place` is that of the image that settled the size."""
+
     mode: str  # Pillow's: "L" or "RGB"
     width: int
     height: int
-    place: str  # of the image that settled the size
+    place: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape (C, H, W) of a decoded image."""
+        return len(self.mode), self.height, self.width
 
 
 def decode_all(batches: Callable[[], Iterable[Sequence[EncodedImage]]]) -> Iterator[Pixels]:
@@ -53,33 +61,55 @@ def decode_all(batches: Callable[[], Iterable[Sequence[EncodedImage]]]) -> Itera
     Raises:
         UserError: an image cannot be decoded, has more than 8 bits a channel, or differs in size from the first.
     """
-    mode = "RGB" if any(_is_colour(image) for batch in batches() for image in batch) else "L"
-    shape: _Shape | None = None
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for batch in batches():
-            if shape is None:
-                shape = _Shape(mode, *_opened(batch[0]).size, batch[0].place)
-            pixels = np.empty((len(batch), shape.height, shape.width, len(mode)), dtype=np.uint8)
-            step = math.ceil(len(batch) / _workers(shape))  # whole runs of rows: the first bad row is the one reported
+    format = common_format(batches())
+    if format is not None:
+        yield from decode_as(format, batches())
+
+
+def common_format(batches: Iterable[Sequence[EncodedImage]]) -> ImageFormat | None:
+    """Return what `decode_all` decodes these images to, or None if there are none.
+
+    Only headers are looked at, of the images up to the first one in colour.
+
+    Raises:
+        UserError: an image that was looked at cannot be decoded or has more than 8 bits a channel.
+    """
+    size: tuple[int, int, str] | None = None
+    for image in itertools.chain.from_iterable(batches):
+        if size is None:
+            size = *_opened(image).size, image.place
+        if _is_colour(image):
+            return ImageFormat("RGB", *size)
+    return None if size is None else ImageFormat("L", *size)
+
+
+def decode_as(format: ImageFormat, batches: Iterable[Sequence[EncodedImage]]) -> Iterator[Pixels]:
+    """Decode every batch to uint8 [B, C, H, W] like `decode_all`, to a format that is known already."""
+    workers = _workers(format)
+    with ThreadPoolExecutor(workers) as pool:
+        run = map if workers == 1 else pool.map  # what is one thread's work is done in this one
+        for batch in batches:
+            pixels = np.empty((len(batch), format.height, format.width, len(format.mode)), dtype=np.uint8)
+            step = math.ceil(len(batch) / workers)  # whole runs of rows: the first bad row is reported
             parts = [slice(start, start + step) for start in range(0, len(batch), step)]
-            list(pool.map(_decode_part, [batch[p] for p in parts], repeat(shape), [pixels[p] for p in parts]))
+            list(run(_decode_part, [batch[p] for p in parts], repeat(format), [pixels[p] for p in parts]))
             yield np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
 
-def _workers(shape: _Shape) -> int:
-    return 1 if shape.width * shape.height < _WORTH_THREADS else torch.get_num_threads()
+def _workers(format: ImageFormat) -> int:
+    return 1 if format.width * format.height < _WORTH_THREADS else torch.get_num_threads()
 
 
-def _decode_part(part: Sequence[EncodedImage], shape: _Shape, target: Pixels) -> None:
+def _decode_part(part: Sequence[EncodedImage], format: ImageFormat, target: Pixels) -> None:
     for row, encoded in enumerate(part):
         image = _opened(encoded)
-        if image.size != (shape.width, shape.height):
+        if image.size != (format.width, format.height):
             raise UserError(
-                f"{encoded.place}: the image is {image.width}x{image.height} pixels, but the one at {shape.place} is "
-                f"{shape.width}x{shape.height}, and all must have one size."
+                f"{encoded.place}: the image is {image.width}x{image.height} pixels, but the one at {format.place} is "
+                f"{format.width}x{format.height}, and all must have one size."
             )
         try:
-            decoded = image if image.mode == shape.mode else image.convert(shape.mode)
+            decoded = image if image.mode == format.mode else image.convert(format.mode)
             target[row] = np.asarray(decoded).reshape(target.shape[1:])
         except Exception as error:  # Pillow's decoders raise many types: OSError, SyntaxError, ValueError, …
             raise _undecodable(encoded, error) from error

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from dp_core.data.dataset import ImageDataset
 from dp_core.errors import UserError
@@ -30,10 +33,7 @@ class Splits:
 def hold_back(dataset: ImageDataset, fraction: float, seed: int) -> tuple[ImageDataset, ImageDataset]:
     """Split `dataset` into (train, validation), holding back `fraction` of every class.
 
-    A class of n images gives round(fraction · n) of them to validation (halves go up). Which ones depends on the
-    seed, the class and n alone: no global random state is used, and what is ranked is the raw stream of a generator
-    that NumPy promises not to change, so another machine or version holds back the same images. Both parts keep the
-    order of `dataset`.
+    Which images those are, see `split_indices`; both parts keep the order of `dataset`.
 
     Args:
         dataset: what to split; every class needs at least two images.
@@ -43,17 +43,36 @@ def hold_back(dataset: ImageDataset, fraction: float, seed: int) -> tuple[ImageD
     Raises:
         UserError: the fraction is outside (0, 1), or leaves a class without an image in either part.
     """
+    train, validation = split_indices(dataset.labels, dataset.class_names, fraction, seed)
+    return dataset.select(train), dataset.select(validation)
+
+
+def split_indices(labels: Tensor, class_names: Sequence[str], fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return which images are (train, validation), int64 and ascending, for data that are never in memory as a whole.
+
+    A class of n images gives round(fraction · n) of them to validation (halves go up). Which ones depends on the
+    seed, the class and n alone: no global random state is used, and what is ranked is the raw stream of a generator
+    that NumPy promises not to change, so another machine or version holds back the same images.
+
+    Args:
+        labels: int64 [N], of all images.
+        class_names: one name a class, in label order.
+        fraction: see `hold_back`.
+        seed: see `hold_back`.
+
+    Raises:
+        UserError: see `hold_back`.
+    """
     if not 0 < fraction < 1:
         raise UserError(f"The validation fraction must lie between 0 and 1, both excluded, but it is {fraction}.")
-    labels = dataset.labels.cpu().numpy()
-    held = np.zeros(len(dataset), dtype=bool)
-    for c, name in enumerate(dataset.class_names):
-        members = np.flatnonzero(labels == c)
+    classes = labels.cpu().numpy()
+    held = np.zeros(len(classes), dtype=bool)
+    for c, name in enumerate(class_names):
+        members = np.flatnonzero(classes == c)
         count = int(np.floor(fraction * len(members) + 0.5))
         _check_class(name, len(members), count, fraction)
         held[members[_ranking(seed, c, len(members))[:count]]] = True
-    train, validation = np.flatnonzero(~held), np.flatnonzero(held)
-    return dataset.select(train.tolist()), dataset.select(validation.tolist())
+    return torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
 
 
 def _ranking(seed: int, c: int, n: int) -> npt.NDArray[np.intp]:

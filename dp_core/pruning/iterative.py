@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -14,7 +14,7 @@ from dp_core.errors import UserError
 from dp_core.pruning.criteria import Criterion
 from dp_core.pruning.mask import Mask
 from dp_core.seeds import derive_seed, generator
-from dp_core.training import DataSource, Recipe, Training
+from dp_core.training import DataSource, Diverged, Population, Recipe, Training
 
 
 @dataclass(frozen=True)
@@ -78,23 +78,23 @@ class IterativePruning:
         Raises:
             Diverged: the loss became NaN or infinite; there is no going on then but from an earlier state.
         """
-        current = self.rounds_done
-        if current > 0:
-            draw = generator(self._seed, "criterion", current)
-            self.mask = self._plan.criterion(self.model, self.mask, self._plan.sparsities[current], draw)
-        training = Training(
-            self.model, self._data, self._plan.recipe, seed=derive_seed(self._seed, "round", current), mask=self.mask
-        )
-        if self._rewind is None:
-            training.run(self._plan.rewind_step)
-            self._rewind = training.state_dict()
-        else:
-            training.load_state_dict(self._rewind)
-        started_at = training.step
-        loss = training.run()
-        self.image_gradients += (training.step - (started_at if current else 0)) * training.images_per_step
+        (outcome,) = run_round_together([self])
+        if isinstance(outcome, Diverged):
+            raise outcome
+        return outcome
+
+    def _begin_round(self) -> Training:
+        """Prune, and return the round's training, not yet rewound."""
+        if self.rounds_done > 0:
+            draw = generator(self._seed, "criterion", self.rounds_done)
+            self.mask = self._plan.criterion(self.model, self.mask, self._plan.sparsities[self.rounds_done], draw)
+        seed = derive_seed(self._seed, "round", self.rounds_done)
+        return Training(self.model, self._data, self._plan.recipe, seed=seed, mask=self.mask)
+
+    def _end_round(self, training: Training) -> None:
+        done_before = self._plan.rewind_step if self.rounds_done else 0
+        self.image_gradients += (training.step - done_before) * training.images_per_step
         self.rounds_done += 1
-        return loss
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to go on after the last finished round."""
@@ -115,3 +115,33 @@ class IterativePruning:
         self._rewind = state["rewind"]
         self.rounds_done = int(state["rounds_done"])
         self.image_gradients = int(state["image_gradients"])
+
+
+def run_round_together(prunings: Sequence[IterativePruning]) -> list[float | Diverged]:
+    """Run the next round of several prunings as one population; they have the same plan and have come equally far.
+
+    Returns:
+        For each the mean training loss, or how it diverged (its round is then not done).
+    """
+    plan, first_round = prunings[0]._plan, prunings[0].rounds_done == 0
+    if any(pruning._plan != plan or pruning.rounds_done != prunings[0].rounds_done for pruning in prunings):
+        raise ValueError("Prunings that run together need the same plan and the same number of rounds done.")
+    trainings = [pruning._begin_round() for pruning in prunings]
+    population = Population(trainings)
+    until_rewind: list[float | Diverged] = [0.0] * len(prunings)
+    if first_round:
+        until_rewind = population.run(plan.rewind_step)
+        for pruning, training in zip(prunings, trainings, strict=True):
+            pruning._rewind = training.state_dict()
+    else:
+        for pruning, training in zip(prunings, trainings, strict=True):
+            assert pruning._rewind is not None
+            training.load_state_dict(pruning._rewind)
+    outcomes = [
+        before if isinstance(before, Diverged) else after
+        for before, after in zip(until_rewind, population.run(), strict=True)
+    ]
+    for pruning, training, outcome in zip(prunings, trainings, outcomes, strict=True):
+        if not isinstance(outcome, Diverged):
+            pruning._end_round(training)
+    return outcomes

@@ -29,6 +29,11 @@ class DataSource(Protocol):
         ...
 
 
+def in_network_space(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Scale uint8 images [n, C, H, W] to [0, 1] and preprocess them, on the device that they are on."""
+    return preprocessing(images.float().div_(255))
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingData:
     """Images with their labels, and the preprocessing still to be done.
@@ -53,9 +58,12 @@ class TrainingData:
 
     def batch(self, indices: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Return float images in the network's space and their labels."""
-        images, labels = self.images[indices], self.labels[indices]
+        if isinstance(indices, slice):
+            images, labels = self.images[indices], self.labels[indices]
+        else:  # copies image by image, where an index would go element by element
+            images, labels = self.images.index_select(0, indices), self.labels.index_select(0, indices)
         if self.preprocessing is not None:
-            images = self.preprocessing(images.float().div_(255))
+            images = in_network_space(images, self.preprocessing)
         return images, labels
 
     def batches(self, batch_size: int, seed: int, device: torch.device) -> Batches:

@@ -14,6 +14,7 @@ from dp_core.errors import UserError, nearest
 from dp_core.pruning import CRITERIA
 from dp_core.training import Recipe
 from search.samplers import SAMPLERS
+from trainables.placement import Stream
 from trainables.settings import parse_settings
 
 
@@ -54,6 +55,10 @@ class DataSection(_Section):
     """Fraction of every class of the training images that is held back to score proxies; never trained on."""
     cache: Path = Path(".cache/winnow")
     """Folder for the decoded images."""
+    stream: Stream = "auto"
+    """Whether real training images come to a trial's device piece by piece: `auto` (if they take more than half of a
+    GPU's free memory), `always` or `never`. Streamed images come in another order, so set `always` or `never` where a
+    run must be repeatable bit for bit on a GPU whose free memory varies."""
 
 
 class DistillSection(_Section):

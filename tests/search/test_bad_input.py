@@ -75,6 +75,7 @@ NO_CHOICE = {"model": {"pooling": "max"}, "sparsity": 0.5, "source": "real", "ip
         ({"search": {"sampler": "tpee"}}, "random, qmc, not 'tpee' (did you mean 'tpe'?)"),
         ({"screen": {"criterion": "magnitud"}}, "not 'magnitud' (did you mean 'magnitude'?)"),
         ({"distill": {"method": "random_image"}}, "not 'random_image' (did you mean"),
+        ({"data": {"stream": "sometimes"}}, "must be one of auto | always | never"),
         ({"search": {"early_stopping": {"method": "asha"}}}, "must be one of successive_halving | median | none"),
         ({"space": {"source": {"choice": ["distilled", "subst"]}}}, "cannot be 'subst'. Did you mean 'subset'?"),
         ({"space": {"model": {"norm": {"choice": ["none", "bach"]}}}}, "no norm 'bach'. Did you mean 'batch'?"),

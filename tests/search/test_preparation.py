@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from dp_core.errors import UserError
 from dp_core.training import Recipe
 from search.preparation import Preparation, digests, prepare
+from search.retraining import _context as retraining_context
+from search.run_directory import RunDirectory
+from search.screening import _context as screening_context
 from tests.search.tiny import CLASSES, TEST, TRAIN, config_of, write_images
 
 Prepare = Callable[..., Preparation]
@@ -95,6 +99,13 @@ def test_a_network_of_the_users_that_fails_on_the_images_is_named(prepared: Prep
 
 def test_ipc_is_no_limit_where_no_set_is_made(prepared: Prepare) -> None:
     assert prepared(space={"source": "real", "ipc": {"choice": [500], "when": None}}).sources == ("real",)
+
+
+@pytest.mark.parametrize("stream", [None, "always"])
+def test_trials_are_told_when_to_stream(prepared: Prepare, stream: str | None) -> None:
+    found = prepared(data={"stream": stream})
+    assert screening_context(found, {}).stream == (stream or "auto")
+    assert retraining_context(RunDirectory(Path("unused")), found, []).stream == (stream or "auto")
 
 
 def test_only_a_search_on_this_machine_must_fit_it(prepared: Prepare) -> None:

@@ -70,6 +70,7 @@ def screening_context(**changes: Any) -> ScreeningContext:
         "score": Score(300, -0.07),
         "seed": 5,
         "threads": 1,
+        "stream": "auto",
     }
     return ScreeningContext(**{**settings, **changes})
 
@@ -92,6 +93,7 @@ def retraining_context(tickets: Mapping[int, Ticket], **changes: Any) -> Retrain
         "epochs": 3,
         "seed": 5,
         "threads": 1,
+        "stream": "auto",
     }
     return RetrainingContext(**{**settings, **changes})
 

@@ -155,6 +155,40 @@ def test_an_interrupted_retraining_goes_on_bit_for_bit(
     assert same_weights(again, model)
 
 
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stream ten blocks of up to 5 images in windows of 15."""
+    image = torch.Size(SHAPE).numel()
+    monkeypatch.setattr("trainables.placement._BLOCK_BYTES", 5 * image)
+    monkeypatch.setattr("trainables.placement._WINDOW_BYTES", 12 * image)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_streamed_retraining_goes_on_bit_for_bit(tickets: dict[int, Ticket], tmp_path: Path) -> None:
+    context = retraining_context(tickets, stream="always")
+    whole, model = trained(retraining(context), tmp_path / "whole")
+    interrupted = retraining(context)
+    first = lasting(interrupted.train())
+    interrupted.save(str(tmp_path / "part"))
+    rest, again = trained(retraining(context, resume_from=str(tmp_path / "part")), tmp_path / "resumed")
+    assert [first, *rest] == whole
+    assert same_weights(again, model)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_streamed_retraining_learns_as_much_in_another_order(tickets: dict[int, Ticket], tmp_path: Path) -> None:
+    recipe = Recipe(epochs=10.0, batch_size=16, learning_rate=0.1, precision="float32")
+    found = {}
+    for stream in ("always", "never", "auto"):
+        context = retraining_context(tickets, epochs=10, recipe=recipe, stream=stream)
+        found[stream] = trained(retraining(context), tmp_path / stream)[1]
+    accuracies = {stream: model.results["test_accuracy"] for stream, model in found.items()}
+    assert accuracies["always"] == pytest.approx(accuracies["never"], abs=0.2)  # 3 of 15 test images
+    assert accuracies["always"] > 0.6  # a third would be chance
+    assert not same_weights(found["always"], found["never"])
+    assert same_weights(found["auto"], found["never"])  # on a CPU
+
+
 def test_a_retraining_whose_end_nobody_heard_says_it_again(tickets: dict[int, Ticket], tmp_path: Path) -> None:
     context = retraining_context(tickets)
     whole, model = trained(retraining(context), tmp_path / "whole")

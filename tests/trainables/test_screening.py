@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dp_core.data.preprocessing import ZCA, Standardisation
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Ticket
+from dp_core.training import TrainingData
 from tests.trainables.driving import (
     CLASSES,
     SHAPE,
@@ -225,8 +226,9 @@ def test_a_set_is_scored_on_real_images_in_its_own_space(source: str, space: Any
     other = distilled_set(2, Standardisation((0.9, 0.9, 0.9), (0.1, 0.1, 0.1)))
     context = screening_context(sets={"distilled-2": other, "subset-2": other, f"{source}-2": chosen})
     parsed = Candidate.parse(candidate(source=source, ipc=2), len(CLASSES))
-    train, validation = screening_data(context, parsed)
+    train, validation = screening_data(context, parsed, torch.device("cpu"))
     real = dataset(4, 2)
+    assert isinstance(train, TrainingData)
     assert torch.equal(train.batch(slice(None))[0], chosen.images)
     seen, labels = validation.batch(slice(None))
     pixels = real.images.float() / 255
@@ -241,7 +243,8 @@ def test_a_set_is_scored_on_real_images_in_its_own_space(source: str, space: Any
 
 def test_real_candidates_train_and_score_in_the_runs_space() -> None:
     parsed = Candidate.parse(candidate(), len(CLASSES))
-    train, validation = screening_data(screening_context(), parsed)
+    train, validation = screening_data(screening_context(), parsed, torch.device("cpu"))
+    assert isinstance(train, TrainingData)
     torch.testing.assert_close(train.batch(slice(None))[0], standardised(dataset(16, 1).images))
     torch.testing.assert_close(validation.batch(slice(None))[0], standardised(dataset(4, 2).images))
 
