@@ -20,7 +20,10 @@ static int omp_get_thread_num() { return 0; }
 
 namespace {
 
+// Vectors of 16 floats on every CPU: the compiler splits them where registers are narrower. They only pass between
+// functions that are inlined, so GCC's notes on the ABI of such arguments (-Wpsabi) do not matter.
 constexpr int LANES = 16;
+constexpr int64_t RUN = 32;  // pixels that are summed before they enter a larger sum
 typedef float Vec __attribute__((vector_size(64)));
 typedef uint32_t Bits __attribute__((vector_size(64)));
 typedef int32_t Truth __attribute__((vector_size(64)));
@@ -41,7 +44,7 @@ struct Call {
     void* output;        // [N, H / pooled, W / pooled, C]
     const float* gamma;  // [C], or [H, W, C] for ELEMENTWISE
     const float* beta;
-    float* mean;      // [N, C], or [C] for BATCH and FIXED
+    float* mean;      // [N, C], or [C] for BATCH and FIXED; null for NONE
     float* rstd;      // the same
     float* variance;  // [C], BATCH only
     const void* output_gradient;
@@ -55,7 +58,8 @@ struct Call {
 
 inline Vec splat(float x) { return x - Vec{}; }
 
-// The channels that one sweep over the pixels takes: V vectors, the last of them of `count` lanes if PART.
+// The channels that one sweep over the pixels takes: V vectors, the last of them of `count` lanes if PART. All tensors
+// are read and written through memcpy, which makes alignment and aliasing the compiler's business and costs nothing.
 template <int V, bool PART>
 struct Lanes {
     int count;
@@ -82,10 +86,11 @@ struct Lanes {
     }
 };
 
-// exp(x) by 2^n p(r), relative error below 3e-7; x is clamped to where float has a result.
+// exp(x) by 2^n p(r), relative error below 3e-7; x is clamped to where float has a result, NaN to 88: as an integer it
+// would be undefined.
 inline Vec exponential(Vec x) {
-    x = x > 88.0f ? splat(88.0f) : x;
-    x = x < -87.0f ? splat(-87.0f) : x;
+    x = x < 88.0f ? x : splat(88.0f);
+    x = x > -87.0f ? x : splat(-87.0f);
     Vec t = x * 1.44269504f;
     Truth n = __builtin_convertvector(t + (t < 0.0f ? splat(-0.5f) : splat(0.5f)), Truth);
     Vec k = __builtin_convertvector(n, Vec);
@@ -109,6 +114,7 @@ struct Activation {
             Vec s = 1.0f / (1.0f + exponential(-u));
             return u != u ? u : s;
         }
+        if (slope == 0.0f) return u <= 0.0f ? Vec{} : u;  // not u * 0, which is NaN at -inf
         return u > 0.0f ? u : u * slope;
     }
     inline Vec derivative(Vec u) const {
@@ -162,8 +168,7 @@ inline void window_gradient(const Call& call, const L& lanes, const Activation& 
     }
 }
 
-// Calls `body(pixels of the window, index of the output pixel or -1)`; a side that is odd has a rest that no window
-// covers, whose pixels come one by one with -1.
+// Calls `body(pixels of the window, index of the output pixel)`.
 template <int POOL, class Body>
 inline void for_windows(const Call& call, const Body& body) {
     int64_t h = call.height, w = call.width;
@@ -180,6 +185,7 @@ inline void for_windows(const Call& call, const Body& body) {
         }
 }
 
+// Calls `body(pixel)` for what no window covers: the last column and row of sides that are odd.
 template <int POOL, class Body>
 inline void for_rest(const Call& call, const Body& body) {
     int64_t h = call.height, w = call.width;
@@ -216,9 +222,13 @@ void image_statistics(const Call& call, const T* input, float* mean, float* squa
     for_channels(channels, [&](auto lanes, int64_t c) {
         constexpr int V = vectors(decltype(lanes){});
         Vec total[V] = {}, centred[V] = {};
-        for (int64_t p = 0; p < pixels; p++)
-            for (int v = 0; v < V; v++) total[v] += lanes.load(input + p * channels + c, v);
-        for (int v = 0; v < V; v++) total[v] *= 1.0f / pixels;
+        for (int64_t start = 0; start < pixels; start += RUN) {  // a sum of sums, for fewer roundings of large ones
+            Vec part[V] = {};
+            for (int64_t p = start; p < std::min(start + RUN, pixels); p++)
+                for (int v = 0; v < V; v++) part[v] += lanes.load(input + p * channels + c, v);
+            for (int v = 0; v < V; v++) total[v] += part[v];
+        }
+        for (int v = 0; v < V; v++) total[v] /= (float)pixels;
         for (int64_t p = 0; p < pixels; p++)
             for (int v = 0; v < V; v++) {
                 Vec d = lanes.load(input + p * channels + c, v) - total[v];
@@ -386,7 +396,8 @@ void group_means(const Call& call, const float* first, const float* second, int6
     }
 }
 
-// Writes the gradient in the input: rstd * (gamma * du - mean1 - normalised input * mean2), and its sum over the pixels.
+// Writes the gradient in the input, rstd * (gamma * du - mean1 - normalised input * mean2), and its sum over the
+// pixels. It may take the place of the input: a window is read before it is written.
 template <class T, int POOL>
 void image_gradient(const Call& call, const T* input, const T* gz, T* gradient, const float* mean, const float* rstd,
                     const float* mean1, const float* mean2, float* total) {
@@ -394,8 +405,8 @@ void image_gradient(const Call& call, const T* input, const T* gz, T* gradient, 
     for_channels(call.channels, [&](auto lanes, int64_t c) {
         constexpr int V = vectors(decltype(lanes){});
         const auto affine = affine_at(call, lanes, mean, rstd, c);
-        Vec sum[V] = {}, minus[V] = {}, slope[V] = {};  // gradient = scale * du + minus + slope * x
         const bool centred = call.norm != NONE && call.norm != FIXED;
+        Vec sum[V] = {}, minus[V] = {}, slope[V] = {};  // gradient = scale * du, if centred + minus + slope * x
         for (int v = 0; centred && v < V; v++) {
             Vec inverse = lanes.load(rstd + c, v), k = inverse * lanes.load(mean2 + c, v);
             minus[v] = k * inverse * lanes.load(mean + c, v) - inverse * lanes.load(mean1 + c, v);
@@ -407,14 +418,16 @@ void image_gradient(const Call& call, const T* input, const T* gz, T* gradient, 
                                       lanes.load(gz + out * call.channels + c, v), [&](int i, Vec x, Vec du) {
                                           int64_t at = pixels[i] * call.channels;
                                           if (affine.gamma != nullptr) du = du * lanes.load(affine.gamma + at, v);
-                                          Vec dx = affine.scale[v] * du + minus[v] + slope[v] * x;
+                                          Vec dx = affine.scale[v] * du;
+                                          if (centred) dx = dx + minus[v] + slope[v] * x;
                                           lanes.store(gradient + at + c, v, dx);
                                           sum[v] += dx;
                                       });
         });
         for_rest<POOL>(call, [&](int64_t pixel) {
             for (int v = 0; v < V; v++) {
-                Vec dx = minus[v] + slope[v] * lanes.load(input + pixel * call.channels + c, v);
+                Vec dx{};
+                if (centred) dx = minus[v] + slope[v] * lanes.load(input + pixel * call.channels + c, v);
                 lanes.store(gradient + pixel * call.channels + c, v, dx);
                 sum[v] += dx;
             }
@@ -438,14 +451,15 @@ void backward(const Call& call) {
     const T *input = (const T*)call.input, *gz = (const T*)call.output_gradient;
     T* gradient = (T*)call.input_gradient;
     const bool one_image = call.norm == GROUPS || call.norm == ELEMENTWISE;
-    const bool summed = one_image || call.norm == BATCH;
     float *first = call.sums, *second = first + call.images * channels, *total = second + call.images * channels;
     std::vector<float> batch1(channels), batch2(channels);
-    if (call.norm == BATCH) {
+    if (call.norm == BATCH || (call.norm == FIXED && call.gamma_gradient != nullptr)) {
 #pragma omp parallel for num_threads(call.threads) schedule(static)
         for (int64_t n = 0; n < call.images; n++)
             image_sums<T, POOL>(call, input + n * in, gz + n * out, call.mean, call.rstd, first + n * channels,
                                 second + n * channels, nullptr);
+    }
+    if (call.norm == BATCH) {
         sum_over_images(call, first, batch1.data());
         sum_over_images(call, second, batch2.data());
         group_means(call, batch1.data(), batch2.data(), channels, pixels * call.images, batch1.data(), batch2.data());
@@ -470,7 +484,6 @@ void backward(const Call& call) {
         }
     }
     sum_over_images(call, total, call.bias_gradient);
-    if (!summed) return;
     if (call.elements != nullptr) {
         for (int t = 0; t < call.threads; t++)
             for (int64_t i = 0; i < in; i++) {

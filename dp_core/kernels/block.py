@@ -39,7 +39,7 @@ class Convolution:
     """Stride, padding, dilation and groups of a convolution."""
 
     stride: Sequence[int]
-    padding: Sequence[int] | str
+    padding: Sequence[int]
     dilation: Sequence[int]
     groups: int
 
@@ -90,16 +90,17 @@ def block(
             norm statistics and gradients of the parameters in float32.
         weight: float32 weight of the convolution; None if there is none.
         bias: its bias, or None.
-        gamma: the norm's weight, float32 [C]; [C, H, W] for ELEMENTWISE; None without.
-        beta: the norm's bias, likewise.
-        statistics: for FIXED, mean and variance [C].
+        gamma: the norm's weight, float32 [C]; [C, H, W] for ELEMENTWISE; None for ones.
+        beta: the norm's bias, likewise; None for zeros.
+        statistics: for FIXED, mean and variance, float32 [C].
         settings: the rest.
 
     Returns:
         The output and, for BATCH, mean and unbiased variance of the batch, float32 [2, C].
 
     Raises:
-        ValueError: the norm is not one of as many channels (or elements) as there are.
+        ValueError: the norm is not one of as many channels (or elements) as there are, or the image is too small to
+            be pooled, or a batch norm has one value a channel only.
 
     The backward pass may run once: the convolution's output is overwritten by its gradient. Gradients of gradients
     are not supported.
@@ -121,6 +122,7 @@ class _Block(torch.autograd.Function):
         settings: BlockSettings,
     ) -> tuple[Tensor, Tensor | None]:
         cast = None
+        ctx.image_channels, ctx.weight_channels = images.shape[1], 0 if weight is None else weight.shape[1]
         inner = images
         if weight is not None:
             assert settings.convolution is not None
@@ -132,7 +134,7 @@ class _Block(torch.autograd.Function):
             with torch.autocast("cpu", enabled=False):
                 inner = F.conv2d(images, cast, own, how.stride, how.padding, how.dilation, how.groups)
         inner = inner.contiguous(memory_format=torch.channels_last)
-        _check(inner, gamma, settings)
+        _check(inner, gamma, beta, statistics, settings)
         count, channels, height, width = inner.shape
         if settings.pool is not Pool.WHOLE:
             height, width = height // 2, width // 2
@@ -150,7 +152,6 @@ class _Block(torch.autograd.Function):
             batch[1] *= inner.numel() / max(inner.numel() - len(batch[1]), 1)  # from biased to unbiased
         ctx.save_for_backward(images, cast, inner, mean, rstd, *affine)
         ctx.settings, ctx.has_bias, ctx.used = settings, bias is not None, False
-        ctx.padded = weight is not None and cast is not None and weight.shape != cast.shape
         if batch is not None:
             ctx.mark_non_differentiable(batch)
         return output, batch
@@ -186,20 +187,23 @@ class _Block(torch.autograd.Function):
         library.winnow_block_backward(ctypes.byref(call))
         if elements is not None and gamma_gradient is not None and beta_gradient is not None:
             gamma_gradient, beta_gradient = gamma_gradient.permute(2, 0, 1), beta_gradient.permute(2, 0, 1)
+        gamma_gradient = gamma_gradient if ctx.needs_input_grad[3] else None
+        beta_gradient = beta_gradient if ctx.needs_input_grad[4] else None
         if weight is None:
             return inner_gradient, None, None, gamma_gradient, beta_gradient, None, None
         how = settings.convolution
         assert how is not None
-        needed = [ctx.needs_input_grad[0], True, False]
+        needed = [*ctx.needs_input_grad[:2], False]
         geometry = how.stride, how.padding, how.dilation, False, [0, 0], how.groups
         images_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
             inner_gradient, images, weight, None, *geometry, needed
         )
-        if ctx.padded:
-            weight_gradient = weight_gradient[:, :1]
-            images_gradient = None if images_gradient is None else images_gradient[:, :1]
+        if weight_gradient is not None:
+            weight_gradient = weight_gradient[:, : ctx.weight_channels].float()
+        if images_gradient is not None:
+            images_gradient = images_gradient[:, : ctx.image_channels]
         bias_gradient = parameters[2] if ctx.has_bias else None
-        return images_gradient, weight_gradient.float(), bias_gradient, gamma_gradient, beta_gradient, None, None
+        return images_gradient, weight_gradient, bias_gradient, gamma_gradient, beta_gradient, None, None
 
 
 def _is_grey(weight: Tensor, how: Convolution) -> bool:
@@ -212,15 +216,34 @@ def _padded(tensor: Tensor) -> Tensor:
     return F.pad(tensor, (0, 0, 0, 0, 0, 3)).contiguous(memory_format=torch.channels_last)
 
 
-def _check(inner: Tensor, gamma: Tensor | None, settings: BlockSettings) -> None:
+def _check(
+    inner: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    statistics: tuple[Tensor, Tensor] | None,
+    settings: BlockSettings,
+) -> None:
     """The kernels trust what they are told, so everything that they index is checked here."""
-    channels = inner.shape[1]
-    fine = inner.dtype in (torch.float32, torch.bfloat16) and channels % settings.groups == 0
-    if gamma is not None:
-        expected = tuple(inner.shape[1:]) if settings.norm is Norm.ELEMENTWISE else (channels,)
-        fine = fine and tuple(gamma.shape) == expected and gamma.dtype == torch.float32
+    count, channels, height, width = inner.shape
+    norm, shape = settings.norm, torch.Size([channels])
+    affine = [tensor for tensor in (gamma, beta) if tensor is not None]
+    affine_shape = inner.shape[1:] if norm is Norm.ELEMENTWISE else shape
+    fine = (
+        inner.dtype in (torch.float32, torch.bfloat16)
+        and channels % settings.groups == 0
+        and all(tensor.shape == affine_shape and tensor.dtype == torch.float32 for tensor in affine)
+        and all(tensor.shape == shape and tensor.dtype == torch.float32 for tensor in statistics or ())
+        and (norm is Norm.FIXED) == (statistics is not None)
+        and not (norm is Norm.NONE and affine)
+    )
     if not fine:
-        raise ValueError(f"A norm of {settings.groups} groups and this weight does not fit {list(inner.shape)}.")
+        raise ValueError(
+            f"A norm ({norm.name}, groups: {settings.groups}) and its weights do not fit {tuple(inner.shape)}."
+        )
+    if settings.pool is not Pool.WHOLE and min(height, width) < 2:
+        raise ValueError(f"Images of {height}×{width} are too small for 2×2 pooling.")
+    if norm is Norm.BATCH and count * height * width == 1:
+        raise ValueError("A batch norm in training needs more than one value a channel.")
 
 
 def _statistics(
@@ -232,7 +255,7 @@ def _statistics(
         return None, None, None
     if settings.norm is Norm.FIXED:
         assert given is not None
-        return given[0].contiguous(), (given[1] + settings.eps).rsqrt(), None
+        return given[0].clone(memory_format=torch.contiguous_format), (given[1] + settings.eps).rsqrt(), None
     if settings.norm is Norm.BATCH:
         batch = torch.empty(2, channels)
         return batch[0], torch.empty(channels), batch
@@ -240,12 +263,14 @@ def _statistics(
 
 
 def _affine(gamma: Tensor | None, beta: Tensor | None, settings: BlockSettings) -> tuple[Tensor | None, Tensor | None]:
-    if gamma is None:
+    """Return both or neither of the norm's weight and bias, in the order of the images' memory."""
+    if gamma is None and beta is None:
         return None, None
-    beta = torch.zeros_like(gamma) if beta is None else beta
-    if settings.norm is Norm.ELEMENTWISE:  # in the order of the images' memory
-        return gamma.detach().permute(1, 2, 0).contiguous(), beta.detach().permute(1, 2, 0).contiguous()
-    return gamma.detach(), beta.detach()
+    gamma = torch.ones_like(beta) if gamma is None else gamma.detach()  # type: ignore[arg-type]
+    beta = torch.zeros_like(gamma) if beta is None else beta.detach()
+    if settings.norm is Norm.ELEMENTWISE:
+        gamma, beta = gamma.permute(1, 2, 0), beta.permute(1, 2, 0)
+    return gamma.contiguous(), beta.contiguous()
 
 
 def _call(

@@ -21,7 +21,8 @@ def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     the module tree that shares parameters and buffers; it has a training mode of its own. For networks on a CPU.
 
     Returns None where there is nothing to fuse, where the kernels are not to be had, where parameters are not float32,
-    or where a module of the user's cannot be copied around its parameters.
+    or where a module of the user's cannot be copied around its parameters. What else a module keeps (attributes that
+    are no parameters or buffers) is copied: changes to it after this do not reach the other one.
     """
     if block_library() is None or any(parameter.dtype != torch.float32 for parameter in model.parameters()):
         return None
@@ -31,6 +32,8 @@ def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     except Exception:  # whatever a user's module may raise
         return None
     if any(id(tensor) not in shared for tensor in [*copied.parameters(), *copied.buffers()]):
+        return None
+    if not set(model.modules()).isdisjoint(copied.modules()):  # one that returns itself as its copy
         return None
     sequentials = [module for module in copied.modules() if type(module) is nn.Sequential]
     changed = [_fuse(sequential, dtype) for sequential in sequentials]
@@ -43,7 +46,7 @@ def unfused_norms(model: nn.Module) -> int:
         id(item.norm)
         for module in model.modules()
         if isinstance(module, _FusedSequential)
-        for item in module.items
+        for item in module.fused_items or ()
         if isinstance(item, _FusedBlock)
     }
     norms = (module for module in model.modules() if isinstance(module, nn.GroupNorm | nn.LayerNorm))
@@ -51,12 +54,15 @@ def unfused_norms(model: nn.Module) -> int:
 
 
 class _FusedSequential(nn.Sequential):
-    """A Sequential whose children are what they were, but which runs `items` instead when it is called as a whole."""
+    """A Sequential whose children are what they were, but which runs `fused_items` instead when called as a whole.
 
-    items: Sequence[Callable[[Tensor], Tensor]]
+    Without them it is a plain one, such as torch makes of `self.__class__` when a slice of it is taken.
+    """
+
+    fused_items: Sequence[Callable[[Tensor], Tensor]] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        for item in self.items:
+        for item in self if self.fused_items is None else self.fused_items:
             images = item(images)
         return images
 
@@ -75,7 +81,7 @@ def _fuse(sequential: nn.Sequential, dtype: torch.dtype) -> bool:
     if not any(isinstance(item, _FusedBlock) for item in items):
         return False
     sequential.__class__ = _FusedSequential
-    sequential.items = tuple(items)  # type: ignore[assignment]
+    vars(sequential)["fused_items"] = tuple(items)  # whatever the names of its children
     return True
 
 
@@ -96,11 +102,15 @@ class _Run:
         return sum(type(module) is not nn.Identity for module in self.modules) >= 2
 
     @property
+    def _empty(self) -> bool:
+        return all(type(module) is nn.Identity for module in self.modules)
+
+    @property
     def settings(self) -> BlockSettings:
         """The block's settings, but for the kind of norm, which may change with the training mode."""
         how, norm = self.convolution, self.norm
         return BlockSettings(
-            None if how is None else Convolution(how.stride, how.padding, how.dilation, how.groups),
+            None if how is None else _geometry(how),
             groups=norm.num_groups if isinstance(norm, nn.GroupNorm) else 1,
             eps=0.0 if norm is None else norm.eps,
             slope=1.0 if self.slope is None else self.slope,
@@ -110,7 +120,7 @@ class _Run:
 
     def take(self, module: nn.Module) -> bool:
         """Add `module` if it may come next and is of a kind that the kernels know; return whether it was added."""
-        taken = not _has_hooks(module) and self._take(module)
+        taken = not _is_altered(module) and self._take(module)
         if taken:
             self.modules.append(module)
         return taken
@@ -122,7 +132,7 @@ class _Run:
         if kind is nn.Identity:
             return True
         if isinstance(module, nn.Conv2d) and kind is nn.Conv2d:
-            fits = not any(type(taken) is not nn.Identity for taken in self.modules) and _plain(module)
+            fits = self._empty and _plain(module)
             self.convolution = module if fits else self.convolution
             return fits
         if isinstance(module, nn.GroupNorm | nn.BatchNorm2d | nn.LayerNorm):
@@ -134,7 +144,7 @@ class _Run:
         if isinstance(module, nn.MaxPool2d | nn.AvgPool2d) and _halves(module):
             self.pool = Pool.MAX if isinstance(module, nn.MaxPool2d) else Pool.AVERAGE
             return True
-        if active:
+        if active or (self._empty and getattr(module, "inplace", False)):  # which would change the input
             return False
         if kind is nn.Sigmoid:
             self.sigmoid = True
@@ -147,9 +157,10 @@ class _Run:
         return True
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def _is_altered(module: nn.Module) -> bool:
+    """Whether calling this very module does something else than its class says."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(hooks)
+    return any(hooks) or "forward" in vars(module)
 
 
 def _plain(convolution: nn.Conv2d) -> bool:
@@ -157,17 +168,25 @@ def _plain(convolution: nn.Conv2d) -> bool:
     return convolution.padding_mode == "zeros" and not isinstance(convolution.padding, str)
 
 
+def _geometry(convolution: nn.Conv2d) -> Convolution:
+    assert not isinstance(convolution.padding, str)
+    return Convolution(convolution.stride, convolution.padding, convolution.dilation, convolution.groups)
+
+
 def _known(norm: nn.Module) -> bool:
-    if type(norm) is nn.LayerNorm:
-        return len(norm.normalized_shape) == 3
+    if isinstance(norm, nn.LayerNorm) and type(norm) is nn.LayerNorm:
+        return len(norm.normalized_shape) == 3 and norm.elementwise_affine  # the weight says whether the shape is right
     return type(norm) in (nn.GroupNorm, nn.BatchNorm2d)
 
 
 def _halves(pooling: nn.MaxPool2d | nn.AvgPool2d) -> bool:
-    sides = {pooling.kernel_size, pooling.stride} if not isinstance(pooling.kernel_size, tuple) else set()
-    plain = sides == {2} and pooling.padding == 0 and not pooling.ceil_mode
+    plain = all(
+        value in (wanted, (wanted, wanted), [wanted, wanted])
+        for value, wanted in ((pooling.kernel_size, 2), (pooling.stride, 2), (pooling.padding, 0))
+    )
+    plain = plain and not pooling.ceil_mode
     if type(pooling) is nn.MaxPool2d:
-        return plain and pooling.dilation == 1 and not pooling.return_indices
+        return plain and pooling.dilation in (1, (1, 1), [1, 1]) and not pooling.return_indices
     return plain and type(pooling) is nn.AvgPool2d and pooling.divisor_override is None
 
 
@@ -183,7 +202,7 @@ class _FusedBlock:
 
     def __call__(self, images: Tensor) -> Tensor:
         kind = self._kind()
-        if images.dim() != 4 or not images.is_cpu or (kind is Norm.FIXED and torch.is_grad_enabled()):
+        if images.dim() != 4 or not images.is_cpu:
             for module in self._modules:
                 images = module(images)
             return images
@@ -219,5 +238,6 @@ def _update_running(norm: nn.BatchNorm2d, statistics: Tensor) -> None:
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)
     share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-    norm.running_mean.lerp_(statistics[0], share)
-    norm.running_var.lerp_(statistics[1], share)
+    # By `data`, as torch's own change does not count either where autograd looks for changes of what it has saved.
+    norm.running_mean.data.lerp_(statistics[0], share)
+    norm.running_var.data.lerp_(statistics[1], share)
