@@ -4,6 +4,7 @@ from dp_core.training.data import Batches, BatchOrder, DataSource, TrainingData
 from dp_core.training.evaluation import Evaluation, evaluate
 from dp_core.training.loop import Diverged, Training
 from dp_core.training.network import Mode, Network
+from dp_core.training.population import Population
 from dp_core.training.precision import Precision, uses_bfloat16
 from dp_core.training.recipe import Recipe
 from dp_core.training.streaming import StreamedData
@@ -16,6 +17,7 @@ __all__ = [
     "Evaluation",
     "Mode",
     "Network",
+    "Population",
     "Precision",
     "Recipe",
     "StreamedData",

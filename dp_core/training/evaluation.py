@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dp_core.training.data import TrainingData
-from dp_core.training.network import Network
+from dp_core.training.data import TrainingData, in_network_space
+from dp_core.training.network import Mode, Network
 from dp_core.training.precision import Precision
 
 
@@ -37,20 +37,32 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def evaluate(
-    model: nn.Module, data: TrainingData, *, batch_size: int = 500, precision: Precision = "auto"
+    model: nn.Module,
+    data: TrainingData,
+    *,
+    batch_size: int = 500,
+    precision: Precision = "auto",
+    mode: Mode = "auto",
 ) -> Evaluation:
-    """Evaluate `model`, in evaluation mode, on all of `data` (hard labels, same device); leaves its mode as it was."""
-    network = Network(model, precision=precision)
+    """Evaluate `model`, in evaluation mode, on all of `data`, which have hard labels; leaves its mode as it was.
+
+    The data may be on another device than the model: they are moved batch by batch, and no result is waited for
+    before the end. `precision` and `mode` are the recipe's; nothing is compiled for an evaluation.
+    """
+    network = Network(model, mode="auto" if mode == "compiled" else mode, precision=precision)
+    device = next(model.parameters()).device
     logits = []
     with evaluation_mode(model), torch.inference_mode():
         network.train(False)
         for start in range(0, len(data), batch_size):
-            images, _ = data.batch(slice(start, start + batch_size))
+            images = data.images[start : start + batch_size].to(device)
+            if data.preprocessing is not None:
+                images = in_network_space(images, data.preprocessing)
             logits.append(network(images))
     outputs = torch.cat(logits)
-    predicted = outputs.argmax(1)
+    labels, predicted = data.labels.to(device), outputs.argmax(1)
     return Evaluation(
-        accuracy=float((predicted == data.labels).double().mean()),
-        loss=float(F.cross_entropy(outputs.double(), data.labels)),
+        accuracy=float((predicted == labels).double().mean()),
+        loss=float(F.cross_entropy(outputs.double(), labels)),
         predicted_classes=int(predicted.unique().numel()),
     )

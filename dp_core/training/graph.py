@@ -108,15 +108,16 @@ class GraphedUpdate:
 
 
 def draws_random_numbers(function: Callable[[], object], device: torch.device) -> bool:
-    """Return whether `function` draws from torch's generator of `device` (dropout does), which a replay could not.
+    """Return whether `function` draws random numbers, which a replay could not do anew.
 
-    The generator is left as it was.
+    Those of torch's generators count, of `device` (dropout) and of the CPU (layers that are skipped at random). They
+    are left as they were.
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        before = _state(device)
+        before = _states(device)
         function()
-        return not torch.equal(before, _state(device))
+        return not all(map(torch.equal, before, _states(device)))
 
 
-def _state(device: torch.device) -> Tensor:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+def _states(device: torch.device) -> list[Tensor]:
+    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])

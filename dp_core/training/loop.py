@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 
 from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.seeds import derive_seed, generator
+from dp_core.training.compiling import choose_network
 from dp_core.training.data import DataSource
 from dp_core.training.graph import CudaRecorder, GraphedUpdate, Recorder, draws_random_numbers
-from dp_core.training.network import Network, unchanged_buffers
+from dp_core.training.network import Mode, Network, unchanged_buffers
 from dp_core.training.recipe import Recipe
 from dp_core.training.splitting import BatchSplitter
+from dp_core.training.warmup import Work
 
 
 class Diverged(Exception):
@@ -61,7 +64,8 @@ class Training:
         self._batches = data.batches(recipe.batch_size, seed, device)
         self._augment = AUGMENTATIONS[recipe.augmentation]
         self._recorder = CudaRecorder() if recorder is None and device.type == "cuda" else recorder
-        self.network = Network(model, mode=recipe.mode, precision=recipe.precision)
+        self.network = self._uncompiled(recipe.mode)
+        self._wanted: Mode | None = recipe.mode  # until the first step, which decides whether to compile
         self._removed = _removed_weights(model, mask or {})
         self.optimizer = recipe.build_optimizer(model, capturable=self._recorder is not None)
         self._gradients = BatchSplitter()
@@ -104,8 +108,9 @@ class Training:
         return mean
 
     def _one_step(self) -> Tensor:
-        self._set_learning_rate(self.recipe.learning_rate_at(self.step, self.total_steps))
-        images, labels = self.next_batch()
+        images, labels = self.prepare_step()
+        if self._wanted is not None:
+            self._choose_network(self._wanted, images, labels)
         if self._recorder is None:
             return self._update(images, labels)
         if self._graph is None:
@@ -116,19 +121,33 @@ class Training:
             return self._update(images, labels)
         return self._graph(self._update, self._clear_gradients, images, labels)
 
-    def next_batch(self) -> tuple[Tensor, Tensor]:
-        """Return the augmented images of the coming step, float [batch, C, H, W], and their labels."""
+    def _choose_network(self, wanted: Mode, images: Tensor, labels: Tensor) -> None:
+        loss = functools.partial(self._loss, images, labels)
+        work = Work(self.model, images, loss, self.total_steps - self.step, self.recipe.precision)
+        self.network, self._wanted = choose_network(self.network, wanted, work), None
+
+    def _uncompiled(self, mode: Mode) -> Network:
+        return Network(self.model, mode="auto" if mode == "compiled" else mode, precision=self.recipe.precision)
+
+    def prepare_step(self) -> tuple[Tensor, Tensor]:
+        """Set the learning rate of the coming step; return its augmented images, float [batch, C, H, W], and labels."""
+        self._set_learning_rate(self.recipe.learning_rate_at(self.step, self.total_steps))
         images, labels = self._batches(self.step)
         return self._augment(images, generator(self._seed, "augmentation", self.step)), labels
 
     def _update(self, images: Tensor, labels: Tensor) -> Tensor:
         loss = self._gradients(self._loss, self._before_attempt, images, labels)
-        self.optimizer.step()
-        self._apply_mask()
+        self.apply_gradients()
         return loss
 
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(self.network(images), labels, label_smoothing=self.recipe.label_smoothing)
+    def apply_gradients(self) -> None:
+        """Let the optimiser make its step with the gradients that are there, and keep removed weights at zero."""
+        self.optimizer.step()
+        self._apply_mask()
+
+    def _loss(self, images: Tensor, labels: Tensor, network: Network | None = None) -> Tensor:
+        logits = (network or self.network)(images)
+        return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
 
     def _before_attempt(self) -> None:
         self._clear_gradients()
@@ -156,7 +175,7 @@ class Training:
             "model": {name: value.detach().clone() for name, value in self.model.state_dict().items()},
             "optimizer": _cloned(self.optimizer.state_dict()),
             "step": self.step,
-            "mode": self.network.mode,
+            "mode": self._wanted or self.network.mode,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -164,11 +183,22 @@ class Training:
 
         The network goes on in the mode that it was in, so that what follows is the same to the bit.
         """
-        if state["mode"] != self.network.mode:
-            self.network = Network(self.model, mode=state["mode"], precision=self.recipe.precision)
+        mode = state["mode"]
+        if mode not in ("auto", self.network.mode):
+            self.network, self._wanted = self._uncompiled(mode), mode
+        elif mode != "auto":
+            self._wanted = None
         self._graph = None
         self.model.load_state_dict(state["model"])
+        rates = [group["lr"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(_cloned(state["optimizer"]))
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            if isinstance(rate, Tensor):  # it is this one that a CUDA graph reads
+                group["lr"] = rate.fill_(float(group["lr"]))
+                if "capturable" in group:
+                    group["capturable"] = self._device.type == "cuda"
+            else:
+                group["lr"] = float(group["lr"])
         self.step = int(state["step"])
         self._apply_mask()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -13,6 +13,7 @@ from dp_core.kernels import fused, keep_freed_memory, unfused_norms
 from dp_core.training.precision import Precision, uses_bfloat16
 
 Mode = Literal["auto", "eager", "fused", "compiled"]
+Stance = Literal["default", "fail_on_recompile", "eager_on_recompile"]
 
 
 class Network:
@@ -22,12 +23,16 @@ class Network:
         mode: `eager`, the model as it is; `fused`, with the blocks of `dp_core.kernels` (CPU only); `compiled`, by
             torch.compile. What was asked for, or `eager` where that cannot be had; `auto` is `fused` if possible.
         bfloat16: whether it computes in bfloat16 autocast and channels-last memory.
+        stance: what a compiled network does where there is no code yet (another shape, evaluation): compile, raise, or
+            execute the model as it is. Trainings get the last from `dp_core.training.warmup`, so that nothing is
+            compiled in the middle of them.
     """
 
     def __init__(self, model: nn.Module, *, mode: Mode = "auto", precision: Precision = "auto") -> None:
         self._device = next(model.parameters()).device
         self._executed = model
         self.mode: Literal["eager", "fused", "compiled"] = "eager"
+        self.stance: Stance = "default"
         if self._device.type == "cpu":
             keep_freed_memory()
         if mode == "compiled":
@@ -38,7 +43,7 @@ class Network:
         self.bfloat16 = uses_bfloat16(precision, self._device, slow_norms=slow_norms)
         self._is_fused = self._executed is not model and mode != "compiled"
         if self.bfloat16 or self._is_fused:
-            model.to(memory_format=torch.channels_last)
+            _in_channels_last(model)
 
     def _fuse(self, model: nn.Module, precision: Precision) -> None:
         for dtype in (torch.bfloat16, torch.float32):
@@ -58,9 +63,17 @@ class Network:
         """Map float32 images [N, C, H, W] in the network's space to logits, float32 [N, classes]."""
         if self.bfloat16 and not self._is_fused:  # fused blocks change format and layout in one go
             images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.bfloat16):
+        stance = torch.compiler.set_stance(self.stance) if self.mode == "compiled" else nullcontext()
+        with stance, torch.autocast(self._device.type, torch.bfloat16, enabled=self.bfloat16):
             logits: Tensor = self._executed(images)
         return logits.float()
+
+
+def _in_channels_last(model: nn.Module) -> None:
+    """Change the memory of the convolutions' weights; `model.to` would replace buffers, which are shared."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ class BatchSplitter:
 
     At first the batch is whole. When the device runs out of memory, it is split into twice as many parts, now and for
     the steps to come, whose gradients are summed: the same optimiser step (up to rounding), but for batch norms, which
-    see the parts. The first split is told in one warning.
+    see the parts, and those of an attempt that failed as well. The first split is told in one warning.
     """
 
     def __init__(self) -> None:
@@ -46,12 +46,13 @@ class BatchSplitter:
             self._split(images)
 
     def _accumulated(self, loss: Loss, images: Tensor, labels: Tensor) -> Tensor:
-        if self.parts == 1:
+        parts = min(self.parts, len(images))
+        if parts == 1:
             whole = loss(images, labels)
             whole.backward()
             return whole.detach()
         total = torch.zeros((), device=images.device)
-        pairs = zip(images.tensor_split(self.parts), labels.tensor_split(self.parts), strict=True)
+        pairs = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
         for part, part_labels in pairs:
             share = loss(part, part_labels) * (len(part) / len(images))
             share.backward()

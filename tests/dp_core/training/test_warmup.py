@@ -1,0 +1,366 @@
+"""Compiling for real: with torch's Dynamo and autograd but no code generation where that is enough, which is fast."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dp_core.kernels import block_library
+from dp_core.pruning import IterativePruning, Mask, PruningPlan
+from dp_core.training import Network, Recipe, Training, TrainingData, evaluate
+from dp_core.training.measurements import Measurement
+from dp_core.training.warmup import Candidate, Layout, NotCompiled, Work, compiled_network, pass_seconds
+from tests.dp_core.small import copy_of, random_data, same, small_model, through_a_file
+
+Compiler = Callable[[Any, list[Tensor]], Any]
+
+RECIPE = Recipe(steps=6, batch_size=6, learning_rate=0.05, precision="float32", mode="compiled")
+PLAIN = replace(RECIPE, mode="auto")
+
+
+def with_dropout(seed: int = 0) -> nn.Module:
+    """A network with buffers and random numbers of its own, of which the kernels fuse only a part."""
+    torch.manual_seed(seed)
+    convolutions = nn.Conv2d(1, 4, 2), nn.BatchNorm2d(4), nn.GELU(), nn.Conv2d(4, 4, 2)
+    return nn.Sequential(*convolutions, nn.Dropout(0.5), nn.Flatten(), nn.Linear(64, 3))
+
+
+def half_mask(model: nn.Module) -> Mask:
+    draw = torch.Generator().manual_seed(0)
+    return Mask({name: torch.rand(kept.shape, generator=draw) < 0.5 for name, kept in Mask.ones(model).items()})
+
+
+def training(recipe: Recipe = RECIPE, make: Callable[[], nn.Module] = with_dropout, masked: bool = True) -> Training:
+    model = make()
+    return Training(model, random_data(), recipe, seed=5, mask=half_mask(model) if masked else None)
+
+
+def work_for(model: nn.Module, precision: Any = "float32") -> Work:
+    data = random_data(6)
+    model.train()
+    return Work(model, data.images, lambda network: network(data.images).logsumexp(1).mean(), 100, precision)
+
+
+def compile_with(backend: str | Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+
+
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compile in all but the generated code, with nothing in the caches."""
+    block_library()  # from the usual cache, once a process
+    monkeypatch.setenv("WINNOW_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    monkeypatch.delenv("WINNOW_COMPILE", raising=False)
+    compile_with("aot_eager", monkeypatch)
+    yield
+    torch._dynamo.reset()
+
+
+def graphs() -> int:
+    from torch._dynamo.utils import counters
+
+    return int(counters["stats"]["unique_graphs"])
+
+
+def no_forward(graph: Any, inputs: list[Tensor]) -> Any:
+    raise RuntimeError("the forward pass cannot be compiled")
+
+
+def no_backward(graph: Any, inputs: list[Tensor]) -> Any:
+    from torch._dynamo.backends.common import aot_autograd
+
+    def refuse(graph: Any, inputs: Any) -> Any:
+        raise RuntimeError("the backward pass cannot be compiled")
+
+    return aot_autograd(fw_compiler=lambda graph, inputs: graph, bw_compiler=refuse)(graph, inputs)
+
+
+def no_memory(graph: Any, inputs: list[Tensor]) -> Any:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+class Counting(nn.Module):
+    """One whose code holds for one call only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.calls = with_dropout(), 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        logits: Tensor = self.layers(images) * (1 + 0 * self.calls)
+        return logits
+
+
+class Breaking(nn.Module):
+    """One that Dynamo must cut in pieces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.head = small_model(), nn.Linear(3, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.layers(images)
+        torch._dynamo.graph_break()
+        logits: Tensor = self.head(hidden)
+        return logits
+
+
+def breaking() -> nn.Module:
+    torch.manual_seed(0)
+    return Breaking()
+
+
+@pytest.mark.parametrize("backend", [no_forward, no_backward, no_memory], ids=lambda backend: backend.__name__)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_compiler_that_fails_leaves_no_trace(
+    backend: Compiler, precision: Any, quick: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    compile_with(backend, monkeypatch)
+    failing, plain = training(replace(RECIPE, precision=precision)), training(replace(PLAIN, precision=precision))
+    layouts = [parameter.stride() for parameter in plain.model.parameters()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        losses = [failing.run(1) for _ in range(6)]
+    assert losses == [plain.run(1) for _ in range(6)]
+    assert failing.network.mode == plain.network.mode != "compiled"
+    assert same(failing.state_dict(), plain.state_dict())
+    assert [parameter.stride() for parameter in failing.model.parameters()] == layouts
+    assert capfd.readouterr() == ("", "")
+
+
+def test_code_that_does_not_serve_again_is_not_used(quick: None) -> None:
+    failing, plain = training(make=Counting, masked=False), training(PLAIN, Counting, masked=False)
+    assert failing.run() == plain.run()
+    assert failing.network.mode != "compiled"
+    assert same(failing.state_dict(), plain.state_dict())
+
+
+def test_a_model_that_compiles_in_pieces_trains(quick: None) -> None:
+    made, pieces, plain = graphs(), training(make=breaking, masked=False), training(PLAIN, breaking, masked=False)
+    assert pieces.run() == pytest.approx(plain.run(), rel=1e-4)
+    assert (pieces.network.mode, graphs() - made) == ("compiled", 2)
+    torch.testing.assert_close(copy_of(pieces.model), copy_of(plain.model), rtol=1e-4, atol=1e-5)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Check that nothing about the model, nor torch's random numbers, is other than before."""
+    kept = torch.ones(3, 64)
+    model.get_parameter("6.weight").grad = kept
+    before, random = copy_of(model), torch.get_rng_state()
+    buffers = [id(buffer) for buffer in model.buffers()]
+    yield
+    assert same(copy_of(model), before)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [id(buffer) for buffer in model.buffers()] == buffers
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is not None] == ["6.weight"]
+    assert model.get_parameter("6.weight").grad is kept
+    assert (kept == 1).all()
+
+
+def test_a_warm_up_disturbs_nothing(quick: None) -> None:
+    model = with_dropout()
+    work = work_for(model, "bfloat16")
+    with undisturbed(model):
+        network, took = compiled_network(work)
+        assert took > 0
+        assert pass_seconds([Candidate(network, Layout(model))], work) is not None
+
+
+def test_neither_does_one_that_fails(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_with(no_backward, monkeypatch)
+    model = with_dropout()
+    memory = [parameter.data_ptr() for parameter in model.parameters()]
+    with undisturbed(model), pytest.raises(NotCompiled, match="the backward pass cannot") as failure:
+        compiled_network(work_for(model, "bfloat16"))
+    assert failure.value.lasting
+    assert [parameter.data_ptr() for parameter in model.parameters()] == memory
+
+
+def test_memory_that_runs_out_in_the_warm_up_is_a_failure_that_may_pass(quick: None) -> None:
+    def loss(network: Network) -> Tensor:
+        if network.mode == "compiled":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return network(images).sum()
+
+    model, images = with_dropout(), random_data(6).images
+    with pytest.raises(NotCompiled) as failure:
+        compiled_network(Work(model, images, loss, 10, "float32"))
+    assert not failure.value.lasting
+
+
+def test_candidates_are_timed_each_in_its_layout() -> None:
+    model = with_dropout()
+    weight = model.get_parameter("3.weight")
+    plain = Candidate(Network(model, mode="eager", precision="float32"), Layout(model))
+    first = weight.stride()
+    other = Candidate(Network(model, mode="eager", precision="bfloat16"), Layout(model))
+    second, seen = weight.stride(), []
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(weight.stride()))
+    assert pass_seconds([plain, other], work_for(model)) is not None
+    assert first != second
+    assert seen == [first, second] * (len(seen) // 2)
+
+
+def test_a_compiled_training_is_the_same_up_to_rounding(quick: None) -> None:
+    compiled, plain = training(make=small_model), training(replace(RECIPE, mode="eager"), small_model)
+    assert [compiled.run(1) for _ in range(6)] == pytest.approx([plain.run(1) for _ in range(6)], rel=1e-4)
+    assert (compiled.network.mode, plain.network.mode) == ("compiled", "eager")
+    torch.testing.assert_close(copy_of(compiled.model), copy_of(plain.model), rtol=1e-4, atol=1e-5)
+
+
+def test_a_compiled_training_repeats_and_resumes_bit_for_bit(quick: None) -> None:
+    whole, again = training(), training()
+    losses = [whole.run(1) for _ in range(6)]
+    assert whole.network.mode == "compiled"
+    assert losses == [again.run(1) for _ in range(6)]
+    assert same(again.state_dict(), whole.state_dict())
+
+    first = training()
+    first.run(3)
+    for recipe in (RECIPE, PLAIN):  # the state knows the mode
+        second = training(recipe)
+        second.load_state_dict(through_a_file(first.state_dict()))
+        assert [second.run(1) for _ in range(3)] == losses[3:]
+        assert second.network.mode == "compiled"
+        assert same(second.state_dict(), whole.state_dict())
+
+
+def test_masked_weights_stay_zero_in_a_compiled_training(quick: None) -> None:
+    masked = training()
+    mask = half_mask(masked.model)
+    for _ in range(6):
+        masked.run(1)
+        assert all((masked.model.get_parameter(name)[~kept] == 0).all() for name, kept in mask.items())
+    assert masked.network.mode == "compiled"
+
+
+def test_other_shapes_and_evaluation_compile_nothing(quick: None) -> None:
+    compiled = training()
+    compiled.run(2)
+    made, model, data = graphs(), compiled.model, random_data()
+    accuracy = evaluate(model, TrainingData(data.images, data.labels))
+    assert accuracy == evaluate(model, TrainingData(data.images, data.labels))
+    model.eval()
+    compiled.network.train(False)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled.network(data.images[:5]), model(data.images[:5]))
+    model.train()
+    compiled.network.train()
+    compiled.network(data.images[:3]).sum().backward()  # as where a batch was split
+    assert graphs() == made
+    compiled.run(2)
+    assert graphs() == made
+
+
+def test_one_structure_is_compiled_once_a_process(quick: None) -> None:
+    recipe = replace(RECIPE, steps=3)
+    plan = PruningPlan((0.0, 0.3, 0.5), lambda model, mask, sparsity, draw: mask, recipe)
+    pruning, start = IterativePruning(with_dropout(), random_data(), plan, seed=0), graphs()
+    pruning.run_round()
+    made = graphs()
+    assert made > start
+    pruning.run_round()
+    other = training(make=lambda: with_dropout(seed=3))
+    other.run()
+    assert other.network.mode == "compiled"
+    assert graphs() == made
+
+
+def test_auto_compiles_what_was_measured_to_pay(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = Recipe(steps=10**6, batch_size=6, precision="float32")
+    for compiled, expected in ((0.5, True), (2.0, False), (None, False)):
+        measured = Measurement(1.0, compiled, 20.0)
+        monkeypatch.setattr("dp_core.training.measurements.load", lambda key, measured=measured: measured)
+        auto = training(long)
+        auto.run(1)
+        assert (auto.network.mode == "compiled") is expected
+
+
+def test_probing_leaves_no_trace(quick: None) -> None:
+    probed = training(Recipe(steps=10**7, batch_size=6, precision="float32", schedule="constant"))
+    loss = probed.run(3)
+    named = training(replace(probed.recipe, mode=probed.network.mode))
+    assert named.run(3) == loss
+    assert same(named.state_dict(), probed.state_dict())
+
+
+SCRIPT = """
+import json, os, torch
+from pathlib import Path
+from torch import nn
+from dp_core.training import Recipe, Training, TrainingData
+
+torch.set_num_threads(1)
+draw = torch.Generator().manual_seed(0)
+data = TrainingData(torch.randn(12, 1, 6, 6, generator=draw), torch.arange(12) % 3)
+
+def train(mode):
+    torch.manual_seed(1)
+    layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.GELU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(64, 3)
+    recipe = Recipe(steps=4, batch_size=6, mode=mode, precision="float32")
+    training = Training(nn.Sequential(*layers), data, recipe, seed=2, mask=None)
+    return training.network.mode, [training.run(1).hex() for _ in range(4)], training.network.mode
+
+plain, losses, used = train("compiled")
+again = train("compiled")[1]
+eager = train("eager")[1]
+from torch._dynamo.utils import counters
+children = [line for status in Path("/proc").glob("[0-9]*/status") for line in status.read_text().splitlines()
+            if line == f"PPid:\\t{os.getpid()}"]
+print(json.dumps({
+    "plain": plain, "used": used, "losses": losses, "again": again, "eager": eager, "children": len(children),
+    "hits": counters["inductor"]["fxgraph_cache_hit"] + counters["aot_autograd"]["autograd_cache_hit"],
+    "misses": counters["inductor"]["fxgraph_cache_miss"],
+}))
+"""
+
+
+def in_a_process(cache: Path, **environment: str) -> dict[str, Any]:
+    """Return what `SCRIPT` prints, which is nothing else, and nothing to the error stream."""
+    dropped = ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS", "TORCH_LOGS", "WINNOW_COMPILE")
+    inherited = {key: value for key, value in os.environ.items() if key not in dropped}
+    settings = {"WINNOW_CACHE": str(cache), "WINNOW_KERNELS": "0", "PYTHONPATH": str(Path(__file__).parents[3])}
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, env={**inherited, **settings, **environment}
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(process.stdout)
+    return found
+
+
+def test_processes_share_compiled_code_and_get_the_same_bits(tmp_path: Path) -> None:
+    first = in_a_process(tmp_path)
+    assert (first["plain"], first["used"]) == ("eager", "compiled")
+    assert first["again"] == first["losses"]
+    assert first["misses"] > 0
+    code = {path: path.stat().st_mtime for path in (tmp_path / "winnow" / "inductor").rglob("*.so")}
+    assert code
+
+    second = in_a_process(tmp_path)
+    assert (second["used"], second["misses"], second["losses"]) == ("compiled", 0, first["losses"])
+    assert second["hits"] > 0
+    assert {path: path.stat().st_mtime for path in (tmp_path / "winnow" / "inductor").rglob("*.so")} == code
+    assert first["children"] == second["children"] == 0
+
+
+def test_a_machine_without_a_compiler_trains_as_if_nothing_had_been_asked(tmp_path: Path) -> None:
+    found = in_a_process(tmp_path, CXX="/nonexistent/c++")
+    assert found["used"] == "eager"
+    assert found["losses"] == found["eager"]
