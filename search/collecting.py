@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 from optuna.trial import FrozenTrial
 
 from dp_core.models import ModelSpec
@@ -15,11 +16,20 @@ from search.run_directory import RunDirectory
 from search.tables import LEADERBOARD, PARAMETER_PREFIX, ROUNDS, TRIALS, write_leaderboard, write_rounds, write_trials
 from trainables.trained_model import TrainedModel
 
+_OF_THE_LAST_ROUND = (
+    "proxy_accuracy",
+    "proxy_accuracy_sem",
+    "replicates",
+    "sparsity",
+    "parameters_left",
+    "flops_remaining",
+)
+
 
 def write_tables(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
     """Write rounds, trials and leaderboard; return the leaderboard."""
-    rounds = [{**row, "trial": trial.number} for trial in trials for row in rounds_of(trial)]
-    write_rounds(run.rounds, [{name: _number(row[name]) for name in ROUNDS.names} for row in rounds])
+    rounds = [{**row, "trial": trial.number} for trial in trials for row in _rounds(trial)]
+    write_rounds(run.rounds, [{field.name: _value(row, field) for field in ROUNDS} for row in rounds])
     names = sorted({name for trial in trials for name in trial.params})
     write_trials(run.trials, [_trial_row(trial, names) for trial in trials])
     board = leaderboard(run, trials)
@@ -39,13 +49,19 @@ def leaderboard(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[s
     return [{name: {**row, "rank": rank}[name] for name in LEADERBOARD.names} for rank, row in enumerate(rows, start=1)]
 
 
-def _number(value: float | None) -> float:
-    """Return the value; the record keeps NaN and infinities as None."""
-    return math.nan if value is None else value
+def _rounds(trial: FrozenTrial) -> list[dict[str, Any]]:
+    """Return the rounds of a trial; those of a run from before there were replicates say nothing of them."""
+    return [{"score_sem": None, "proxy_accuracy_sem": None, "replicates": 1, **row} for row in rounds_of(trial)]
+
+
+def _value(row: Mapping[str, Any], field: pa.Field) -> Any:
+    """Return what the row has for a column; the record keeps NaN and infinities as None."""
+    value = row[field.name]
+    return math.nan if value is None and not field.nullable else value
 
 
 def _trial_row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
-    rounds = rounds_of(trial)
+    rounds = _rounds(trial)
     last: Mapping[str, Any] = rounds[-1] if rounds else {}
     row = {
         **{name: last.get(name) for name in TRIALS.names},
@@ -59,11 +75,11 @@ def _trial_row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _leaderboard_row(trial: FrozenTrial, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    last = rounds_of(trial)[-1]
+    last = _rounds(trial)[-1]
     accuracies = [result["test_accuracy"] for result in results]
     return {
         **_description(trial),
-        **{name: last[name] for name in ("proxy_accuracy", "sparsity", "parameters_left", "flops_remaining")},
+        **{name: last[name] for name in _OF_THE_LAST_ROUND},
         "trial": trial.number,
         "test_accuracy": statistics.fmean(accuracies),
         "test_accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +70,22 @@ class ScreeningMonitor(tune.Callback):
         rivals = [trial for trial in self._record.trials(TrialState.COMPLETE) if source_of(trial) == source_of(frozen)]
         best = max((trial.value for trial in rivals if trial.value is not None), default=None)
         candidate = Candidate.parse(frozen.user_attrs["candidate"], self._classes)
-        outcome = (
-            f"round {rows[-1]['round']}, proxy {rows[-1]['proxy_accuracy']:.1%} at sparsity {rows[-1]['sparsity']:.1%}"
-            if rows
-            else "no round"
-        )
         self._progress.say(
             "screening",
-            f"{len(ended)}/{self._record.target} trial {number} {_WORDS[frozen.state]}: {outcome}"
+            f"{len(ended)}/{self._record.target} trial {number} {_WORDS[frozen.state]}: {_outcome(rows)}"
             + (f" ({reason})" if reason and not reason.startswith("stopped early") else "")
             + f", {candidate.model.label()} on {candidate.data_key}"
             + (f"; best score on {candidate.source} {best:.3f}" if best is not None else ""),
         )
+
+
+def _outcome(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return "no round"
+    last = rows[-1]
+    error = last.get("proxy_accuracy_sem")
+    proxy = f"{last['proxy_accuracy']:.1%}" + (f" ± {error:.1%}" if error is not None else "")
+    return f"round {last['round']}, proxy {proxy} at sparsity {last['sparsity']:.1%}"
 
 
 _WORDS = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}

@@ -75,6 +75,7 @@ def _context(prepared: Preparation, sets: dict[str, DistilledSet]) -> ScreeningC
         prune_fraction=config.screen.prune_fraction,
         criterion=config.screen.criterion,
         rewind_step=config.screen.rewind_step,
+        replicates=config.screen.replicates,
         score=Score(score.target_parameters, score.exponent),
         seed=config.run.seed,
         threads=config.search.cpus_per_trial,

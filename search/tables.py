@@ -18,34 +18,34 @@ from dp_core.files import replacing
 
 PARAMETER_PREFIX = "params."
 
-_MEASURES = [
-    ("score", pa.float64()),
-    ("proxy_accuracy", pa.float64()),
-    ("proxy_loss", pa.float64()),
-    ("sparsity", pa.float64()),
-    ("density", pa.float64()),
-    ("parameters_left", pa.int64()),
-    ("flops_dense", pa.int64()),
-    ("flops_remaining", pa.int64()),
-    ("image_gradients", pa.int64()),
-    ("seconds", pa.float64()),
-]
-
 
 def _field(name: str, kind: pa.DataType, nullable: bool = False) -> pa.Field:
     return pa.field(name, kind, nullable=nullable)
 
 
-ROUNDS = pa.schema(
-    [_field("trial", pa.int64()), _field("round", pa.int64()), *(_field(name, kind) for name, kind in _MEASURES)]
-)
+_MEASURES = [
+    _field("score", pa.float64()),
+    _field("score_sem", pa.float64(), nullable=True),
+    _field("proxy_accuracy", pa.float64()),
+    _field("proxy_accuracy_sem", pa.float64(), nullable=True),
+    _field("proxy_loss", pa.float64()),
+    _field("replicates", pa.int64()),
+    _field("sparsity", pa.float64()),
+    _field("density", pa.float64()),
+    _field("parameters_left", pa.int64()),
+    _field("flops_dense", pa.int64()),
+    _field("flops_remaining", pa.int64()),
+    _field("image_gradients", pa.int64()),
+    _field("seconds", pa.float64()),
+]
+ROUNDS = pa.schema([_field("trial", pa.int64()), _field("round", pa.int64()), *_MEASURES])
 TRIALS = pa.schema(
     [
         _field("trial", pa.int64()),
         _field("state", pa.string()),
         _field("reason", pa.string(), nullable=True),
         _field("rounds", pa.int64()),
-        *(_field(name, kind, nullable=True) for name, kind in _MEASURES),
+        *(field.with_nullable(True) for field in _MEASURES),
         _field("source", pa.string()),
         _field("ipc", pa.int64(), nullable=True),
         _field("architecture", pa.string()),
@@ -60,6 +60,8 @@ LEADERBOARD = pa.schema(
         _field("seeds", pa.int64()),
         _field("validation_accuracy", pa.float64()),
         _field("proxy_accuracy", pa.float64()),
+        _field("proxy_accuracy_sem", pa.float64(), nullable=True),
+        _field("replicates", pa.int64()),
         _field("sparsity", pa.float64()),
         _field("parameters_left", pa.int64()),
         _field("flops_remaining", pa.int64()),
@@ -76,7 +78,9 @@ def write_rounds(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write `rounds.parquet`: one row per trial and round.
 
     Accuracies, sparsity and density are fractions in [0, 1]; `image_gradients` and `seconds` are cumulative over the
-    trial's rounds. Raises ValueError for an unknown, missing, null or mistyped column.
+    trial's rounds and count all of its replicates. Score, proxy accuracy and loss are means over the replicates;
+    `score_sem` and `proxy_accuracy_sem` are the standard errors of two of these means, null for a single replicate.
+    Raises ValueError for an unknown, missing, null or mistyped column.
     """
     _write(path, rows, ROUNDS)
 
@@ -134,13 +138,11 @@ def leaderboard_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _figures(row: Mapping[str, Any]) -> dict[str, str]:
-    accuracy = _percent(row["test_accuracy"], 2)
-    if row["seeds"] > 1 and row["test_accuracy_std"] is not None:
-        accuracy = f"{accuracy} ± {_percent(row['test_accuracy_std'], 2)}"
+    deviation = row["test_accuracy_std"] if row["seeds"] > 1 else None
     return {
         "Rank": str(row["rank"]),
-        "Test\naccuracy\n%": accuracy,
-        "Proxy\naccuracy\n%": _percent(row["proxy_accuracy"], 1),
+        "Test\naccuracy\n%": _percent(row["test_accuracy"], 2, deviation),
+        "Proxy\naccuracy\n%": _percent(row["proxy_accuracy"], 1, row["proxy_accuracy_sem"]),
         "Sparsity\n%": _percent(row["sparsity"], 1),
         "Parameters\nleft": f"{row['parameters_left']:,}",
         "ipc": "-" if row["ipc"] is None else str(row["ipc"]),
@@ -149,8 +151,9 @@ def _figures(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _percent(fraction: float, decimals: int) -> str:
-    return "-" if math.isnan(fraction) else f"{100 * fraction:.{decimals}f}"
+def _percent(fraction: float, decimals: int, spread: float | None = None) -> str:
+    text = "-" if math.isnan(fraction) else f"{100 * fraction:.{decimals}f}"
+    return text if spread is None else f"{text} ± {_percent(spread, decimals)}"
 
 
 def _add_figures(table: Table, heading: str, cells: Sequence[str]) -> None:

@@ -17,8 +17,11 @@ from search.record import StudyRecord
 _ROW_KEYS = (
     "round",
     "score",
+    "score_sem",
     "proxy_accuracy",
+    "proxy_accuracy_sem",
     "proxy_loss",
+    "replicates",
     "sparsity",
     "density",
     "parameters_left",

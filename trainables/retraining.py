@@ -83,7 +83,7 @@ class RetrainingTrainable(tune.Trainable):
         except Diverged as error:
             row |= {"status": "diverged", "reason": str(error), "train_loss": math.nan}
         row["validation_accuracy"] = self._accuracy(self._context.validation)
-        row["learning_rate"] = self._training.optimizer.param_groups[0]["lr"]
+        row["learning_rate"] = float(self._training.optimizer.param_groups[0]["lr"])
         if self._training.finished and row["status"] == "running":
             row |= {"status": "finished", "test_accuracy": self._accuracy(self._context.test)}
         earlier = self._history[-1]["seconds"] if self._history else 0.0
@@ -93,8 +93,9 @@ class RetrainingTrainable(tune.Trainable):
 
     def _accuracy(self, split: SharedDataset) -> float:
         dataset = split.open()
-        data = TrainingData(dataset.images, dataset.labels, self._context.space).to(self._device)
-        return evaluate(self._training.model, data, precision=self._context.recipe.precision).accuracy
+        data = TrainingData(dataset.images, dataset.labels, self._context.space)
+        recipe = self._context.recipe
+        return evaluate(self._training.model, data, precision=recipe.precision, mode=recipe.mode).accuracy
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save everything needed to go on, and the model once it is trained."""

@@ -17,10 +17,11 @@ from dp_core.distillation import DistilledSet
 from dp_core.models import build
 from dp_core.pruning import CRITERIA, IterativePruning, PruningPlan, Ticket, sparsity_schedule
 from dp_core.seeds import derive_seed
-from dp_core.training import DataSource, Diverged, TrainingData, evaluate
+from dp_core.training import DataSource, TrainingData
 from trainables.candidate import Candidate
 from trainables.device import claim_device
 from trainables.placement import Stream, training_data
+from trainables.replicates import Replicates, replicate_seeds
 from trainables.resuming import load_state, load_state_from, save_state
 from trainables.score import Score
 from trainables.shared_dataset import SharedDataset
@@ -38,6 +39,7 @@ class ScreeningContext:
         prune_fraction: share of the remaining weights that a round removes.
         criterion: name in CRITERIA.
         rewind_step: see PruningPlan.
+        replicates: how often each candidate is pruned, from other initial weights and with other seeds.
         score: what the search maximises.
         seed: the run's seed; a trial's own follows from it and the trial's number.
         threads: CPU threads of a trial.
@@ -51,6 +53,7 @@ class ScreeningContext:
     prune_fraction: float
     criterion: str
     rewind_step: int
+    replicates: int
     score: Score
     seed: int
     threads: int
@@ -60,9 +63,11 @@ class ScreeningContext:
 class ScreeningTrainable(tune.Trainable):
     """One candidate: `config` has its number in the study (`trial`), the `candidate`, and a checkpoint to go on from.
 
-    Every step trains under the round's mask and reports the proxy accuracy on held-back real images. `status` is
-    `running`, `finished` (target sparsity reached; the checkpoint then has the ticket), `collapsed` (a layer without
-    weights, or the same class predicted for every image twice running) or `diverged`.
+    Every step trains each replicate under its mask of the round and reports the mean of their proxy accuracies on
+    held-back real images, with its standard error. `status` is `running`, `finished` (target sparsity reached; the
+    checkpoint then has the ticket), `collapsed` (all replicates have a layer without weights, or predicted the same
+    class for every image twice running) or `diverged` (one of them did). The ticket is that of the replicate with the
+    highest accuracy on the validation images, of those that have not collapsed.
     """
 
     def setup(self, config: dict[str, Any], context: ScreeningContext | None = None) -> None:
@@ -72,7 +77,6 @@ class ScreeningTrainable(tune.Trainable):
         self._device = claim_device(self._context.threads)
         self._number = int(config["trial"])
         self._candidate = Candidate.parse(config["candidate"], len(self._context.train.class_names))
-        self._seed = derive_seed(self._context.seed, "trial", self._number)
         self._history: list[dict[str, Any]] = []
         self._prepare()
         if config.get("resume_from"):
@@ -80,24 +84,32 @@ class ScreeningTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take up the next candidate in the same process."""
-        del self._pruning, self._validation  # their images make room for the next ones
+        del self._replicates  # their images make room for the next ones
         self.setup(new_config)
         return True
 
     def _prepare(self) -> None:
         context, candidate = self._context, self._candidate
-        data, self._validation = screening_data(context, candidate, self._device)
+        data, validation = screening_data(context, candidate, self._device)
         self._input_shape = context.train.open().image_shape
         self._classes = len(context.train.class_names)
-        model = build(candidate.model, self._input_shape, self._classes, seed=derive_seed(self._seed, "weights"))
-        self._cost = CostModel(model, self._input_shape)
         plan = PruningPlan(
             sparsities=sparsity_schedule(candidate.sparsity, context.prune_fraction),
             criterion=CRITERIA[context.criterion],
             recipe=candidate.recipe,
             rewind_step=context.rewind_step,
         )
-        self._pruning = IterativePruning(model.to(self._device), data, plan, seed=self._seed)
+        self._seeds = replicate_seeds(derive_seed(context.seed, "trial", self._number), context.replicates)
+        models = [
+            build(candidate.model, self._input_shape, self._classes, seed=derive_seed(seed, "weights"))
+            for seed in self._seeds
+        ]
+        cost = CostModel(models[0], self._input_shape)
+        prunings = [
+            IterativePruning(model.to(self._device), data, plan, seed=seed)
+            for model, seed in zip(models, self._seeds, strict=True)
+        ]
+        self._replicates = Replicates(prunings, cost, validation, candidate.recipe)
 
     def step(self) -> dict[str, Any]:
         """Run one round and report it."""
@@ -105,56 +117,31 @@ class ScreeningTrainable(tune.Trainable):
             # Resumed from the checkpoint of a trial whose end nobody heard of: say it again.
             return {**self._history[-1], "done": True}
         started = time.perf_counter()
-        reason = None
-        try:
-            self._pruning.run_round()
-        except Diverged as error:
-            reason = str(error)
-        row = self._row(time.perf_counter() - started, reason)
+        self._replicates.run_round()
+        row = self._row()
+        row["seconds"] = (self._history[-1]["seconds"] if self._history else 0.0) + time.perf_counter() - started
         self._history.append(row)
         return {**row, "done": row["status"] != "running"}
 
-    def _row(self, seconds: float, divergence: str | None) -> dict[str, Any]:
-        pruning = self._pruning
-        evaluated_from = time.perf_counter()
-        evaluation = evaluate(pruning.model, self._validation, precision=self._candidate.recipe.precision)
-        cost = self._cost(pruning.mask)
-        row: dict[str, Any] = {
+    def _row(self) -> dict[str, Any]:
+        measures = self._replicates.measures()
+        status, reason = self._replicates.status()
+        error, left = measures["proxy_accuracy_sem"], measures["parameters_left"]
+        return {
             # A round that diverged does not count as done, but it is the one that this row is about.
-            "round": pruning.rounds_done + (divergence is not None),
-            "score": self._context.score(evaluation.accuracy, cost.parameters_left),
-            "proxy_accuracy": evaluation.accuracy,
-            "proxy_loss": evaluation.loss,
-            "predicted_classes": evaluation.predicted_classes,
-            "sparsity": pruning.mask.sparsity,
-            "density": pruning.mask.density,
-            "parameters_left": cost.parameters_left,
-            "flops_dense": cost.flops_dense,
-            "flops_remaining": cost.flops_remaining,
-            "image_gradients": pruning.image_gradients,
+            "round": len(self._history) + 1,
+            "score": self._context.score(measures["proxy_accuracy"], left),
+            # The score is linear in the accuracy.
+            "score_sem": None if error is None else self._context.score(error, left),
+            **measures,
+            "status": status,
+            "reason": reason,
         }
-        row["status"], row["reason"] = self._status(row, divergence)
-        earlier = self._history[-1]["seconds"] if self._history else 0.0
-        row["seconds"] = earlier + seconds + (time.perf_counter() - evaluated_from)
-        return row
-
-    def _status(self, row: Mapping[str, Any], divergence: str | None) -> tuple[str, str | None]:
-        if divergence is not None:
-            return "diverged", divergence
-        if row["proxy_loss"] != row["proxy_loss"] or row["proxy_loss"] == float("inf"):
-            return "diverged", f"the validation loss is {row['proxy_loss']}"
-        empty = self._pruning.mask.empty_layers()
-        if empty:
-            return "collapsed", f"layer collapse: no weight left in {', '.join(empty)}"
-        if row["predicted_classes"] == 1 and self._history and self._history[-1]["predicted_classes"] == 1:
-            return "collapsed", "the same class predicted for every validation image in two rounds running"
-        return ("finished" if self._pruning.finished else "running"), None
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save everything needed to go on, and the ticket once there is one."""
         folder = Path(checkpoint_dir)
-        state = {"pruning": self._pruning.state_dict(), "history": self._history}
-        save_state(folder, state)
+        save_state(folder, {"replicates": self._replicates.state_dict(), "history": self._history})
         if self._history and self._history[-1]["status"] == "finished":
             (folder / "ticket").mkdir()
             self._ticket().write_into(folder / "ticket")
@@ -164,22 +151,26 @@ class ScreeningTrainable(tune.Trainable):
         self._go_on_from(load_state(Path(str(checkpoint)), self._device))
 
     def _go_on_from(self, state: dict[str, Any]) -> None:
-        self._pruning.load_state_dict(state["pruning"])
+        self._replicates.load_state_dict(state["replicates"])
         self._history = state["history"]
 
     def _ticket(self) -> Ticket:
         candidate, context = self._candidate, self._context
         used = context.sets.get(candidate.data_key)
+        index, pruning = self._replicates.best()
+        last = self._history[-1]
         return Ticket(
             spec=candidate.model,
             input_shape=self._input_shape,
             classes=self._classes,
-            weights={name: value.cpu().clone() for name, value in self._pruning.rewind_weights.items()},
-            mask=self._pruning.mask,
+            weights={name: value.cpu().clone() for name, value in pruning.rewind_weights.items()},
+            mask=pruning.mask,
             history=self._history,
             provenance={
                 "trial": self._number,
-                "seed": self._seed,
+                "seed": self._seeds[index],
+                "replicate": index + 1,
+                **{name: last[name] for name in ("replicates", "proxy_accuracy", "proxy_accuracy_sem")},
                 "source": candidate.source,
                 "images_per_class": candidate.images_per_class,
                 "recipe": candidate.recipe.to_dict(),

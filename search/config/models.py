@@ -90,6 +90,10 @@ class ScreenSection(_Section):
     """`magnitude` (smallest over the whole network) or `random`."""
     rewind_step: int = Field(default=0, ge=0)
     """Step of the first round that every later round starts from; 0 is initialisation."""
+    replicates: int = Field(default=1, ge=1)
+    """How often each candidate is pruned, from other initial weights and in another data order. The proxy accuracy is
+    the mean over the replicates, with its standard error, and the ticket is that of the best of them on the held-back
+    images. On a CPU they are trained one after the other, on a GPU side by side where the network allows it."""
     validation_images: int | None = Field(default=None, ge=1)
     """How many of the held-back images score a proxy, balanced over classes; null is all of them."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.report.formats import accuracy, count, duration, magnitude, percent, plural
+from search.report.formats import accuracy, count, duration, magnitude, percent, plural, proxy
 from search.report.statistics import MINIMUM_PAIRS, RankCorrelation, rank_correlation
 
 Row = Mapping[str, Any]
@@ -35,6 +35,7 @@ class SourceCost:
     image_gradients: int
     median_seconds: float
     best_proxy_accuracy: float | None
+    best_proxy_accuracy_sem: float | None
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def headline(trials: Sequence[Row], leaderboard: Sequence[Row]) -> str:
         return "No trial has finished and no model has been retrained yet."
     best = max(scored, key=lambda row: row["proxy_accuracy"])
     return (
-        f"No model has been retrained yet. The highest proxy accuracy so far is {percent(best['proxy_accuracy'])} %, "
-        f"by trial {best['trial']}, {best['architecture']}, at {percent(best['sparsity'])} % sparsity."
+        "No model has been retrained yet. The highest proxy accuracy so far is "
+        f"{proxy(best['proxy_accuracy'], best['proxy_accuracy_sem'])} %, by trial {best['trial']}, "
+        f"{best['architecture']}, at {percent(best['sparsity'])} % sparsity."
     )
 
 
@@ -97,6 +99,7 @@ def cost_by_source(trials: Sequence[Row]) -> list[SourceCost]:
         rows = [row for row in trials if row["source"] == source and row["seconds"] is not None]
         # Of completed trials alone: those that ended in an early round were not yet as sparse.
         completed = [row for row in rows if row["state"] == "COMPLETE" and _finite(row["proxy_accuracy"])]
+        best = max(completed, key=lambda row: row["proxy_accuracy"], default=None)
         costs.append(
             SourceCost(
                 source,
@@ -104,10 +107,16 @@ def cost_by_source(trials: Sequence[Row]) -> list[SourceCost]:
                 sum(row["seconds"] for row in rows),
                 sum(row["image_gradients"] or 0 for row in rows),
                 statistics.median(row["seconds"] for row in rows),
-                max((row["proxy_accuracy"] for row in completed), default=None),
+                None if best is None else best["proxy_accuracy"],
+                None if best is None else best["proxy_accuracy_sem"],
             )
         )
     return sorted(costs, key=lambda cost: -cost.seconds)
+
+
+def replicates(trials: Sequence[Row], leaderboard: Sequence[Row]) -> int:
+    """Return over how many replicates the proxy accuracies are means; 1 where they are none, or none is known."""
+    return max((row["replicates"] or 1 for row in [*trials, *leaderboard]), default=1)
 
 
 def unsuccessful(trials: Sequence[Row]) -> list[Row]:

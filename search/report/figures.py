@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.report.facts import Row, SourceCost
-from search.report.formats import count, duration, magnitude, percent
+from search.report.formats import count, duration, magnitude, percent, proxy
 
 MOST_CURVES = 200
 """Trials drawn as curves, the best last scores first: more are a grey mass and slow to draw."""
@@ -36,6 +36,7 @@ def proxy_against_test(leaderboard: Sequence[Row], palette: Mapping[str, str]) -
         figure.add_scatter(
             x=[_points(row["proxy_accuracy"]) for row in rows],
             y=[_points(row["test_accuracy"]) for row in rows],
+            error_x={"array": [_points(row["proxy_accuracy_sem"]) for row in rows], "thickness": 1, "width": 3},
             error_y={"array": [_points(row["test_accuracy_std"]) for row in rows], "thickness": 1, "width": 3},
             mode="markers",
             name=html.escape(source, quote=False),
@@ -153,7 +154,11 @@ def _about(row: Row) -> str:
     """Return the hover text of a trial: names are escaped, since Plotly reads some tags."""
     architecture = html.escape(str(row["architecture"]), quote=False)
     left = f"{percent(row['sparsity'])} % sparse, {count(row['parameters_left'])} parameters left"
-    return f"<b>trial {row['trial']}</b> · {html.escape(row['source'], quote=False)}<br>{architecture}<br>{left}"
+    text = f"<b>trial {row['trial']}</b> · {html.escape(row['source'], quote=False)}<br>{architecture}<br>{left}"
+    if row["proxy_accuracy_sem"] is None:
+        return text
+    mean = proxy(row["proxy_accuracy"], row["proxy_accuracy_sem"])
+    return f"{text}<br>proxy {mean} % over {row['replicates']} replicates"
 
 
 def _by_source(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:

@@ -52,6 +52,11 @@ def accuracy(mean: float, deviation: float | None, seeds: int) -> str:
     return f"{percent(mean, 2)} ± {percent(deviation, 2)}"
 
 
+def proxy(mean: float | None, error: float | None) -> str:
+    """Return a proxy accuracy in per cent, with its standard error where it is a mean over replicates: 31.0 ± 0.8."""
+    return percent(mean) if _absent(error) else f"{percent(mean)} ± {percent(error)}"
+
+
 def _absent(number: float | None) -> bool:
     return number is None or math.isnan(number)
 

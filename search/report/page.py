@@ -54,6 +54,7 @@ def _render(
         headline=facts.headline(trials, leaderboard),
         cards=facts.cards(trials, leaderboard),
         leaderboard=sorted(leaderboard, key=lambda row: int(row["rank"])),
+        replicates=facts.replicates(trials, leaderboard),
         trust=facts.trust(leaderboard),
         costs=costs,
         unsuccessful=unsuccessful[:MOST_ROWS],
@@ -93,6 +94,7 @@ def _template() -> Template:
     for filter_ in (formats.percent, formats.count, formats.magnitude, formats.duration):
         environment.filters[filter_.__name__] = filter_
     environment.globals["accuracy"] = formats.accuracy
+    environment.globals["proxy"] = formats.proxy
     return environment.from_string(_asset("report.html.j2"))
 
 

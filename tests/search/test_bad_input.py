@@ -67,6 +67,7 @@ NO_CHOICE = {"model": {"pooling": "max"}, "sparsity": 0.5, "source": "real", "ip
         ({"search": {"trials": "many"}}, "'search.trials' must be an integer ≥ 1, not 'many'"),
         ({"search": {"trials": 2.0}}, "'search.trials' must be an integer ≥ 1, not 2.0."),
         ({"search": {"trials": 0}}, "'search.trials' must be an integer ≥ 1, not 0."),
+        ({"screen": {"replicates": 0}}, "'screen.replicates' must be an integer ≥ 1, not 0."),
         ({"data": {"validation": 1}}, "'data.validation' must be a number > 0 and < 1, not 1."),
         ({"search": {"score": {"exponent": 0.5}}}, "'search.score.exponent' must be a number ≤ 0, not 0.5."),
         ({"run": {"name": "a/b"}}, "'run.name' is not valid: must be letters"),

@@ -111,6 +111,28 @@ def test_seeds_are_averaged_and_the_best_mean_is_first(run: RunDirectory) -> Non
     assert (several["screening_seconds"], several["proxy_accuracy"]) == (0.5, 0.6)  # of the last round
 
 
+@pytest.mark.parametrize("told", [{"replicates": 4, "proxy_accuracy_sem": 0.02, "score_sem": 0.01}, {}])
+def test_replicates_are_in_every_table_and_a_run_from_before_them_had_one(
+    run: RunDirectory, told: dict[str, Any]
+) -> None:
+    run.path.mkdir()
+    config = config_of(run.path, search={"trials": 1})
+    record = StudyRecord(run.journal, config, Space.parse(config.space))
+    proposal = record.propose()
+    assert proposal is not None
+    new = ("replicates", "proxy_accuracy_sem", "score_sem")
+    row = {key: value for key, value in round_row(1, 0.5).items() if key not in new}
+    record.report(proposal.number, {**row, **told})
+    record.finish(proposal.number, TrialState.COMPLETE, None)
+    write_model(run, 0, 0, 0.5)
+    (ranked,) = write_tables(run, read_trials(run.journal))
+    expected = {"replicates": 1, "proxy_accuracy_sem": None, "score_sem": None, **told}
+    for table in (run.rounds, run.trials):
+        (found,) = pq.read_table(table).to_pylist()
+        assert {key: found[key] for key in new} == expected
+    assert {key: ranked[key] for key in new[:2]} == {key: expected[key] for key in new[:2]}
+
+
 def test_equal_accuracies_are_ranked_by_trial(run: RunDirectory) -> None:
     write_study(run, COMPLETE(0.5), COMPLETE(0.9), COMPLETE(0.7))
     for trial in (2, 1, 0):

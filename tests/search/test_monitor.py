@@ -85,6 +85,17 @@ def test_every_end_is_one_line(
     assert "2/4 trial 1 failed: no round (a reason)" in failed
 
 
+def test_a_mean_over_replicates_is_told_with_its_standard_error(
+    screened: ScreeningMonitor, record: StudyRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proposal = record.propose()
+    assert proposal is not None
+    record.report(proposal.number, round_row(1, 0.31, proxy_accuracy_sem=0.0082, replicates=4))
+    record.finish(proposal.number, TrialState.COMPLETE, None)
+    screened.on_trial_complete(0, [], pretended({"trial": proposal.number}))
+    assert "round 1, proxy 31.0% ± 0.8% at sparsity 0.0%" in capsys.readouterr().err
+
+
 def test_the_best_score_is_that_of_a_finished_trial(
     screened: ScreeningMonitor, record: StudyRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,6 +108,12 @@ def test_trials_are_told_when_to_stream(prepared: Prepare, stream: str | None) -
     assert retraining_context(RunDirectory(Path("unused")), found, []).stream == (stream or "auto")
 
 
+@pytest.mark.parametrize("replicates", [None, 3])
+def test_trials_are_told_how_many_replicates_to_run(prepared: Prepare, replicates: int | None) -> None:
+    found = prepared(screen={"replicates": replicates})
+    assert screening_context(found, {}).replicates == (replicates or 1)
+
+
 def test_only_a_search_on_this_machine_must_fit_it(prepared: Prepare) -> None:
     changes: dict[str, Any] = {"search": {"concurrency": 4096}}
     assert prepared(**changes).config.search.concurrency == 4096

@@ -28,8 +28,11 @@ def round_row(trial: int, number: int, accuracy: float) -> dict[str, Any]:
         "trial": trial,
         "round": number,
         "score": accuracy,
+        "score_sem": None,
         "proxy_accuracy": accuracy,
+        "proxy_accuracy_sem": None,
         "proxy_loss": 1.0,
+        "replicates": 1,
         "sparsity": 1 - 0.5**number,
         "density": 0.5**number,
         "parameters_left": 1000,
@@ -55,6 +58,8 @@ def model_row(rank: int, proxy: float, test: float, **changes: object) -> dict[s
         "seeds": 3,
         "validation_accuracy": 0.6,
         "proxy_accuracy": proxy,
+        "proxy_accuracy_sem": None,
+        "replicates": 1,
         "sparsity": 0.9,
         "parameters_left": 12345,
         "flops_remaining": 2_500_000,
@@ -213,14 +218,14 @@ class TestTrust:
 
 def test_cost_is_summed_by_source() -> None:
     rows = [
-        trial_row(0, "COMPLETE", 0.4, source="real", seconds=10.0, image_gradients=100),
+        trial_row(0, "COMPLETE", 0.4, source="real", seconds=10.0, image_gradients=100, proxy_accuracy_sem=0.01),
         trial_row(1, "PRUNED", 0.9, source="real", seconds=2.0, image_gradients=20),
         trial_row(2, "COMPLETE", 0.5, source="distilled", seconds=3.0, image_gradients=30),
         no_rounds(3, "FAIL"),
     ]
     assert facts.cost_by_source(rows) == [
-        facts.SourceCost("real", 2, 12.0, 120, 6.0, 0.4),
-        facts.SourceCost("distilled", 1, 3.0, 30, 3.0, 0.5),
+        facts.SourceCost("real", 2, 12.0, 120, 6.0, 0.4, 0.01),
+        facts.SourceCost("distilled", 1, 3.0, 30, 3.0, 0.5, None),
     ]
 
 
@@ -252,6 +257,34 @@ def test_a_finished_run(tmp_path: Path) -> None:
     line = page.figures["figure-rounds"]["data"][0]
     assert (line["x"], line["y"]) == ([1, 2, None, 1, None], [45, 40, None, 20, None])
     assert page.figures["figure-trust"]["data"][0]["y"] == [pytest.approx(61.23)]
+
+
+def test_a_proxy_that_is_a_mean_over_replicates_is_told_with_its_error(tmp_path: Path) -> None:
+    replicated = {"replicates": 4, "proxy_accuracy_sem": 0.0082, "score_sem": 0.0082}
+    trials = [
+        trial_row(0, "COMPLETE", 0.31, **replicated),
+        trial_row(1, "PRUNED", 0.2, reason="others were better", **replicated),
+        no_rounds(2, "WAITING"),
+    ]
+    rounds = [{**round_row(0, 1, 0.29), **replicated}]
+    model = model_row(1, proxy=0.31, test=0.6, trial=0, replicates=4, proxy_accuracy_sem=0.0082)
+    page = make_run(tmp_path / "quick", rounds, trials, [model])
+    assert page.words.count("31.0 ± 0.8") == 2  # the leaderboard and the best of its source
+    assert "others were better 2 20.0 ± 0.8" in page.words
+    assert "mean ± standard error over 4 replicates" in page.words
+    assert "horizontal ones ± one standard error over replicates" in page.words
+    assert page.figures["figure-trust"]["data"][0]["error_x"]["array"] == [pytest.approx(0.82)]
+    for figure in ("trust", "sparsity", "rounds"):
+        assert "over 4 replicates" in page.figures[f"figure-{figure}"]["data"][0]["text"][0]
+    unfinished = make_run(tmp_path / "going", rounds, trials[::2])
+    assert "The highest proxy accuracy so far is 31.0 ± 0.8 %, by trial 0" in unfinished.words
+
+
+def test_a_single_replicate_is_not_worth_a_word(tmp_path: Path) -> None:
+    trial, model = trial_row(0, "COMPLETE", 0.4), model_row(1, 0.4, 0.6)
+    page = make_run(tmp_path / "quick", [round_row(0, 1, 0.4)], [trial], [model])
+    assert "replicate" not in page.words
+    assert "40.0 ±" not in page.words
 
 
 def test_provenance_is_told(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ SETTINGS: dict[str, Any] = {
         "ipc": {"when": {"source": ["distilled", "subset"]}},
         "recipe": {"precision": "float32"},
     },
+    "screen": {"replicates": 2},
     "search": {"trials": 7, "early_stopping": {"method": "none"}},
     "promote": {"top": 2},
     "retrain": {"epochs": 2, "recipe": {"precision": "float32"}},
@@ -274,7 +275,7 @@ def test_trials_that_diverged_failed_with_their_reason(story: Story) -> None:
     for state, value, reason, candidate, rounds in story.after_finish.trials.values():
         if candidate["source"] == "subset":
             assert (state, value, len(rounds)) == ("FAIL", None, 1)
-            assert "the loss became nan by step 4 of 4" in str(reason)
+            assert reason == "replicate 1 of 2: the loss became nan by step 4 of 4"
         else:
             assert (state, value, reason) == ("COMPLETE", rounds[-1]["score"], None)
 
@@ -311,6 +312,8 @@ def test_the_leaderboard_is_what_json_prints(story: Story) -> None:
         assert state == "COMPLETE"
         assert row["architecture"] == f"my_models:network width={candidate['model']['width']}"
         assert row["proxy_accuracy"] == rounds[-1]["proxy_accuracy"]
+        assert row["proxy_accuracy_sem"] == rounds[-1]["proxy_accuracy_sem"] is not None
+        assert row["replicates"] == Ticket.load(story.run.ticket(row["trial"])).provenance["replicates"] == 2
         assert row["screening_seconds"] == rounds[-1]["seconds"]
         assert (row["test_accuracy"] * 3 * TEST) % 1 == pytest.approx(0, abs=1e-9)
 

@@ -17,8 +17,11 @@ from search.tables import leaderboard_table, read_rows, write_leaderboard, write
 
 MEASURES: dict[str, Any] = {
     "score": 0.41,
+    "score_sem": 0.011,
     "proxy_accuracy": 0.42,
+    "proxy_accuracy_sem": 0.012,
     "proxy_loss": 1.5,
+    "replicates": 4,
     "sparsity": 0.75,
     "density": 0.25,
     "parameters_left": 1234,
@@ -46,6 +49,8 @@ MODEL = {
     "seeds": 1,
     "validation_accuracy": 0.6,
     "proxy_accuracy": 0.42,
+    "proxy_accuracy_sem": None,
+    "replicates": 1,
     "sparsity": 0.951,
     "parameters_left": 1871232,
     "flops_remaining": 10**8,
@@ -97,7 +102,9 @@ class TestEveryTable:
 def test_column_types_are_those_promised(tmp_path: Path) -> None:
     write_rounds(tmp_path / "rounds.parquet", [ROUND])
     schema = pq.read_schema(tmp_path / "rounds.parquet")
-    whole = {"trial", "round", "parameters_left", "flops_dense", "flops_remaining", "image_gradients"}
+    whole = {
+        "trial", "round", "replicates", "parameters_left", "flops_dense", "flops_remaining", "image_gradients",
+    }  # fmt: skip
     assert {field.name for field in schema if field.type == pa.int64()} == whole
     assert {field.name for field in schema if field.type == pa.float64()} == set(schema.names) - whole
 
@@ -125,6 +132,12 @@ def test_a_conditional_parameter_is_null_where_it_does_not_exist(tmp_path: Path)
     path = tmp_path / "trials.parquet"
     write_trials(path, [{**TRIAL, "params.ipc": 10}, {**TRIAL, "params.width": 64}])
     assert [(row["params.ipc"], row["params.width"]) for row in read_rows(path)] == [(10, None), (None, 64)]
+
+
+def test_one_replicate_has_no_standard_error(tmp_path: Path) -> None:
+    row = {**ROUND, "replicates": 1, "score_sem": None, "proxy_accuracy_sem": None}
+    write_rounds(tmp_path / "rounds.parquet", [row, ROUND])
+    assert read_rows(tmp_path / "rounds.parquet") == [row, ROUND]
 
 
 def test_a_trial_without_a_round_has_no_measures(tmp_path: Path) -> None:
@@ -179,6 +192,15 @@ def test_the_terminal_leaderboard_shows_every_figure(width: int) -> None:
 
 def test_one_seed_shows_no_deviation() -> None:
     assert "±" not in printed([{**MODEL, "test_accuracy_std": 0.0, "seeds": 1}], 100)
+
+
+@pytest.mark.parametrize("width", [90, 140])
+def test_a_mean_over_replicates_shows_its_standard_error(width: int) -> None:
+    replicated = {**MODEL, "proxy_accuracy": 0.31, "proxy_accuracy_sem": 0.0082, "replicates": 4}
+    text = printed([{**replicated, "test_accuracy_std": 0.0123, "seeds": 3}], width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    for figure in ("61.23 ± 1.23", "31.0 ± 0.8", "95.1", "1,871,232", "1,234.5", "12,345.6"):
+        assert figure in text
 
 
 def test_brackets_in_a_name_are_not_markup() -> None:

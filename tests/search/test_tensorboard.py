@@ -48,6 +48,17 @@ def test_a_trial_has_its_curves_over_rounds(tmp_path: Path) -> None:
     assert set(read(run).Tags()["scalars"]) == {"score", "proxy_accuracy", "sparsity"}
 
 
+def test_a_standard_error_is_a_curve_where_there_is_one(tmp_path: Path) -> None:
+    log = TensorBoardLog(tmp_path)
+    log.round_finished(0, {**row(1, 0.3), "proxy_accuracy_sem": 0.02, "replicates": 4})
+    log.round_finished(1, {**row(1, 0.3), "proxy_accuracy_sem": None, "replicates": 1})
+    log.trial_ended(0, "COMPLETE", None, {**row(1, 0.3), "proxy_accuracy_sem": 0.02})
+    log.close()
+    assert curve(tmp_path / "screening" / "trial-00000", "proxy_accuracy_sem") == [(1, 0.02)]
+    assert curve(tmp_path / "screening" / "all", "final/proxy_accuracy_sem") == [(1, 0.02)]
+    assert "proxy_accuracy_sem" not in read(tmp_path / "screening" / "trial-00001").Tags()["scalars"]
+
+
 def test_the_session_starts_when_the_trial_does(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path)
     log.trial_started(0, {"model.depth": 3, "lr": 0.1, "nesterov": True, "norm": "batch", "ipc": None})

@@ -85,8 +85,11 @@ def round_row(number: int, score: float, **changes: Any) -> dict[str, Any]:
     row = {
         "round": number,
         "score": score,
+        "score_sem": None,
         "proxy_accuracy": score,
+        "proxy_accuracy_sem": None,
         "proxy_loss": 1.0,
+        "replicates": 1,
         "sparsity": 1 - 0.5 ** (number - 1),
         "density": 0.5 ** (number - 1),
         "parameters_left": 307,

@@ -67,6 +67,7 @@ def screening_context(**changes: Any) -> ScreeningContext:
         "prune_fraction": 0.5,
         "criterion": "magnitude",
         "rewind_step": 0,
+        "replicates": 1,
         "score": Score(300, -0.07),
         "seed": 5,
         "threads": 1,

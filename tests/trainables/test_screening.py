@@ -103,7 +103,8 @@ def test_accuracy_loss_and_score_are_those_of_the_weights_in_the_checkpoint(tmp_
     for number in (1, 2):
         row = trial.train()
         trial.save(str(tmp_path / str(number)))
-        weights = torch.load(tmp_path / str(number) / "state.pt", weights_only=True)["pruning"]["model"]
+        state = torch.load(tmp_path / str(number) / "state.pt", weights_only=True)
+        weights = state["replicates"]["prunings"][0]["model"]
         validation = dataset(4, 2)
         logits = tiny_logits(weights, standardised(validation.images))
         accuracy = float((logits.argmax(1) == validation.labels).double().mean())
@@ -134,7 +135,7 @@ def test_a_ticket_starts_at_the_initial_weights(finished: tuple[list[dict[str, A
     # The same candidate, driven for a single round at sparsity 0, rewinds to the same start.
     trial = screening(screening_context(), candidate(sparsity=0))
     assert [row["status"] for row in rows(trial)] == ["finished"]
-    for name, value in trial._pruning.rewind_weights.items():
+    for name, value in trial._replicates.best()[1].rewind_weights.items():
         assert torch.equal(value, ticket.weights[name])
 
 

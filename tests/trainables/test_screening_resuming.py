@@ -20,8 +20,9 @@ DEMANDING = candidate(
 )
 
 
-def trial_of(criterion: str = "magnitude", **config: Any) -> ScreeningTrainable:
-    return screening(screening_context(rewind_step=1, criterion=criterion), DEMANDING, trial=7, **config)
+def trial_of(criterion: str = "magnitude", replicates: int = 1, **config: Any) -> ScreeningTrainable:
+    context = screening_context(rewind_step=1, criterion=criterion, replicates=replicates)
+    return screening(context, DEMANDING, trial=7, **config)
 
 
 def finish(trial: ScreeningTrainable, folder: Path) -> tuple[list[dict[str, Any]], Ticket]:
@@ -38,19 +39,19 @@ def assert_same_ticket(one: Ticket, other: Ticket) -> None:
     assert one.provenance == other.provenance
 
 
-@pytest.mark.parametrize("criterion", ["magnitude", "random"])
+@pytest.mark.parametrize(("criterion", "replicates"), [("magnitude", 1), ("random", 1), ("magnitude", 3)])
 @pytest.mark.parametrize("way", ["restore", "resume_from"])
-def test_it_goes_on_bit_for_bit(tmp_path: Path, criterion: str, way: str) -> None:
-    whole, ticket = finish(trial_of(criterion), tmp_path / "whole")
+def test_it_goes_on_bit_for_bit(tmp_path: Path, criterion: str, replicates: int, way: str) -> None:
+    whole, ticket = finish(trial_of(criterion, replicates), tmp_path / "whole")
     assert len(whole) == 4
-    interrupted = trial_of(criterion)
+    interrupted = trial_of(criterion, replicates)
     first = [lasting(interrupted.train()) for _ in range(2)]
     interrupted.save(str(tmp_path / "half"))
     if way == "restore":
-        resumed = trial_of(criterion)
+        resumed = trial_of(criterion, replicates)
         resumed.restore(str(tmp_path / "half"))
     else:
-        resumed = trial_of(criterion, resume_from=str(tmp_path / "half"))
+        resumed = trial_of(criterion, replicates, resume_from=str(tmp_path / "half"))
     rest, again = finish(resumed, tmp_path / "resumed")
     assert first + rest == whole
     assert_same_ticket(again, ticket)
@@ -83,9 +84,10 @@ def test_a_checkpoint_before_the_first_round_is_a_start(tmp_path: Path) -> None:
     assert_same_ticket(same, ticket)
 
 
-def test_a_trial_whose_end_nobody_heard_says_it_again(tmp_path: Path) -> None:
-    whole, ticket = finish(trial_of(), tmp_path / "whole")
-    resumed = trial_of(resume_from=str(tmp_path / "whole"))
+@pytest.mark.parametrize("replicates", [1, 2])
+def test_a_trial_whose_end_nobody_heard_says_it_again(tmp_path: Path, replicates: int) -> None:
+    whole, ticket = finish(trial_of(replicates=replicates), tmp_path / "whole")
+    resumed = trial_of(replicates=replicates, resume_from=str(tmp_path / "whole"))
     for _ in range(2):
         row = resumed.train()
         assert lasting(row) == whole[-1]
