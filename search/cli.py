@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dp_core.errors import UserError
+from search.bench import app as bench_app
 from search.environment import prepare_environment
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find small networks that are worth training.",
 )
+app.add_typer(bench_app, name="bench")
 
 ConfigArgument = Annotated[Path, typer.Argument(help="YAML file of the search.", show_default=False)]
 OverridesArgument = Annotated[

@@ -51,7 +51,7 @@ def test_errors_pass_through(error: Exception) -> None:
 def test_help_is_no_mistake_and_an_unknown_command_is_one(winnow: Callable[..., Outcome]) -> None:
     found = winnow("--help")
     assert found.status == 0
-    for command in ("search", "resume", "status", "report", "doctor"):
+    for command in ("search", "resume", "status", "report", "bench", "doctor"):
         assert command in found.out
     assert winnow("serch").status == 2
     assert winnow("search").status == 2
