@@ -106,7 +106,7 @@ def retrained_accuracy(ticket: Ticket, mask: Mask, splits: Splits, recipe: Recip
     data = TrainingData(splits.train.images, splits.train.labels, space)
     Training(model, data, recipe, seed=derive_seed(seed, "benchmark"), mask=mask).run()
     test = TrainingData(splits.test.images, splits.test.labels, space)
-    return evaluate(model, test, precision=recipe.precision).accuracy
+    return evaluate(model, test, precision=recipe.precision, mode=recipe.mode).accuracy
 
 
 def table_of(report: dict[str, Any]) -> Table:
