@@ -12,6 +12,10 @@
 #include <cstring>
 #include <vector>
 
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
 #ifdef _OPENMP
 #include <omp.h>
 #else
@@ -78,10 +82,15 @@ struct Lanes {
         return (Vec)(__builtin_convertvector(h, Bits) << 16);
     }
     inline void store(Bf16* p, int v, Vec x) const {
+        // To nearest, ties to even.
+#ifdef __AVX512BF16__
+        __m256bh h = _mm512_cvtneps_pbh((__m512)x);  // denormal numbers become zeros
+#else
         Bits u = (Bits)x;
-        Bits rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;  // to nearest, ties to even
+        Bits rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
         Bits nan = (Bits)(Truth)(x != x);
         Halves h = __builtin_convertvector((rounded & ~nan) | (0x7fc0 & nan), Halves);
+#endif
         std::memcpy(p + v * LANES, &h, PART ? count * sizeof(Bf16) : sizeof(Halves));
     }
 };
@@ -105,24 +114,34 @@ inline Vec exponential(Vec x) {
     return p * (Vec)((n + 127) << 23);
 }
 
+// ReLU, or any of them, which is looked up again and again.
+enum Shape { ANY = 0, RELU = 1 };
+
+// What is known of a call when this file is compiled.
+template <class T, int POOL, int SHAPE>
+struct Kind {};
+
+template <int SHAPE>
 struct Activation {
     bool sigmoid;
-    float slope;  // of the negative side: 1 identity, 0 ReLU
+    float slope;  // of the negative side, unless it is a sigmoid: 1 for no activation
 
     inline Vec value(Vec u) const {
-        if (sigmoid) {
+        if (SHAPE == ANY && sigmoid) {
             Vec s = 1.0f / (1.0f + exponential(-u));
             return u != u ? u : s;
         }
-        if (slope == 0.0f) return u <= 0.0f ? Vec{} : u;  // not u * 0, which is NaN at -inf
+        if (SHAPE == RELU) return u <= 0.0f ? Vec{} : u;  // not u * 0, which is NaN at -inf
         return u > 0.0f ? u : u * slope;
     }
-    inline Vec derivative(Vec u) const {
-        if (sigmoid) {
+    // The gradient in u of what has the gradient `g` in value(u).
+    inline Vec gradient(Vec u, Vec g) const {
+        if (SHAPE == ANY && sigmoid) {
             Vec s = value(u);
-            return s * (1.0f - s);
+            return g * (s * (1.0f - s));
         }
-        return u > 0.0f ? splat(1.0f) : splat(slope);
+        if (SHAPE == RELU) return u > 0.0f ? g : Vec{};
+        return u > 0.0f ? g : g * slope;
     }
 };
 
@@ -143,8 +162,8 @@ struct Affine {
 };
 
 // The gradient of the loss in the activation's argument, for the pixels of one pooling window.
-template <int POOL, class Visit, class L, class T, int V>
-inline void window_gradient(const Call& call, const L& lanes, const Activation& act, const Affine<V>& affine, int v,
+template <int POOL, int SHAPE, class Visit, class L, class T, int V>
+inline void window_gradient(const Call& call, const L& lanes, const Activation<SHAPE>& act, const Affine<V>& affine, int v,
                             const int64_t* pixels, const T* input, Vec gz, const Visit& visit) {
     constexpr int SIZE = POOL == WHOLE ? 1 : 4;
     Vec x[SIZE], u[SIZE];
@@ -152,10 +171,11 @@ inline void window_gradient(const Call& call, const L& lanes, const Activation& 
         x[i] = lanes.load(input + pixels[i] * call.channels, v);
         u[i] = affine(lanes, x[i], v, pixels[i]);
     }
+    if (POOL == AVERAGE) gz *= 0.25f;
     if (POOL == MAX) {
         Vec top = u[0];
         for (int i = 1; i < SIZE; i++) top = u[i] > top ? u[i] : top;
-        Vec g = gz * act.derivative(top);
+        Vec g = act.gradient(top, gz);
         Truth open = ~Truth{};  // the first of equal maxima takes the gradient, as in torch
         for (int i = 0; i < SIZE; i++) {
             Truth chosen = (u[i] == top) & open;
@@ -164,25 +184,31 @@ inline void window_gradient(const Call& call, const L& lanes, const Activation& 
         }
     } else {
         for (int i = 0; i < SIZE; i++)
-            visit(i, x[i], gz * act.derivative(u[i]) * (POOL == AVERAGE ? 0.25f : 1.0f));
+            visit(i, x[i], act.gradient(u[i], gz));
     }
 }
 
-// Calls `body(pixels of the window, index of the output pixel)`.
+// An image is gone through in chunks that fit the fastest cache, all channels of one before the next, so that memory is
+// read in order: a row of pooling windows or, without pooling, RUN pixels.
+template <int POOL>
+inline int64_t chunks(const Call& call) {
+    return POOL == WHOLE ? (call.height * call.width + RUN - 1) / RUN : call.height / 2;
+}
+
+// Calls `body(pixels of the window, index of the output pixel)` for the windows of a chunk.
 template <int POOL, class Body>
-inline void for_windows(const Call& call, const Body& body) {
+inline void for_windows(const Call& call, int64_t chunk, const Body& body) {
     int64_t h = call.height, w = call.width;
     if (POOL == WHOLE) {
-        for (int64_t p = 0; p < h * w; p++) body(&p, p);
+        int64_t end = std::min((chunk + 1) * RUN, h * w);
+        for (int64_t p = chunk * RUN; p < end; p++) body(&p, p);
         return;
     }
-    int64_t oh = h / 2, ow = w / 2;
-    for (int64_t i = 0; i < oh; i++)
-        for (int64_t j = 0; j < ow; j++) {
-            int64_t p = 2 * i * w + 2 * j;
-            int64_t pixels[4] = {p, p + 1, p + w, p + w + 1};
-            body(pixels, i * ow + j);
-        }
+    for (int64_t j = 0; j < w / 2; j++) {
+        int64_t p = 2 * chunk * w + 2 * j;
+        int64_t pixels[4] = {p, p + 1, p + w, p + w + 1};
+        body(pixels, chunk * (w / 2) + j);
+    }
 }
 
 // Calls `body(pixel)` for what no window covers: the last column and row of sides that are odd.
@@ -215,30 +241,33 @@ inline void for_channels(int64_t channels, const Body& body) {
 template <int V, bool PART>
 constexpr int vectors(const Lanes<V, PART>&) { return V; }
 
-// Mean of each channel of one image, and the sum of squares around it.
+// Mean of each channel of one image, and the sum of squares around it: those of runs of pixels, joined two by two (Chan,
+// Golub & LeVeque 1979), which is as accurate as two passes and reads the memory once.
 template <class T>
 void image_statistics(const Call& call, const T* input, float* mean, float* squares) {
     int64_t pixels = call.height * call.width, channels = call.channels;
-    for_channels(channels, [&](auto lanes, int64_t c) {
-        constexpr int V = vectors(decltype(lanes){});
-        Vec total[V] = {}, centred[V] = {};
-        for (int64_t start = 0; start < pixels; start += RUN) {  // a sum of sums, for fewer roundings of large ones
-            Vec part[V] = {};
-            for (int64_t p = start; p < std::min(start + RUN, pixels); p++)
-                for (int v = 0; v < V; v++) part[v] += lanes.load(input + p * channels + c, v);
-            for (int v = 0; v < V; v++) total[v] += part[v];
-        }
-        for (int v = 0; v < V; v++) total[v] /= (float)pixels;
-        for (int64_t p = 0; p < pixels; p++)
+    for (int64_t start = 0; start < pixels; start += RUN) {
+        const int64_t end = std::min(start + RUN, pixels);
+        const float size = (float)(end - start), share = size / end;
+        for_channels(channels, [&](auto lanes, int64_t c) {
+            constexpr int V = vectors(decltype(lanes){});
+            Vec own[V] = {}, centred[V] = {};
+            for (int64_t p = start; p < end; p++)
+                for (int v = 0; v < V; v++) own[v] += lanes.load(input + p * channels + c, v);
+            for (int v = 0; v < V; v++) own[v] /= size;
+            for (int64_t p = start; p < end; p++)
+                for (int v = 0; v < V; v++) {
+                    Vec d = lanes.load(input + p * channels + c, v) - own[v];
+                    centred[v] += d * d;
+                }
             for (int v = 0; v < V; v++) {
-                Vec d = lanes.load(input + p * channels + c, v) - total[v];
-                centred[v] += d * d;
+                Vec before = start == 0 ? own[v] : lanes.load(mean + c, v), step = own[v] - before;
+                Vec so_far = start == 0 ? Vec{} : lanes.load(squares + c, v);
+                lanes.store(mean + c, v, before + step * share);
+                lanes.store(squares + c, v, so_far + centred[v] + step * step * (start * share));
             }
-        for (int v = 0; v < V; v++) {
-            lanes.store(mean + c, v, total[v]);
-            lanes.store(squares + c, v, centred[v]);
-        }
-    });
+        });
+    }
 }
 
 // Turns statistics of single channels into those of their groups, written to every channel of the group.
@@ -291,32 +320,33 @@ inline Affine<V> affine_at(const Call& call, const L& lanes, const float* mean, 
     return affine;
 }
 
-template <class T, int POOL>
+template <class T, int POOL, int SHAPE>
 void image_output(const Call& call, const T* input, T* output, const float* mean, const float* rstd) {
-    const Activation act{call.sigmoid != 0, call.slope};
-    for_channels(call.channels, [&](auto lanes, int64_t c) {
-        constexpr int V = vectors(decltype(lanes){});
-        const auto affine = affine_at(call, lanes, mean, rstd, c);
-        for_windows<POOL>(call, [&](const int64_t* pixels, int64_t out) {
-            for (int v = 0; v < V; v++) {
-                Vec z{};
-                for (int i = 0; i < (POOL == WHOLE ? 1 : 4); i++) {
-                    Vec u = affine(lanes, lanes.load(input + pixels[i] * call.channels + c, v), v, pixels[i]);
-                    if (POOL == MAX)
-                        z = (i == 0) ? u : (u > z ? u : (z != z ? z : (u != u ? u : z)));
-                    else
-                        z += act.value(u);
+    const Activation<SHAPE> act{call.sigmoid != 0, call.slope};
+    for (int64_t chunk = 0; chunk < chunks<POOL>(call); chunk++)
+        for_channels(call.channels, [&](auto lanes, int64_t c) {
+            constexpr int V = vectors(decltype(lanes){});
+            const auto affine = affine_at(call, lanes, mean, rstd, c);
+            for_windows<POOL>(call, chunk, [&](const int64_t* pixels, int64_t out) {
+                for (int v = 0; v < V; v++) {
+                    Vec z{};
+                    for (int i = 0; i < (POOL == WHOLE ? 1 : 4); i++) {
+                        Vec u = affine(lanes, lanes.load(input + pixels[i] * call.channels + c, v), v, pixels[i]);
+                        if (POOL == MAX)
+                            z = (i == 0) ? u : (u > z ? u : (z != z ? z : (u != u ? u : z)));
+                        else
+                            z += act.value(u);
+                    }
+                    if (POOL == MAX) z = act.value(z);
+                    if (POOL == AVERAGE) z *= 0.25f;
+                    lanes.store(output + out * call.channels + c, v, z);
                 }
-                if (POOL == MAX) z = act.value(z);
-                if (POOL == AVERAGE) z *= 0.25f;
-                lanes.store(output + out * call.channels + c, v, z);
-            }
+            });
         });
-    });
 }
 
-template <class T, int POOL>
-void forward(const Call& call) {
+template <class T, int POOL, int SHAPE>
+void forward(const Call& call, Kind<T, POOL, SHAPE>) {
     int64_t in = call.height * call.width * call.channels;
     int64_t out = POOL == WHOLE ? in : (call.height / 2) * (call.width / 2) * call.channels;
     const T* input = (const T*)call.input;
@@ -337,46 +367,47 @@ void forward(const Call& call) {
             image_statistics(call, input + n * in, mean, rstd);
             group_statistics(call, mean, rstd);
         }
-        image_output<T, POOL>(call, input + n * in, output + n * out, mean, rstd);
+        image_output<T, POOL, SHAPE>(call, input + n * in, output + n * out, mean, rstd);
     }
 }
 
 // Sums over the pixels of one image, channel by channel: of du and of du * normalised input, where du is the gradient
 // in the activation's argument (ELEMENTWISE: times gamma; the gradients of gamma and beta go to `elements`).
-template <class T, int POOL>
+template <class T, int POOL, int SHAPE>
 void image_sums(const Call& call, const T* input, const T* gz, const float* mean, const float* rstd, float* first,
                 float* second, float* elements) {
-    const Activation act{call.sigmoid != 0, call.slope};
+    const Activation<SHAPE> act{call.sigmoid != 0, call.slope};
     const int64_t size = call.height * call.width * call.channels;
-    for_channels(call.channels, [&](auto lanes, int64_t c) {
-        constexpr int V = vectors(decltype(lanes){});
-        const auto affine = affine_at(call, lanes, mean, rstd, c);
-        Vec a[V] = {}, b[V] = {}, inverse[V], offset[V];
-        for (int v = 0; v < V; v++) {
-            inverse[v] = lanes.load(rstd + c, v);
-            offset[v] = -lanes.load(mean + c, v) * inverse[v];
-        }
-        for_windows<POOL>(call, [&](const int64_t* pixels, int64_t out) {
-            for (int v = 0; v < V; v++)
-                window_gradient<POOL>(call, lanes, act, affine, v, pixels, input + c,
-                                      lanes.load(gz + out * call.channels + c, v), [&](int i, Vec x, Vec du) {
-                                          Vec normal = x * inverse[v] + offset[v];
-                                          if (affine.gamma != nullptr) {
-                                              int64_t at = pixels[i] * call.channels;
-                                              float *dgamma = elements + at + c, *dbeta = dgamma + size;
-                                              lanes.store(dgamma, v, lanes.load(dgamma, v) + du * normal);
-                                              lanes.store(dbeta, v, lanes.load(dbeta, v) + du);
-                                              du = du * lanes.load(affine.gamma + at, v);
-                                          }
-                                          a[v] += du;
-                                          b[v] += du * normal;
-                                      });
+    for (int64_t chunk = 0; chunk < chunks<POOL>(call); chunk++)
+        for_channels(call.channels, [&](auto lanes, int64_t c) {
+            constexpr int V = vectors(decltype(lanes){});
+            const auto affine = affine_at(call, lanes, mean, rstd, c);
+            Vec a[V] = {}, b[V] = {}, inverse[V], offset[V];
+            for (int v = 0; v < V; v++) {
+                inverse[v] = lanes.load(rstd + c, v);
+                offset[v] = -lanes.load(mean + c, v) * inverse[v];
+            }
+            for_windows<POOL>(call, chunk, [&](const int64_t* pixels, int64_t out) {
+                for (int v = 0; v < V; v++)
+                    window_gradient<POOL>(call, lanes, act, affine, v, pixels, input + c,
+                                          lanes.load(gz + out * call.channels + c, v), [&](int i, Vec x, Vec du) {
+                                              Vec normal = x * inverse[v] + offset[v];
+                                              if (affine.gamma != nullptr) {
+                                                  int64_t at = pixels[i] * call.channels;
+                                                  float *dgamma = elements + at + c, *dbeta = dgamma + size;
+                                                  lanes.store(dgamma, v, lanes.load(dgamma, v) + du * normal);
+                                                  lanes.store(dbeta, v, lanes.load(dbeta, v) + du);
+                                                  du = du * lanes.load(affine.gamma + at, v);
+                                              }
+                                              a[v] += du;
+                                              b[v] += du * normal;
+                                          });
+            });
+            for (int v = 0; v < V; v++) {
+                lanes.store(first + c, v, chunk == 0 ? a[v] : lanes.load(first + c, v) + a[v]);
+                lanes.store(second + c, v, chunk == 0 ? b[v] : lanes.load(second + c, v) + b[v]);
+            }
         });
-        for (int v = 0; v < V; v++) {
-            lanes.store(first + c, v, a[v]);
-            lanes.store(second + c, v, b[v]);
-        }
-    });
 }
 
 // Turns the sums of one image (or batch) into the mean gradients of each norm group, with gamma: what the norm's
@@ -398,42 +429,46 @@ void group_means(const Call& call, const float* first, const float* second, int6
 
 // Writes the gradient in the input, rstd * (gamma * du - mean1 - normalised input * mean2), and its sum over the
 // pixels. It may take the place of the input: a window is read before it is written.
-template <class T, int POOL>
+template <class T, int POOL, int SHAPE>
 void image_gradient(const Call& call, const T* input, const T* gz, T* gradient, const float* mean, const float* rstd,
                     const float* mean1, const float* mean2, float* total) {
-    const Activation act{call.sigmoid != 0, call.slope};
-    for_channels(call.channels, [&](auto lanes, int64_t c) {
-        constexpr int V = vectors(decltype(lanes){});
-        const auto affine = affine_at(call, lanes, mean, rstd, c);
-        const bool centred = call.norm != NONE && call.norm != FIXED;
-        Vec sum[V] = {}, minus[V] = {}, slope[V] = {};  // gradient = scale * du, if centred + minus + slope * x
-        for (int v = 0; centred && v < V; v++) {
-            Vec inverse = lanes.load(rstd + c, v), k = inverse * lanes.load(mean2 + c, v);
-            minus[v] = k * inverse * lanes.load(mean + c, v) - inverse * lanes.load(mean1 + c, v);
-            slope[v] = -k * inverse;
-        }
-        for_windows<POOL>(call, [&](const int64_t* pixels, int64_t out) {
-            for (int v = 0; v < V; v++)
-                window_gradient<POOL>(call, lanes, act, affine, v, pixels, input + c,
-                                      lanes.load(gz + out * call.channels + c, v), [&](int i, Vec x, Vec du) {
-                                          int64_t at = pixels[i] * call.channels;
-                                          if (affine.gamma != nullptr) du = du * lanes.load(affine.gamma + at, v);
-                                          Vec dx = affine.scale[v] * du;
-                                          if (centred) dx = dx + minus[v] + slope[v] * x;
-                                          lanes.store(gradient + at + c, v, dx);
-                                          sum[v] += dx;
-                                      });
-        });
-        for_rest<POOL>(call, [&](int64_t pixel) {
-            for (int v = 0; v < V; v++) {
-                Vec dx{};
-                if (centred) dx = minus[v] + slope[v] * lanes.load(input + pixel * call.channels + c, v);
-                lanes.store(gradient + pixel * call.channels + c, v, dx);
-                sum[v] += dx;
+    const Activation<SHAPE> act{call.sigmoid != 0, call.slope};
+    const bool centred = call.norm != NONE && call.norm != FIXED;
+    const int64_t last = chunks<POOL>(call) - 1;
+    for (int64_t chunk = 0; chunk <= last; chunk++)
+        for_channels(call.channels, [&](auto lanes, int64_t c) {
+            constexpr int V = vectors(decltype(lanes){});
+            const auto affine = affine_at(call, lanes, mean, rstd, c);
+            Vec sum[V] = {}, minus[V] = {}, slope[V] = {};  // gradient = scale * du, if centred + minus + slope * x
+            for (int v = 0; centred && v < V; v++) {
+                Vec inverse = lanes.load(rstd + c, v), k = inverse * lanes.load(mean2 + c, v);
+                minus[v] = k * inverse * lanes.load(mean + c, v) - inverse * lanes.load(mean1 + c, v);
+                slope[v] = -k * inverse;
             }
+            for_windows<POOL>(call, chunk, [&](const int64_t* pixels, int64_t out) {
+                for (int v = 0; v < V; v++)
+                    window_gradient<POOL>(call, lanes, act, affine, v, pixels, input + c,
+                                          lanes.load(gz + out * call.channels + c, v), [&](int i, Vec x, Vec du) {
+                                              int64_t at = pixels[i] * call.channels;
+                                              if (affine.gamma != nullptr) du = du * lanes.load(affine.gamma + at, v);
+                                              Vec dx = affine.scale[v] * du;
+                                              if (centred) dx = dx + minus[v] + slope[v] * x;
+                                              lanes.store(gradient + at + c, v, dx);
+                                              sum[v] += dx;
+                                          });
+            });
+            if (chunk == last)
+                for_rest<POOL>(call, [&](int64_t pixel) {
+                    for (int v = 0; v < V; v++) {
+                        Vec dx{};
+                        if (centred) dx = minus[v] + slope[v] * lanes.load(input + pixel * call.channels + c, v);
+                        lanes.store(gradient + pixel * call.channels + c, v, dx);
+                        sum[v] += dx;
+                    }
+                });
+            for (int v = 0; v < V; v++)
+                lanes.store(total + c, v, chunk == 0 ? sum[v] : lanes.load(total + c, v) + sum[v]);
         });
-        for (int v = 0; v < V; v++) lanes.store(total + c, v, sum[v]);
-    });
 }
 
 void sum_over_images(const Call& call, const float* rows, float* out) {
@@ -444,8 +479,8 @@ void sum_over_images(const Call& call, const float* rows, float* out) {
     for (int64_t c = 0; c < call.channels; c++) out[c] = (float)total[c];
 }
 
-template <class T, int POOL>
-void backward(const Call& call) {
+template <class T, int POOL, int SHAPE>
+void backward(const Call& call, Kind<T, POOL, SHAPE>) {
     int64_t channels = call.channels, pixels = call.height * call.width, in = pixels * channels;
     int64_t out = POOL == WHOLE ? in : (call.height / 2) * (call.width / 2) * channels;
     const T *input = (const T*)call.input, *gz = (const T*)call.output_gradient;
@@ -456,7 +491,7 @@ void backward(const Call& call) {
     if (call.norm == BATCH || (call.norm == FIXED && call.gamma_gradient != nullptr)) {
 #pragma omp parallel for num_threads(call.threads) schedule(static)
         for (int64_t n = 0; n < call.images; n++)
-            image_sums<T, POOL>(call, input + n * in, gz + n * out, call.mean, call.rstd, first + n * channels,
+            image_sums<T, POOL, SHAPE>(call, input + n * in, gz + n * out, call.mean, call.rstd, first + n * channels,
                                 second + n * channels, nullptr);
     }
     if (call.norm == BATCH) {
@@ -473,12 +508,12 @@ void backward(const Call& call) {
             int64_t row = one_image ? n * channels : 0;
             const float *mean = call.mean + row, *rstd = call.rstd + row;
             if (one_image) {
-                image_sums<T, POOL>(call, input + n * in, gz + n * out, mean, rstd, first + n * channels,
+                image_sums<T, POOL, SHAPE>(call, input + n * in, gz + n * out, mean, rstd, first + n * channels,
                                     second + n * channels, elements);
                 group_means(call, first + n * channels, second + n * channels, call.groups, pixels, image1.data(),
                             image2.data());
             }
-            image_gradient<T, POOL>(call, input + n * in, gz + n * out, gradient + n * in, mean, rstd,
+            image_gradient<T, POOL, SHAPE>(call, input + n * in, gz + n * out, gradient + n * in, mean, rstd,
                                     one_image ? image1.data() : batch1.data(),
                                     one_image ? image2.data() : batch2.data(), total + n * channels);
         }
@@ -496,29 +531,34 @@ void backward(const Call& call) {
     sum_over_images(call, second, call.gamma_gradient);
 }
 
+template <class T, int POOL, class Run>
+void by_shape(const Call& call, const Run& run) {
+    if (call.slope == 0.0f && !call.sigmoid) return run(Kind<T, POOL, RELU>{});
+    run(Kind<T, POOL, ANY>{});
+}
+
+template <class T, class Run>
+void by_pool(const Call& call, const Run& run) {
+    if (call.pool == MAX) return by_shape<T, MAX>(call, run);
+    if (call.pool == AVERAGE) return by_shape<T, AVERAGE>(call, run);
+    by_shape<T, WHOLE>(call, run);
+}
+
+// Calls `run(Kind<...>)` with what is known of the call at compile time.
+template <class Run>
+void by_kind(const Call& call, const Run& run) {
+    if (call.bfloat16) return by_pool<Bf16>(call, run);
+    by_pool<float>(call, run);
+}
+
 }  // namespace
 
-#define BY_POOL(function, T)                                  \
-    switch (call->pool) {                                     \
-        case WHOLE: return function<T, WHOLE>(*call);         \
-        case MAX: return function<T, MAX>(*call);             \
-        case AVERAGE: return function<T, AVERAGE>(*call);     \
-    }
-
 extern "C" void winnow_block_forward(const Call* call) {
-    if (call->bfloat16) {
-        BY_POOL(forward, Bf16)
-    } else {
-        BY_POOL(forward, float)
-    }
+    by_kind(*call, [&](auto kind) { forward(*call, kind); });
 }
 
 extern "C" void winnow_block_backward(const Call* call) {
-    if (call->bfloat16) {
-        BY_POOL(backward, Bf16)
-    } else {
-        BY_POOL(backward, float)
-    }
+    by_kind(*call, [&](auto kind) { backward(*call, kind); });
 }
 
 extern "C" int64_t winnow_call_size() { return sizeof(Call); }
