@@ -30,7 +30,7 @@ def difference(differences: Sequence[float]) -> dict[str, Any]:
         "interval": [low, high],
         "contains_0": low <= 0 <= high,
         "below_one_point": abs(mean) < POINT,
-        "within_noise": low <= 0 <= high or abs(mean) < POINT,
+        "within_noise": low <= 0 <= high and abs(mean) < POINT,
     }
 
 

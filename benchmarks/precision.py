@@ -11,7 +11,7 @@ one cycle, flip and crop) and are tested on its test images, once each in these 
 
 The ways are paired: a seed gives all of them the same initial weights, order of images and augmentation, and each
 network is tested the way it was trained. For each network: mean and standard deviation of the accuracy over the seeds,
-and the mean difference from float32 eager with its 95 % t interval. Within noise means that the interval contains 0 or
+and the mean difference from float32 eager with its 95 % t interval. Within noise means that the interval contains 0 and
 that the mean difference is below one point. (Of a dozen such intervals, one may well miss 0 by chance.)
 
 What is done is written after every training, and a script that is started again with the same output and settings goes

@@ -24,7 +24,7 @@ from search.machine import GIB
 from search.progress import Progress
 
 _MODELS = ("convnet", "alexnet")
-_MODES = {"cuda": ("usual", "eager", "compiled", "graph")}
+_MODES: Mapping[str, Sequence[str]] = {"cuda": ("usual", "eager", "compiled", "graph", "auto")}
 _MODES_ELSEWHERE = ("usual", "eager", "fused", "compiled")
 _PARTS = {"Data": "data", "Forw.": "forward", "Backw.": "backward", "Optim.": "optimizer", "Eval.": "evaluation"}
 

@@ -24,11 +24,18 @@ def flip_crop(images: Tensor, generator: torch.Generator) -> Tensor:
     flipped = torch.rand(count, generator=generator) < 0.5
     reach = height // 8, width // 8
     down, right = (torch.randint(0, 2 * side + 1, (count,), generator=generator) for side in reach)
-    rows = down[:, None] + torch.arange(height)
-    columns = right[:, None] + torch.where(flipped[:, None], torch.arange(width - 1, -1, -1), torch.arange(width))
-    places = (rows[:, :, None] * (width + 2 * reach[1]) + columns[:, None, :]).view(count, 1, -1).to(images.device)
+    flipped, down, right = (_sent(drawn, images.device) for drawn in (flipped, down, right))
+    across = torch.arange(width, device=images.device)
+    rows = down[:, None] + torch.arange(height, device=images.device)
+    columns = right[:, None] + torch.where(flipped[:, None], width - 1 - across, across)
+    places = (rows[:, :, None] * (width + 2 * reach[1]) + columns[:, None, :]).view(count, 1, -1)
     padded = F.pad(images, (reach[1], reach[1], reach[0], reach[0])).view(count, channels, -1)
     return padded.gather(2, places.expand(count, channels, -1)).view(images.shape)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a small tensor of the CPU on `device`, without waiting for a GPU."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 class Siamese:
@@ -101,7 +108,7 @@ class Siamese:
 
 
 def _affine(images: Tensor, matrix: list[list[float]]) -> Tensor:
-    theta = images.new_tensor(matrix).expand(len(images), 2, 3)
+    theta = _sent(torch.tensor(matrix, dtype=images.dtype), images.device).expand(len(images), 2, 3)
     grid = F.affine_grid(theta, list(images.shape), align_corners=True)
     return F.grid_sample(images, grid, align_corners=True)
 

@@ -69,8 +69,8 @@ def choose_network(
         return network
     key = measurements.key_of(work.model, work.images, precision=work.precision, mode=network.mode)
     known = measurements.load(key)
-    if known is None:
-        return _probe(network, work, key, compile, measure)
+    if known is None or (not known.tried and might_pay(work.steps, known.uncompiled, network.mode)):
+        return _probe(network, work, key, None if known is None else known.uncompiled, compile, measure)
     return (pays(work.steps, known) and _compiled(work, compile)) or network
 
 
@@ -98,10 +98,16 @@ def _compiled(work: Work, compile: Compile) -> Network | None:
         return None
 
 
-def _probe(network: Network, work: Work, key: str, compile: Compile, measure: Measure) -> Network:
+def _probe(
+    network: Network, work: Work, key: str, seconds: float | None, compile: Compile, measure: Measure
+) -> Network:
+    """Measure, `seconds` of a pass being known from before or not, and decide."""
     plain = Candidate(network, Layout(work.model))
-    alone = measure([plain], work)
-    if alone is None or not might_pay(work.steps, alone[0], network.mode):
+    alone = measure([plain], work) if seconds is None else [seconds]
+    if alone is None:
+        return network
+    if not might_pay(work.steps, alone[0], network.mode):
+        measurements.save(key, Measurement(alone[0], None, 0.0, tried=False))
         return network
     try:
         compiled, warm_up = compile(work)

@@ -107,4 +107,7 @@ class BatchOrder:
             return self._passes[number]
         if self._batch_size == self._images:  # full batches need no order
             return torch.arange(self._images, device=self._device)
-        return torch.randperm(self._images, generator=generator(self._seed, "pass", number)).to(self._device)
+        shuffled = torch.randperm(self._images, generator=generator(self._seed, "pass", number))
+        if self._device.type == "cuda":
+            return shuffled.pin_memory().to(self._device, non_blocking=True)
+        return shuffled

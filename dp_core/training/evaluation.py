@@ -13,6 +13,7 @@ from torch import nn
 from dp_core.training.data import TrainingData, in_network_space
 from dp_core.training.network import Mode, Network
 from dp_core.training.precision import Precision
+from dp_core.training.warmup import Layout
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,25 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate `model`, in evaluation mode, on all of `data`, which have hard labels; leaves its mode as it was.
 
+    The model's memory layout, too: a training that goes on afterwards relies on it.
+
     The data may be on another device than the model: they are moved batch by batch, and no result is waited for
     before the end. `precision` and `mode` are the recipe's; nothing is compiled for an evaluation.
     """
+    layout = Layout(model)
     network = Network(model, mode="auto" if mode == "compiled" else mode, precision=precision)
     device = next(model.parameters()).device
     logits = []
-    with evaluation_mode(model), torch.inference_mode():
-        network.train(False)
-        for start in range(0, len(data), batch_size):
-            images = data.images[start : start + batch_size].to(device)
-            if data.preprocessing is not None:
-                images = in_network_space(images, data.preprocessing)
-            logits.append(network(images))
+    try:
+        with evaluation_mode(model), torch.inference_mode():
+            network.train(False)
+            for start in range(0, len(data), batch_size):
+                images = data.images[start : start + batch_size].to(device)
+                if data.preprocessing is not None:
+                    images = in_network_space(images, data.preprocessing)
+                logits.append(network(images))
+    finally:
+        layout.restore()
     outputs = torch.cat(logits)
     labels, predicted = data.labels.to(device), outputs.argmax(1)
     return Evaluation(

@@ -70,6 +70,7 @@ class Training:
         self.optimizer = recipe.build_optimizer(model, capturable=self._recorder is not None)
         self._gradients = BatchSplitter()
         self._graph: GraphedUpdate | None = None
+        self._memory: list[int] = []  # where the parameters were in the last step
         self._draws = True  # whether the network draws random numbers of its own; found out if it matters
         self._apply_mask()
 
@@ -96,6 +97,7 @@ class Training:
         start, total = self.step, torch.zeros((), device=self._device)
         self.model.train()
         self.network.train()
+        self.follow_parameters()
         # What the network itself draws (dropout) comes from torch's global generators: seeded step by step like the
         # rest, and put back afterwards.
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
@@ -125,6 +127,21 @@ class Training:
         loss = functools.partial(self._loss, images, labels)
         work = Work(self.model, images, loss, self.total_steps - self.step, self.recipe.precision)
         self.network, self._wanted = choose_network(self.network, wanted, work), None
+        self.follow_parameters()
+
+    def follow_parameters(self) -> None:
+        """Bring in line what goes by the parameters' memory, which networks and populations may have replaced.
+
+        That is the optimiser's state, whose kernels take the parameter's layout for granted, and the recorded step.
+        """
+        for parameter, state in self.optimizer.state.items():
+            for name, value in state.items():
+                moved = isinstance(value, Tensor) and value.shape == parameter.shape
+                if moved and value.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter.detach()).copy_(value)
+        memory = [parameter.data_ptr() for parameter in self.model.parameters()]
+        if memory != self._memory:
+            self._memory, self._graph = memory, None
 
     def _uncompiled(self, mode: Mode) -> Network:
         return Network(self.model, mode="auto" if mode == "compiled" else mode, precision=self.recipe.precision)

@@ -25,12 +25,13 @@ class Measurement:
     """What one step of a training costs with and without compiling, in seconds.
 
     `uncompiled` and `compiled` are a forward and backward pass; `warm_up` is what compiling took when nothing was in
-    the cache. `compiled` is None if compiling failed.
+    the cache. `compiled` is None if compiling failed or, where it was not `tried`, did not look worth it.
     """
 
     uncompiled: float
     compiled: float | None
     warm_up: float
+    tried: bool = True
 
     def __post_init__(self) -> None:
         times = [self.uncompiled, self.warm_up, *([] if self.compiled is None else [self.compiled])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,6 +14,7 @@ from torch.func import functional_call, vmap
 
 from dp_core.training.graph import CudaRecorder, GraphedUpdate, Recorder, draws_random_numbers
 from dp_core.training.loop import Diverged, Training
+from dp_core.training.splitting import out_of_memory
 
 Strategy = Literal["auto", "batched", "in_turn"]
 
@@ -96,6 +98,8 @@ class Population:
                 for tensor, view in zip(own, stacked, strict=True):
                     tensor.data = view
                 into[name] = stacked.requires_grad_(own[0].requires_grad)
+        for member in self.members:
+            member.follow_parameters()
 
     def _can_be_mapped(self) -> bool:
         """Whether the network can be mapped over its parameters and draws no random numbers of its own."""
@@ -115,15 +119,42 @@ class Population:
         stop = self.members[0].total_steps if steps is None else min(start + steps, self.members[0].total_steps)
         totals = torch.zeros(len(self.members), device=self._device)
         graph = None if self._recorder is None else GraphedUpdate(self._recorder)
-        for _ in range(start, stop):
+        for step in range(start, stop):
             images, labels = self._batches()
-            if graph is None:
-                totals += self._update(images, labels)
-            else:
-                totals += graph(self._update, self._clear_gradients, images, labels)
+            try:
+                if graph is None:
+                    totals += self._update(images, labels)
+                else:
+                    totals += graph(self._update, self._clear_gradients, images, labels)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                break
             for member in self.members:
-                member.step += 1
-        means = (totals / max(stop - start, 1)).tolist()
+                member.step = step + 1
+        else:
+            return self._outcomes(totals.tolist(), stop - start, stop)
+        # Outside the except clause, whose traceback would keep the activations alive. Nothing of the step was done:
+        # memory runs out in the passes and not in the optimisers' steps, which come after all of them.
+        return self._go_on_in_turn(totals.tolist(), start, stop)
+
+    def _go_on_in_turn(self, totals: list[float], start: int, stop: int) -> list[float | Diverged]:
+        warnings.warn(
+            f"Out of memory with {len(self.members)} networks at once on {self._device}: they are trained in turn.",
+            stacklevel=3,
+        )
+        self.strategy = "in_turn"
+        self._clear_gradients()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        left = stop - self.members[0].step
+        for index, outcome in enumerate(self.run(left)):
+            totals[index] = math.nan if isinstance(outcome, Diverged) else totals[index] + outcome * left
+        return self._outcomes(totals, stop - start, stop)
+
+    @staticmethod
+    def _outcomes(totals: list[float], steps: int, stop: int) -> list[float | Diverged]:
+        means = [total / max(steps, 1) for total in totals]
         return [mean if math.isfinite(mean) else Diverged(f"the loss became {mean} by step {stop}") for mean in means]
 
     def _batches(self) -> tuple[Tensor, Tensor]:

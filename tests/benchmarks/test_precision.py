@@ -137,12 +137,12 @@ def test_the_interval_is_students() -> None:
         ([-0.3, 0.0, 0.6], True, False),
     ],
 )
-def test_noise_is_an_interval_around_0_or_less_than_a_point(
+def test_noise_is_an_interval_around_0_and_less_than_a_point(
     values: list[float], contains_0: bool, below_one_point: bool
 ) -> None:
     found = difference(values)
     assert (found["contains_0"], found["below_one_point"]) == (contains_0, below_one_point)
-    assert found["within_noise"] == (contains_0 or below_one_point)
+    assert found["within_noise"] == (contains_0 and below_one_point)
 
 
 def test_differences_are_taken_seed_by_seed() -> None:

@@ -134,6 +134,26 @@ def test_what_differs_in_shape_cannot_be_batched() -> None:
         Population([])
 
 
+def test_out_of_memory_sends_the_members_on_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [member(index).run() for index in range(MEMBERS)]
+    together = [member(index) for index in range(MEMBERS)]
+    population = Population(together, strategy="batched")
+    losses, calls = Population._losses, [0]
+
+    def full(self: Population, images: Tensor, labels: Tensor) -> Tensor:
+        calls[0] += 1
+        if calls[0] == 8:
+            raise torch.OutOfMemoryError("no memory left")
+        return losses(self, images, labels)
+
+    monkeypatch.setattr(Population, "_losses", full)
+    with pytest.warns(UserWarning, match="Out of memory with 3 networks at once") as warned:
+        assert population.run() == pytest.approx(expected, rel=1e-4)
+    assert len(warned) == 1
+    assert population.strategy == "in_turn"
+    assert all(training.finished for training in together)
+
+
 class Tape:
     """Records a function and replays it by calling it, as a GPU would do its kernels again."""
 
