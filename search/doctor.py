@@ -56,6 +56,7 @@ def diagnose(data: Sequence[tuple[str, Path]], runs: Path) -> list[Check]:
         *check_versions(),
         check_cpu(),
         check_bfloat16(_cpu_flags()),
+        check_kernels(_has_kernels()),
         *check_gpus(),
         check_memory(free_memory()),
         check_shared_memory(Path("/dev/shm"), free_memory()),
@@ -110,6 +111,26 @@ def check_bfloat16(flags: frozenset[str]) -> Check:
     if found:
         return Check("cpu bfloat16", True, f"in hardware ({', '.join(found)})")
     return Check("cpu bfloat16", None, "not in hardware: float32 is faster here")
+
+
+def check_kernels(there: bool) -> Check:
+    """Return whether training on the CPU has its fused blocks; without them it takes several times as long."""
+    if there:
+        return Check("cpu kernels", True, "compiled")
+    return Check(
+        "cpu kernels",
+        None,
+        "not to be had, so training on the CPU is slow: a C++ compiler (g++ or clang++) is needed, and a cache folder "
+        "that can be written (WINNOW_CACHE)",
+    )
+
+
+def _has_kernels() -> bool:
+    try:
+        from dp_core.kernels import block_library
+    except ImportError:  # told by the check of the versions
+        return False
+    return block_library() is not None
 
 
 def check_gpus() -> list[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -75,6 +76,8 @@ class Workload:
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise UserError(f"A benchmark needs {key} of at least 1, not {value}.")
+        if self.threads is not None and self.threads > (os.cpu_count() or self.threads):
+            raise UserError(f"A benchmark cannot use {self.threads} threads on a machine that has {os.cpu_count()}.")
         self.recipe()
 
     def recipe(self) -> Recipe:

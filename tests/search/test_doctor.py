@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from search.doctor import (
     check_bfloat16,
     check_data,
+    check_kernels,
     check_memory,
     check_ray,
     check_shared_memory,
@@ -71,6 +72,13 @@ def test_bfloat16_follows_the_cpu_flags(flags: set[str], ok: bool | None, unit: 
     assert unit in check.detail
 
 
+def test_missing_kernels_are_a_hint_and_not_an_error() -> None:
+    assert check_kernels(True).ok is True
+    missing = check_kernels(False)
+    assert missing.ok is None
+    assert "compiler" in missing.detail
+
+
 def test_memory_is_enough_from_two_gibibytes() -> None:
     assert check_memory(2 * GIB).ok is True
     assert check_memory(2 * GIB - 1).ok is False
@@ -123,7 +131,7 @@ def test_diagnose_looks_at_every_point_and_writes_nothing(tmp_path: Path) -> Non
     names = [check.name for check in diagnose([("mini", tmp_path / "absent")], tmp_path / "runs")]
     assert names[0] == "python"
     assert names[-1] == "data mini"
-    for name in ("cpu", "cpu bfloat16", "memory", "shared memory", "run directory", "disk"):
+    for name in ("cpu", "cpu bfloat16", "cpu kernels", "memory", "shared memory", "run directory", "disk"):
         assert names.count(name) == 1
     assert any(name.startswith("gpu") for name in names)
     assert list(tmp_path.iterdir()) == []

@@ -136,6 +136,7 @@ def test_compiled_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"mode": "fusd"}, "There is no mode 'fusd'. Did you mean 'fused'?"),
         ({"images": 0}, "A benchmark needs images of at least 1, not 0."),
         ({"repetitions": 0}, "A benchmark needs repetitions of at least 1, not 0."),
+        ({"threads": 10**6}, "A benchmark cannot use 1000000 threads on a machine that has "),
         ({"threads": -1}, "A benchmark needs threads of at least 1, not -1."),
         ({"batch_size": 0}, "batch_size of at least 1, not 0."),
         ({"augmentation": "flipcrop"}, "Did you mean 'flip_crop'?"),
@@ -149,7 +150,7 @@ def test_a_mistake_is_one_sentence(changes: dict[str, Any], sentence: str) -> No
 
 
 def test_a_workload_goes_through_json() -> None:
-    workload = replace(TINY, threads=2)
+    workload = replace(TINY, threads=1)
     assert Workload.from_dict(json.loads(json.dumps(workload.to_dict()))) == workload
 
 
