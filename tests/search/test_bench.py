@@ -167,12 +167,17 @@ def test_a_signal_ends_it_without_a_traceback(
         signal.raise_signal(number)
         raise AssertionError("nothing was interrupted")
 
-    before = signal.getsignal(number)
-
-    monkeypatch.setattr(engine_bench, "measure_in_process", interrupted)
-    outcome = winnow("bench", "engine", "--model", "alexnet", "--mode", "usual")
-    assert (outcome.status, outcome.out, outcome.err) == (130, "", "\nStopped.\n")
-    assert signal.getsignal(number) == before
+    # Where the tests run in the background of a script, SIGINT is ignored.
+    inherited = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        before = signal.getsignal(number)
+        monkeypatch.setattr(engine_bench, "measure_in_process", interrupted)
+        outcome = winnow("bench", "engine", "--model", "alexnet", "--mode", "usual")
+        assert (outcome.status, outcome.out, outcome.err) == (130, "", "\nStopped.\n")
+        assert signal.getsignal(number) == before
+    finally:
+        signal.signal(signal.SIGINT, inherited)
 
 
 def test_every_model_is_paired_with_every_mode() -> None:
