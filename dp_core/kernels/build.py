@@ -72,17 +72,17 @@ def _is_whole(path: Path) -> bool:
 
 def _key(compiler: Sequence[str]) -> str:
     version = subprocess.run([*compiler, "--version"], capture_output=True, timeout=_SECONDS, check=True).stdout
-    facts = [_SOURCE.read_bytes(), " ".join([*compiler, *_FLAGS]).encode(), version, _cpu().encode()]
+    facts = [_SOURCE.read_bytes(), " ".join([*compiler, *_FLAGS]).encode(), version, cpu_facts().encode()]
     return hashlib.sha256(b"\0".join(facts)).hexdigest()[:16]
 
 
-def _cpu() -> str:
-    """What `-march=native` depends on: machines that share a home folder may differ in it."""
+def cpu_facts() -> str:
+    """Return what `-march=native` depends on: machines that share a home folder may differ in it."""
     wanted = ("model name", "flags", "Features", "CPU part")
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor()
+        return f"{platform.machine()} {platform.processor()}"
     return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
 
 

@@ -22,7 +22,7 @@ from dp_core.training.measurements import Measurement
 from dp_core.training.network import Mode, Network
 from dp_core.training.warmup import Candidate, Layout, NotCompiled, Work, compiled_network, pass_seconds
 
-# A training with less than either of these is not even measured. Four passes are less than 1 % of 500 steps; 50,000
+# A training with less than both of these is not even measured. Four passes are less than 1 % of 500 steps; 50,000
 # images take the fused ConvNet-3 w128 18 s on two cores, which no compiler wins a warm-up back on.
 FEW_STEPS = 500
 FEW_IMAGES = 50_000

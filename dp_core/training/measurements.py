@@ -6,7 +6,6 @@ import functools
 import json
 import math
 import os
-import platform
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dp_core.files import digest_of_json, write_json
-from dp_core.kernels import cache_folder
+from dp_core.kernels import cache_folder, cpu_facts
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,4 @@ def _path(key: str) -> Path:
 @functools.cache
 def processor() -> str:
     """Return a digest of the processor's model and of the instructions that it has."""
-    wanted = ("model name", "flags", "Features", "CPU part")
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    facts = sorted({line for line in lines if line.startswith(wanted)}) or [platform.machine(), platform.processor()]
-    return digest_of_json(facts)[:16]
+    return digest_of_json(cpu_facts())[:16]

@@ -223,7 +223,7 @@ def test_source_flags_compiler_and_processor_have_libraries_of_their_own(
     assert len(names()) == 3
     path.write_text(path.read_text().replace("fake 1.0", "fake 1.1"))
     assert len(names()) == 4
-    monkeypatch.setattr(build, "_cpu", lambda: "another one")
+    monkeypatch.setattr(build, "cpu_facts", lambda: "another one")
     assert len(names()) == 5
     monkeypatch.setenv("CXX", f"{path} -g")
     assert len(names()) == 6
