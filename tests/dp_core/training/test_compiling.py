@@ -112,6 +112,11 @@ def test_one_that_cannot_pay_is_measured_but_not_compiled() -> None:
     machine = Machine(plain=0.001)
     assert machine.chosen(steps=5000) == "plain"
     assert machine.done == ["measure 1"]
+    machine.done.clear()
+    assert machine.chosen(steps=5000) == "plain"
+    assert machine.done == []  # it is remembered, so that the same training always decides the same
+    machine.chosen(steps=10**6)  # for which it may pay: nothing is measured alone again
+    assert machine.done == ["compile", "measure 2"]
 
 
 def test_the_first_long_training_probes_and_the_next_ones_only_read() -> None:
