@@ -7,7 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dp_core.errors import UserError, nearest
+from dp_core.errors import UserError
+from dp_core.models.limits import require_known, require_whole
 
 Norm = Literal["none", "batch", "layer", "instance", "group"]
 Activation = Literal["sigmoid", "relu", "leaky_relu"]
@@ -63,16 +64,10 @@ def convnet(
         UserError: an unknown choice, a depth or width below 1, a width that four groups do not divide, or more
             poolings than the image can be halved.
     """
-    for key, value, known in (
-        ("norm", norm, _NORMS),
-        ("activation", activation, _ACTIVATIONS),
-        ("pooling", pooling, _POOLINGS),
-    ):
-        if not isinstance(value, str) or value not in known:
-            raise UserError(f"convnet has no {key} '{value}'.{nearest(str(value), known)} Known: {', '.join(known)}.")
-    for key, number in (("depth", depth), ("width", width)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise UserError(f"convnet needs a whole {key} of at least 1, not {number!r}.")
+    require_known("convnet", "norm", norm, tuple(_NORMS))
+    require_known("convnet", "activation", activation, tuple(_ACTIVATIONS))
+    require_known("convnet", "pooling", pooling, tuple(_POOLINGS))
+    require_whole("convnet", depth=depth, width=width)
     if norm == "group" and width % 4:
         raise UserError(f"convnet with group norm has four groups, which do not divide width {width}.")
 

@@ -14,6 +14,12 @@ from torch import nn
 from dp_core.errors import UserError, nearest
 from dp_core.models.alexnet import alexnet
 from dp_core.models.convnet import convnet
+from dp_core.models.initialisation import INITIALISATIONS, initialise
+from dp_core.models.limits import require_known
+from dp_core.models.nasbench201 import nasbench201
+from dp_core.models.resnet import resnet18, resnet20
+from dp_core.models.vgg import vgg11, vgg16
+from dp_core.models.vit import vit
 
 Builder = Callable[..., nn.Module]
 
@@ -22,12 +28,25 @@ Builder = Callable[..., nn.Module]
 ARCHITECTURES: Mapping[str, Builder] = {
     "convnet": convnet,
     "alexnet": alexnet,
+    "resnet20": resnet20,
+    "resnet18": resnet18,
+    "vgg11": vgg11,
+    "vgg16": vgg16,
+    "vit": vit,
+    "nasbench201": nasbench201,
 }
+
+# The one hyperparameter that every model has, a user's own included: how `build` draws its weights.
+_INITIALISATION = "initialisation"
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A registry name or a user's `package.module:function`, with the hyperparameters to call it with."""
+    """A registry name or a user's `package.module:function`, with the hyperparameters to call it with.
+
+    Beside those of the architecture, every model has the hyperparameter `initialisation`, one of INITIALISATIONS (see
+    `initialise`); a user's function that has a parameter of this name itself gets it instead.
+    """
 
     name: str
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
@@ -68,23 +87,24 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
         UserError: unknown architecture or hyperparameter, or one that does not fit the input.
     """
     builder = _builder(spec.name)
-    _check_hyperparameters(spec, builder)
+    hyperparameters, initialisation = _arguments(spec, builder)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        return _built(spec, builder, input_shape, classes)
+        try:
+            model = builder(input_shape, classes, **hyperparameters)
+            _require_module(spec, model)
+            initialise(model, initialisation)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a user's function may raise
+            raise UserError(f"The model '{spec.label()}' cannot be built: {type(error).__name__}: {error}.") from error
+    return model
 
 
-def _built(spec: ModelSpec, builder: Builder, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
-    try:
-        model = builder(input_shape, classes, **spec.hyperparameters)
-    except UserError:
-        raise
-    except Exception as error:  # whatever a user's function may raise
-        raise UserError(f"The model '{spec.label()}' cannot be built: {type(error).__name__}: {error}.") from error
+def _require_module(spec: ModelSpec, model: object) -> None:
     if not isinstance(model, nn.Module):
         raise UserError(f"The model '{spec.name}' is {type(model).__name__}, not a torch module.")
-    return model
 
 
 def _builder(name: str) -> Builder:
@@ -105,17 +125,35 @@ def _builder(name: str) -> Builder:
     return function  # type: ignore[no-any-return]
 
 
-def _check_hyperparameters(spec: ModelSpec, builder: Builder) -> None:
+def _arguments(spec: ModelSpec, builder: Builder) -> tuple[dict[str, Any], str]:
+    """Return what to call the builder with, and what initialisation to do afterwards."""
+    known, takes_any = _keywords(builder)
+    if not takes_any:
+        _check_hyperparameters(spec, known)
+    hyperparameters = dict(spec.hyperparameters)
+    if _INITIALISATION in known:
+        return hyperparameters, "default"
+    initialisation = hyperparameters.pop(_INITIALISATION, "default")
+    require_known(f"The architecture '{spec.name}'", _INITIALISATION, initialisation, INITIALISATIONS)
+    return hyperparameters, initialisation
+
+
+def _keywords(builder: Builder) -> tuple[list[str], bool]:
+    """Return what a function takes by name beside input shape and classes, and whether it takes any other name too."""
     try:
         parameters = list(inspect.signature(builder).parameters.values())
     except ValueError:  # some functions in C do not say what they take
-        return
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    known = [parameter.name for parameter in parameters[2:]]
+        return [], True
+    kinds = {parameter.kind for parameter in parameters}
+    named = [parameter.name for parameter in parameters[2:] if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+    return named, inspect.Parameter.VAR_KEYWORD in kinds
+
+
+def _check_hyperparameters(spec: ModelSpec, known: list[str]) -> None:
+    every = [*known, *([] if _INITIALISATION in known else [_INITIALISATION])]
     for key in spec.hyperparameters:
-        if key not in known:
+        if key not in every:
             raise UserError(
-                f"The architecture '{spec.name}' has no hyperparameter '{key}'.{nearest(key, known)} "
-                f"It has: {', '.join(known) or 'none'}."
+                f"The architecture '{spec.name}' has no hyperparameter '{key}'.{nearest(key, every)} "
+                f"It has: {', '.join(every)}."
             )

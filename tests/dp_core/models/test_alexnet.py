@@ -34,3 +34,17 @@ def test_other_image_sizes_and_class_counts_change_the_linear_layer_alone() -> N
 def test_an_image_that_cannot_be_halved_three_times_is_refused() -> None:
     with pytest.raises(UserError, match="halves the image three times, which an image of 32×7 does not allow"):
         build(ModelSpec("alexnet"), (3, 32, 7), 10)
+
+
+def test_the_width_changes_all_layers_in_proportion() -> None:
+    sizes = [
+        p.numel() for p in prunable_parameters(build(ModelSpec("alexnet", {"width": 6}), (3, 32, 32), 10)).values()
+    ]
+    # 6, 9, 12, 9, 9 channels, as 128, 192, 256, 192, 192
+    assert sizes == [3 * 25 * 6, 6 * 25 * 9, 9 * 9 * 12, 12 * 9 * 9, 9 * 9 * 9, 9 * 16 * 10]
+
+
+@pytest.mark.parametrize(("width", "message"), [(7, "must be even, not 7"), (0, "at least 1, not 0"), (8.0, "not 8.0")])
+def test_a_width_without_whole_proportions_is_refused(width: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(ModelSpec("alexnet", {"width": width}), (3, 32, 32), 10)

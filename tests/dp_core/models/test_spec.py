@@ -1,4 +1,4 @@
-"""What holds for every architecture, and for finding one by name."""
+"""Finding an architecture by name, and what a ModelSpec is."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import torch
 from torch import nn
 
 from dp_core.errors import UserError, nearest
-from dp_core.models import ARCHITECTURES, ModelSpec, build
+from dp_core.models import ModelSpec, build
 from dp_core.pruning import prunable_parameters
 from tests.dp_core.small import copy_of, same
-
-EVERY = pytest.mark.parametrize("name", ARCHITECTURES)
 
 
 def two_layers(input_shape: tuple[int, int, int], classes: int, *, hidden: int = 5) -> nn.Module:
@@ -21,41 +19,6 @@ def two_layers(input_shape: tuple[int, int, int], classes: int, *, hidden: int =
 
 def anything(input_shape: tuple[int, int, int], classes: int, **settings: int) -> nn.Module:
     return nn.Linear(sum(settings.values()), classes)
-
-
-@EVERY
-@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 16, 24)])
-def test_every_architecture_maps_images_to_one_finite_logit_a_class(name: str, shape: tuple[int, int, int]) -> None:
-    model = build(ModelSpec(name), shape, 7, seed=0)
-    logits = model(torch.randn(2, *shape))
-    assert logits.shape == (2, 7)
-    assert logits.isfinite().all()
-
-
-@EVERY
-def test_every_architecture_reaches_all_its_parameters(name: str) -> None:
-    model = build(ModelSpec(name), (3, 32, 32), 5, seed=0)
-    model(torch.randn(2, 3, 32, 32)).square().sum().backward()
-    unreached = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    assert unreached == []
-    assert prunable_parameters(model)
-
-
-@EVERY
-def test_every_architecture_draws_its_weights_from_the_seed_alone(name: str) -> None:
-    spec = ModelSpec(name)
-    before = torch.get_rng_state()
-    first = copy_of(build(spec, (3, 16, 16), 4, seed=5))
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.rand(1)  # another state of the global generator gives the same weights
-    assert same(first, copy_of(build(spec, (3, 16, 16), 4, seed=5)))
-    assert not same(first, copy_of(build(spec, (3, 16, 16), 4, seed=6)))
-
-
-@EVERY
-def test_every_architecture_names_an_unknown_hyperparameter(name: str) -> None:
-    with pytest.raises(UserError, match=f"The architecture '{name}' has no hyperparameter 'wydth'"):
-        build(ModelSpec(name, {"wydth": 8}), (3, 32, 32), 10)
 
 
 def test_without_a_seed_the_global_generator_is_drawn_from() -> None:
@@ -83,7 +46,9 @@ def test_misspelt_names_are_told_with_the_nearest_right_one() -> None:
 def test_a_users_own_function_is_a_model() -> None:
     model = build(ModelSpec(f"{__name__}:two_layers", {"hidden": 6}), (2, 8, 8), 3, seed=0)
     assert [tuple(p.shape) for p in prunable_parameters(model).values()] == [(6, 128), (3, 6)]
-    with pytest.raises(UserError, match=r"no hyperparameter 'hiden'\. Did you mean 'hidden'\? It has: hidden"):
+    with pytest.raises(
+        UserError, match=r"no hyperparameter 'hiden'\. Did you mean 'hidden'\? It has: hidden, initialisation"
+    ):
         build(ModelSpec(f"{__name__}:two_layers", {"hiden": 6}), (2, 8, 8), 3)
     free = build(ModelSpec(f"{__name__}:anything", {"a": 1, "b": 2}), (2, 8, 8), 3)
     assert isinstance(free, nn.Linear)
@@ -110,6 +75,9 @@ def test_a_spec_survives_being_a_plain_dict() -> None:
     spec = ModelSpec("convnet", {"depth": 2, "norm": "batch"})
     assert spec.to_dict() == {"name": "convnet", "depth": 2, "norm": "batch"}
     assert ModelSpec.from_dict(spec.to_dict()) == spec
+    drawn = ModelSpec("alexnet", {"initialisation": "xavier_uniform"})
+    assert drawn.to_dict() == {"name": "alexnet", "initialisation": "xavier_uniform"}
+    assert ModelSpec.from_dict(drawn.to_dict()) == drawn
     with pytest.raises(UserError, match="needs a 'name'"):
         ModelSpec.from_dict({"depth": 2})
 
@@ -118,6 +86,7 @@ def test_a_label_names_numbers_and_leaves_words_alone() -> None:
     spec = ModelSpec("convnet", {"depth": 3, "width": 64, "norm": "instance"})
     assert spec.label() == "convnet depth=3 width=64 instance"
     assert ModelSpec("alexnet").label() == "alexnet"
+    assert ModelSpec("vit", {"depth": 2, "initialisation": "kaiming_normal"}).label() == "vit depth=2 kaiming_normal"
 
 
 def test_a_users_function_that_fails_or_returns_no_module_is_named() -> None:
