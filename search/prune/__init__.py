@@ -1,0 +1,1 @@
+"""Comparing ways to find a mask on the same seeds and initial weights: the `winnow prune` command."""

@@ -1,0 +1,118 @@
+"""The Parquet tables of `winnow prune`: one row a result, one row a round; every column typed, every one nullable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dp_core.errors import UserError
+from dp_core.files import replacing
+from search.prune.statistics import Row
+from search.tables import read_rows
+
+_TEXT, _WHOLE, _NUMBER = pa.string(), pa.int64(), pa.float64()
+_NUMBERS = pa.list_(pa.float64())
+
+RESULTS = pa.schema(
+    {
+        "network": _TEXT,
+        "seed": _WHOLE,
+        "method": _TEXT,
+        "family": _TEXT,
+        "source": _TEXT,
+        "criterion": _TEXT,
+        "steps": _WHOLE,
+        "learning_rate": _NUMBER,
+        "target_sparsity": _NUMBER,
+        "sparsity": _NUMBER,
+        "rounds": _WHOLE,
+        "mask_image_gradients": _WHOLE,
+        "mask_seconds": _NUMBER,
+        "mask_processor_seconds": _NUMBER,
+        "status": _TEXT,
+        "reason": _TEXT,
+        "test_accuracy": _NUMBER,
+        "test_loss": _NUMBER,
+        "validation_accuracy": _NUMBER,
+        "train_image_gradients": _WHOLE,
+        "train_seconds": _NUMBER,
+        "train_processor_seconds": _NUMBER,
+        "error_barrier": _NUMBER,
+        "loss_barrier": _NUMBER,
+        "positions": _NUMBERS,
+        "path_errors": _NUMBERS,
+        "path_losses": _NUMBERS,
+        "top_eigenvalue": _NUMBER,
+        "layer_densities": pa.list_(pa.struct({"name": pa.string(), "density": pa.float64()})),
+    }
+)
+ROUNDS = pa.schema(
+    {
+        "network": _TEXT,
+        "seed": _WHOLE,
+        "method": _TEXT,
+        "round": _WHOLE,
+        "sparsity": _NUMBER,
+        "train_loss": _NUMBER,
+        "validation_accuracy": _NUMBER,
+        "image_gradients": _WHOLE,
+        "seconds": _NUMBER,
+        "processor_seconds": _NUMBER,
+        "status": _TEXT,
+        "reason": _TEXT,
+    }
+)
+
+
+def write_results(rows: Sequence[Row], path: Path) -> None:
+    """Write one row per network × seed × method × target sparsity, the columns of `RESULTS`; absent ones are null.
+
+    Accuracies, sparsities, densities and error barriers are fractions in [0, 1], loss barriers are in nats,
+    `mask_seconds` is on the clock and `mask_processor_seconds` of the processor. Raises ValueError for an unknown
+    column and for a value that does not fit its column.
+    """
+    _write(rows, path, RESULTS)
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """Return the rows that `write_results` wrote; raises UserError for a file that is no such table."""
+    return _read(path, RESULTS)
+
+
+def write_rounds(rows: Sequence[Row], path: Path) -> None:
+    """Write one row per network × seed × method × round, the columns of `ROUNDS`; costs are cumulative.
+
+    Raises ValueError as `write_results`.
+    """
+    _write(rows, path, ROUNDS)
+
+
+def read_rounds(path: Path) -> list[dict[str, Any]]:
+    """Return the rows that `write_rounds` wrote; raises UserError as `read_results`."""
+    return _read(path, ROUNDS)
+
+
+def _write(rows: Sequence[Row], path: Path, schema: pa.Schema) -> None:
+    unknown = sorted({name for row in rows for name in row} - set(schema.names))
+    if unknown:
+        raise ValueError(f"{path.name}: unknown columns {', '.join(unknown)}")
+    columns = []
+    for field in schema:
+        try:
+            columns.append(pa.array([row.get(field.name) for row in rows], field.type))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            raise ValueError(f"{path.name}, column {field.name}: {error}") from error
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_arrays(columns, schema=schema), temporary)
+
+
+def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    rows = read_rows(path)
+    missing = [name for name in schema.names if rows and name not in rows[0]]
+    if missing:
+        raise UserError(f"{path}: this is no such table of winnow prune: it has no column '{missing[0]}'.")
+    return rows
