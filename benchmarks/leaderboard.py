@@ -16,8 +16,8 @@ from typing import Any
 
 from dp_core.errors import UserError
 from dp_core.files import replacing, write_text
-from search.run import read_run
 from search.run_directory import find_run
+from search.run_record import read_run
 from search.tables import read_rows
 
 HEADINGS = (

@@ -30,12 +30,13 @@ from dp_core.data import Splits
 from dp_core.distillation.base import standardisation_of
 from dp_core.errors import UserError
 from dp_core.files import write_json
-from dp_core.pruning import CRITERIA, Mask, Ticket, shuffle_within_layers
+from dp_core.pruning import CRITERIA, Mask, Ticket, no_examples, shuffle_within_layers
 from dp_core.seeds import derive_seed, generator
 from dp_core.training import Recipe, Training, TrainingData, evaluate
+from search.config.models import SearchConfig
 from search.preparation import splits_of
-from search.run import config_of, read_run
 from search.run_directory import find_run
+from search.run_record import config_of, read_run
 from search.tables import read_rows
 
 ARMS = ("ticket", "layerwise", "random", "dense")
@@ -56,7 +57,7 @@ def main() -> None:
     if not rows:
         raise UserError(f"The run {run.path.name} has no retrained trial {arguments.trial}.")
     row = max(rows, key=lambda row: row["validation_accuracy"])
-    config = config_of(run, read_run(run))
+    config = config_of(run, read_run(run), SearchConfig)
     splits = splits_of(config)
     ticket = Ticket.load(run.ticket(row["trial"]))
     recipe = config.retrain.parsed_recipe()
@@ -96,7 +97,7 @@ def mask_of(arm: str, ticket: Ticket, seed: int) -> Mask:
     draw = generator(seed, "control", arm)
     if arm == "layerwise":
         return shuffle_within_layers(ticket.mask, draw)
-    return CRITERIA["random"](ticket.build(dense), dense, ticket.mask.sparsity, draw)
+    return CRITERIA["random"](ticket.build(dense), dense, ticket.mask.sparsity, draw, no_examples)
 
 
 def retrained_accuracy(ticket: Ticket, mask: Mask, splits: Splits, recipe: Recipe, seed: int) -> float:

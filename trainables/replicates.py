@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dp_core.analysis import CostModel
-from dp_core.pruning import IterativePruning, run_round_together
+from dp_core.pruning import IterativePruning, layer_collapse, run_round_together
 from dp_core.seeds import derive_seed
 from dp_core.training import Diverged, Recipe, TrainingData, evaluate
 
@@ -63,8 +63,8 @@ class Replicates:
         if divergence is None and (math.isnan(found.loss) or found.loss == math.inf):
             divergence = f"the validation loss is {found.loss}"
         collapse = None
-        if empty := pruning.mask.empty_layers():
-            collapse = f"layer collapse: no weight left in {', '.join(empty)}"
+        if emptied := layer_collapse(pruning.mask):
+            collapse = emptied
         elif found.predicted_classes == 1 and before is not None and before.predicted_classes == 1:
             collapse = "the same class predicted for every validation image in two rounds running"
         return Outcome(found.accuracy, found.loss, found.predicted_classes, divergence, collapse)

@@ -48,8 +48,11 @@ class CostModel:
         return Cost(
             parameters=self._parameters,
             parameters_left=self._parameters - mask.total + mask.kept,
-            flops_dense=sum(2 * tensor.numel() * uses[name] for name, tensor in mask.items()),
-            flops_remaining=sum(2 * int(tensor.sum()) * uses[name] for name, tensor in mask.items()),
+            flops_dense=sum(2 * tensor.numel() * uses[name] for name, tensor in self._dense.items()),
+            # What is outside the mask's scope is kept.
+            flops_remaining=sum(
+                2 * int(mask.get(name, tensor).sum()) * uses[name] for name, tensor in self._dense.items()
+            ),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -12,29 +12,33 @@ from torch import nn
 
 from dp_core.errors import UserError
 from dp_core.pruning.criteria import Criterion
+from dp_core.pruning.examples import training_examples
 from dp_core.pruning.mask import Mask
+from dp_core.pruning.scope import Scope
 from dp_core.seeds import derive_seed, generator
 from dp_core.training import DataSource, Diverged, Population, Recipe, Training
 
 
 @dataclass(frozen=True)
 class PruningPlan:
-    """How to prune: sparsity of every round, criterion, the recipe of a round, and where to rewind to.
+    """How to prune: sparsity of every round, criterion, the recipe of a round, where to rewind to, and what to prune.
 
-    `sparsities` starts with 0 (the dense network) and rises. `rewind_step` is the step of the first, dense training
-    whose state every later round starts from: 0 is initialisation (lottery-ticket hypothesis), k > 0 is rewinding
-    (Frankle et al. 2020).
+    `sparsities` are fractions of the weights in `scope` and rise; they start with 0 (the dense network), or with the
+    sparsity of the mask that a pruning starts from. `rewind_step` is the step of the first training whose state every
+    later round starts from: 0 is initialisation (lottery-ticket hypothesis), k > 0 is rewinding (Frankle et al. 2020;
+    for an epoch see `Recipe.steps_of_epochs`).
     """
 
     sparsities: tuple[float, ...]
     criterion: Criterion
     recipe: Recipe
     rewind_step: int = 0
+    scope: Scope = field(default_factory=Scope)
 
     def __post_init__(self) -> None:
         rising = all(first <= second for first, second in pairwise(self.sparsities))
-        if not self.sparsities or self.sparsities[0] != 0 or not rising or self.sparsities[-1] >= 1:
-            raise UserError(f"The sparsities of a plan start with 0 and rise to below 1, not {self.sparsities}.")
+        if not self.sparsities or self.sparsities[0] < 0 or not rising or self.sparsities[-1] >= 1:
+            raise UserError(f"The sparsities of a plan rise from 0 to below 1, which {self.sparsities} do not.")
 
 
 class IterativePruning:
@@ -44,18 +48,35 @@ class IterativePruning:
     has made the mask from the weights of round r - 1 and *everything* (weights, biases, norm parameters, buffers,
     optimiser, step) has gone back to the rewind state. The data order differs from round to round and follows from
     `seed` and the round, so `state_dict` is all that a resumed run needs to go on bit for bit.
+
+    Args:
+        model: trained and pruned in place; on the device of `data`.
+        data: what the rounds train on, real, distilled or a subset.
+        plan: see there.
+        seed: of the data order and of criteria that draw.
+        mask: the mask to start from, of sparsity `plan.sparsities[0]`; by default all weights. With a mask that was
+            found on distilled data this is the combination of arXiv 2503.17905.
     """
 
-    def __init__(self, model: nn.Module, data: DataSource, plan: PruningPlan, *, seed: int) -> None:
+    def __init__(
+        self, model: nn.Module, data: DataSource, plan: PruningPlan, *, seed: int, mask: Mask | None = None
+    ) -> None:
         if not 0 <= plan.rewind_step < plan.recipe.total_steps(len(data)):
             raise UserError(
                 f"Rewinding to step {plan.rewind_step} is not possible in a training of "
                 f"{plan.recipe.total_steps(len(data))} steps."
             )
         self.model = model
-        self.mask = Mask.ones(model)
+        self.mask = Mask.ones(model, plan.scope) if mask is None else mask
+        self.mask.check(model, plan.scope)
+        if self.mask.total - self.mask.kept != round(plan.sparsities[0] * self.mask.total):
+            raise UserError(
+                f"The first sparsity of a plan is that of the mask it starts from, {self.mask.sparsity:.4f}, "
+                f"not {plan.sparsities[0]:.4f}."
+            )
         self.rounds_done = 0
         self.image_gradients = 0
+        self._mask_of_round = 0
         self._data = data
         self._plan = plan
         self._seed = seed
@@ -72,6 +93,21 @@ class IterativePruning:
         assert self._rewind is not None, "no round has been run"
         return dict(self._rewind["model"])
 
+    def prune(self) -> Mask:
+        """Make the mask of the next round from the weights of the last one, unless it is there; return it.
+
+        `run_round` does this by itself. It is for who wants the last mask of a plan without the training under it.
+        """
+        while self._mask_of_round < min(self.rounds_done, len(self._plan.sparsities) - 1):
+            wanted = self._mask_of_round + 1
+            draw = generator(self._seed, "criterion", wanted)
+            examples = training_examples(self._data, derive_seed(self._seed, "examples", wanted), self.model)
+            criterion = self._plan.criterion
+            self.mask = criterion(self.model, self.mask, self._plan.sparsities[wanted], draw, examples)
+            self.image_gradients += criterion.image_gradients
+            self._mask_of_round = wanted
+        return self.mask
+
     def run_round(self) -> float:
         """Run the next round; return the mean training loss.
 
@@ -85,9 +121,7 @@ class IterativePruning:
 
     def _begin_round(self) -> Training:
         """Prune, and return the round's training, not yet rewound."""
-        if self.rounds_done > 0:
-            draw = generator(self._seed, "criterion", self.rounds_done)
-            self.mask = self._plan.criterion(self.model, self.mask, self._plan.sparsities[self.rounds_done], draw)
+        self.prune()
         seed = derive_seed(self._seed, "round", self.rounds_done)
         return Training(self.model, self._data, self._plan.recipe, seed=seed, mask=self.mask)
 
@@ -101,6 +135,7 @@ class IterativePruning:
         return {
             "model": {name: value.detach().clone() for name, value in self.model.state_dict().items()},
             "mask": dict(self.mask),
+            "mask_of_round": self._mask_of_round,
             "rewind": self._rewind,
             "rounds_done": self.rounds_done,
             "image_gradients": self.image_gradients,
@@ -109,9 +144,10 @@ class IterativePruning:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that `state_dict` returned."""
         mask = Mask(state["mask"])
-        mask.check(self.model)
+        mask.check(self.model, self._plan.scope)
         self.model.load_state_dict(state["model"])
         self.mask = mask
+        self._mask_of_round = int(state["mask_of_round"])
         self._rewind = state["rewind"]
         self.rounds_done = int(state["rounds_done"])
         self.image_gradients = int(state["image_gradients"])

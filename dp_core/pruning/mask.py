@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dp_core.errors import UserError
 from dp_core.files import replacing
-from dp_core.pruning.scope import prunable_parameters
+from dp_core.pruning.scope import Scope, prunable_parameters
 
 
 class Mask(Mapping[str, Tensor]):
@@ -30,9 +30,10 @@ class Mask(Mapping[str, Tensor]):
         self._tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
 
     @staticmethod
-    def ones(model: nn.Module) -> Mask:
-        """Return the mask that keeps every prunable weight of `model`."""
-        return Mask({name: torch.ones(p.shape, dtype=torch.bool) for name, p in prunable_parameters(model).items()})
+    def ones(model: nn.Module, scope: Scope | None = None) -> Mask:
+        """Return the mask that keeps every prunable weight of `model`; the names of a mask are its scope."""
+        parameters = prunable_parameters(model, scope)
+        return Mask({name: torch.ones(p.shape, dtype=torch.bool) for name, p in parameters.items()})
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
@@ -71,9 +72,9 @@ class Mask(Mapping[str, Tensor]):
         """Return the parameters that have no weight left: the network cannot pass anything on through them."""
         return [name for name, tensor in self.items() if not tensor.any()]
 
-    def check(self, model: nn.Module) -> None:
-        """Raise UserError unless this is a mask of exactly the prunable parameters of `model`."""
-        parameters = prunable_parameters(model)
+    def check(self, model: nn.Module, scope: Scope | None = None) -> None:
+        """Raise UserError unless this is a mask of exactly the parameters of `model` that are prunable by `scope`."""
+        parameters = prunable_parameters(model, scope)
         if parameters.keys() != self.keys():
             odd = sorted(parameters.keys() ^ self.keys())
             raise UserError(f"This mask is for another model: they differ in {', '.join(odd)}.")

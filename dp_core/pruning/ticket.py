@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from dp_core.errors import UserError
 from dp_core.files import replacing_directory
 from dp_core.models import ModelSpec, build
 from dp_core.pruning.mask import Mask
+from dp_core.pruning.scope import Scope
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,8 @@ class Ticket:
     """Architecture, rewind weights, mask, and how they were found.
 
     `weights` are parameters and buffers at the rewind point, not yet masked; `history` has one plain dict a round;
-    `provenance` is free-form (data source, seed, recipe, digests).
+    `provenance` is free-form (data source, seed, recipe, digests); `scope` says which
+    parameters the mask is about.
     """
 
     spec: ModelSpec
@@ -33,13 +35,14 @@ class Ticket:
     mask: Mask
     history: Sequence[Mapping[str, Any]]
     provenance: Mapping[str, Any]
+    scope: Scope = field(default_factory=Scope)
 
     def build(self, mask: Mask | None = None) -> nn.Module:
         """Return the network at its rewind point, with `mask` (by default the ticket's own) applied."""
         model = build(self.spec, self.input_shape, self.classes, seed=0)
         model.load_state_dict(dict(self.weights))
         chosen = self.mask if mask is None else mask
-        chosen.check(model)
+        chosen.check(model, self.scope)
         chosen.apply_(model)
         return model
 
@@ -59,7 +62,8 @@ class Ticket:
                 "input_shape": list(self.input_shape),
                 "classes": self.classes,
                 "sparsity": self.mask.sparsity,
-                "prunable": "weights of convolutions and linear layers",
+                "prunable": self.scope.describe(),
+                "scope": asdict(self.scope),
                 "history": [dict(row) for row in self.history],
                 "provenance": dict(self.provenance),
             },
@@ -83,6 +87,7 @@ class Ticket:
                 mask=Mask.load(folder / "mask.safetensors"),
                 history=card["history"],
                 provenance=card["provenance"],
+                scope=Scope(**{key: tuple(patterns) for key, patterns in card.get("scope", {}).items()}),
             )
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder} is not a readable ticket: {error}.") from error

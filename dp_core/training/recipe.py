@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,7 +14,7 @@ from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.errors import UserError, nearest
 from dp_core.training.network import Mode
 from dp_core.training.precision import Precision
-from dp_core.training.schedule import SCHEDULES
+from dp_core.training.schedule import SCHEDULES, multi_step
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 
@@ -32,7 +33,11 @@ class Recipe:
     """L2 penalty (SGD, Adam) or decoupled decay (AdamW), 0 or more, on every parameter."""
     schedule: str = "one_cycle"
     """`constant`; `cosine` to zero; `one_cycle`, linear warm-up over 20 % of the steps and cosine to zero;
-    `half_step`, a tenth of the rate from half time on."""
+    `half_step`, a tenth of the rate from half time on; `multi_step`, times `decay` at each of `milestones`."""
+    milestones: tuple[float, ...] = ()
+    """`multi_step`: when the rate falls, as shares of the training's length, each above 0 and below 1; rising."""
+    decay: float = 0.1
+    """`multi_step`: what the rate is multiplied by at a milestone, above 0 and below 1."""
     steps: int | None = None
     """Optimiser steps; give these or `epochs`."""
     epochs: float | None = None
@@ -54,9 +59,10 @@ class Recipe:
     cache folder, name a mode. A training that is resumed goes on in the mode that it had."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))  # from JSON it comes as a list
         for key, known in (
             ("optimizer", ("sgd", "adam", "adamw")),
-            ("schedule", tuple(SCHEDULES)),
+            ("schedule", (*SCHEDULES, "multi_step")),
             ("augmentation", tuple(AUGMENTATIONS)),
             ("precision", ("auto", "float32", "bfloat16")),
             ("mode", get_args(Mode)),
@@ -78,9 +84,16 @@ class Recipe:
             ("epochs", self.epochs is None or 0 < self.epochs < math.inf, "above 0"),
             ("batch_size", self.batch_size >= 1, "of at least 1"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1"),
+            ("decay", 0 < self.decay < 1, "above 0 and below 1"),
         ):
             if not fine:
                 raise UserError(f"A recipe needs a {key} {wanted}, not {getattr(self, key)}.")
+        rising = all(first < second for first, second in pairwise((0.0, *self.milestones, 1.0)))
+        if not rising or bool(self.milestones) != (self.schedule == "multi_step"):
+            raise UserError(
+                f"A recipe with the schedule multi_step, and no other, needs milestones that rise between 0 and 1, "
+                f"not {list(self.milestones)} with {self.schedule}."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dict; `Recipe(**value)` reads it back."""
@@ -95,11 +108,17 @@ class Recipe:
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None
-        return max(1, round(self.epochs * images / self.images_per_step(images)))
+        return max(1, self.steps_of_epochs(self.epochs, images))
+
+    def steps_of_epochs(self, epochs: float, images: int) -> int:
+        """Return the number of steps that come nearest to `epochs` passes over a data set of `images`."""
+        return round(epochs * images / self.images_per_step(images))
 
     def learning_rate_at(self, step: int, total: int) -> float:
         """Return the learning rate of step `step`, counted from 0, of `total`."""
-        return self.learning_rate * SCHEDULES[self.schedule](step, total)
+        several = self.schedule == "multi_step"
+        schedule = multi_step(self.milestones, self.decay) if several else SCHEDULES[self.schedule]
+        return self.learning_rate * schedule(step, total)
 
     def build_optimizer(self, model: nn.Module, *, capturable: bool = False) -> torch.optim.Optimizer:
         """Return the optimiser over all of the model's parameters, in one kernel where torch has one for the device.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 # Each maps (step counted from 0, total steps) to the share of the peak learning rate.
 Schedule = Callable[[int, int], float]
@@ -32,6 +32,11 @@ def one_cycle(step: int, total: int) -> float:
 def half_step(step: int, total: int) -> float:
     """Return 1 in the first half of the steps and 0.1 in the second, as dataset distillation evaluates its sets."""
     return 1.0 if step < total / 2 else 0.1
+
+
+def multi_step(milestones: Sequence[float], decay: float) -> Schedule:
+    """Return the schedule that multiplies by `decay` at each of `milestones`, shares of the training's length."""
+    return lambda step, total: decay ** sum(step >= milestone * total for milestone in milestones)
 
 
 SCHEDULES: Mapping[str, Schedule] = {

@@ -6,14 +6,14 @@ import torch
 
 from benchmarks.random_mask import mask_of
 from dp_core.models import ModelSpec, build
-from dp_core.pruning import CRITERIA, Mask, Ticket
+from dp_core.pruning import CRITERIA, Mask, Ticket, no_examples
 
 
 def ticket() -> Ticket:
     spec = ModelSpec("convnet", {"depth": 2, "width": 6})
     model = build(spec, (3, 8, 8), 5, seed=3)
     dense = Mask.ones(model)
-    mask = CRITERIA["magnitude"](model, dense, 0.8, torch.Generator().manual_seed(0))
+    mask = CRITERIA["magnitude"](model, dense, 0.8, torch.Generator().manual_seed(0), no_examples)
     return Ticket(spec, (3, 8, 8), 5, model.state_dict(), mask, history=[], provenance={})
 
 

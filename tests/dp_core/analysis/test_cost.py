@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dp_core.analysis import Cost, CostModel
 from dp_core.models import ModelSpec, build
-from dp_core.pruning import Mask
+from dp_core.pruning import Mask, Scope
 from tests.dp_core.small import copy_of, same, small_model
 
 
@@ -85,6 +87,30 @@ def test_a_masked_network_worked_out_by_hand() -> None:
         flops_dense=2 * (18 * 16 + 96),
         flops_remaining=2 * (5 * 16 + 10),
     )
+
+
+def test_weights_outside_of_a_masks_scope_are_kept() -> None:
+    # As above, but the convolution's 18 weights or the linear layer's 96 are out of scope and count in full.
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(32, 3))
+    price = CostModel(model, (1, 4, 4))
+    linear, convolution = (Mask.ones(model, Scope((name,))) for name in ("3.weight", "0.weight"))
+    kept = torch.zeros(3, 32, dtype=torch.bool)
+    kept.view(-1)[20:30] = True
+    dense = 2 * (18 * 16 + 96)
+    assert price(linear) == price(convolution) == price() == Cost(123, 123, dense, dense)
+    assert price(Mask({"3.weight": kept})) == Cost(123, 18 + 10 + 9, dense, 2 * (18 * 16 + 10))
+    kept = torch.zeros(2, 1, 3, 3, dtype=torch.bool)
+    kept[1, 0, 1, 1] = True
+    assert price(Mask({"0.weight": kept})) == Cost(123, 1 + 96 + 9, dense, 2 * (16 + 96))
+
+
+@given(st.integers(0, 999), st.sets(st.sampled_from(["grouped.weight", "tokens.weight", "twice.weight"]), min_size=1))
+def test_a_mask_of_a_part_costs_what_the_same_mask_of_everything_costs(seed: int, names: set[str]) -> None:
+    model, draw = Unusual(), torch.Generator().manual_seed(seed)
+    part = {name: torch.rand(ones.shape, generator=draw) < 0.5 for name, ones in Mask.ones(model).items()}
+    part = {name: kept for name, kept in part.items() if name in names}
+    price = CostModel(model, (4, 9, 7))
+    assert price(Mask(part)) == price(Mask({**Mask.ones(model), **part}))
 
 
 @pytest.mark.parametrize("training", [True, False])

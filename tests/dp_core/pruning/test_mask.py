@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from dp_core.errors import UserError
-from dp_core.pruning import Mask
+from dp_core.pruning import Mask, Scope
 from tests.dp_core.data.shard_files import files_in
 from tests.dp_core.small import copy_of, same, small_model
 
@@ -111,6 +111,43 @@ def test_a_mask_of_another_model_is_refused() -> None:
     narrow = Mask({"blocks.0.weight": torch.ones(4, 1, 3, 3).bool(), "classifier.weight": torch.ones(3, 35).bool()})
     with pytest.raises(UserError, match=r"classifier\.weight is \[3, 36\] in the model and \[3, 35\] in the mask"):
         narrow.check(model)
+
+
+LINEAR = Scope(("classifier.*",))
+
+
+def test_a_mask_of_a_scope_has_its_parameters_and_counts_no_others() -> None:
+    model = small_model()
+    mask = Mask.ones(model, LINEAR)
+    assert {name: tuple(tensor.shape) for name, tensor in mask.items()} == {"classifier.weight": (3, 36)}
+    assert (mask.total, mask.kept, mask.sparsity) == (108, 108, 0.0)
+    half = Mask({"classifier.weight": torch.arange(108).view(3, 36) % 2 == 0})
+    assert half.sparsity == 0.5  # of 108 in scope, not of 144
+    before = copy_of(model)
+    half.apply_(model)
+    changed = {name for name, value in copy_of(model).items() if not torch.equal(value, before[name])}
+    assert changed == {"classifier.weight"}
+
+
+def test_a_mask_fits_the_scope_that_it_is_of_and_no_other() -> None:
+    model = small_model()
+    for scope, names in (
+        (None, ["blocks.0.weight", "classifier.weight"]),
+        (Scope(), ["blocks.0.weight", "classifier.weight"]),
+        (LINEAR, ["classifier.weight"]),
+        (Scope(exclude=("classifier.*",)), ["blocks.0.weight"]),
+    ):
+        mask = Mask.ones(model, scope)
+        assert list(mask) == names
+        for other in (None, Scope(), LINEAR, Scope(("blocks.*",))):
+            odd = sorted(set(names) ^ set(Mask.ones(model, other)))
+            if not odd:
+                mask.check(model, other)
+                continue
+            with pytest.raises(UserError, match=rf"another model: they differ in {', '.join(odd)}\.$"):
+                mask.check(model, other)
+    with pytest.raises(UserError, match=r"pattern 'clasifier\.\*'"):
+        Mask.ones(model).check(model, Scope(("clasifier.*",)))
 
 
 @pytest.mark.parametrize("shapes", ["[1]", '{"w": [100]}', '{"w": "wide"}', '{"v": [8]}'])

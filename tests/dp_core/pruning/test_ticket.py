@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dp_core.cards import write_card
 from dp_core.errors import UserError
 from dp_core.files import digest_of_file
-from dp_core.pruning import Mask, Ticket, shuffle_within_layers
+from dp_core.pruning import Mask, Scope, Ticket, shuffle_within_layers
 from tests.dp_core.data.shard_files import files_in
 from tests.dp_core.small import CLASSES, SHAPE, copy_of, random_data, same, small_model, small_spec
 
@@ -68,6 +71,65 @@ def test_building_with_another_mask_and_twice_leaves_the_ticket_alone() -> None:
     assert torch.equal(found.build().get_parameter("classifier.weight") != 0, found.mask["classifier.weight"])
     with pytest.raises(UserError, match="another model"):
         found.build(Mask({"classifier.weight": torch.ones(3, 36).bool()}))
+
+
+LINEAR = Scope(("class*.weight", "blocks.*"), ("blocks.?.weight",))
+
+
+def linear_ticket() -> Ticket:
+    """Return a ticket whose mask is about the linear layer alone."""
+    whole = ticket()
+    return replace(whole, mask=Mask({"classifier.weight": whole.mask["classifier.weight"]}), scope=LINEAR)
+
+
+def rewritten_card(folder: Path, **changes: Any) -> None:
+    """Write the card of a ticket again, with its digests; None leaves a key out."""
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8")) | changes
+    content = {key: value for key, value in card.items() if value is not None and "sha256" not in key}
+    write_card(folder / "card.json", content, {name: folder / name for name in FILES[1:]})
+
+
+def test_the_scope_goes_with_the_ticket(tmp_path: Path) -> None:
+    saved = linear_ticket()
+    saved.save(tmp_path / "a")
+    card = json.loads((tmp_path / "a" / "card.json").read_text(encoding="utf-8"))
+    assert card["scope"] == {"include": ["class*.weight", "blocks.*"], "exclude": ["blocks.?.weight"]}
+    words = "weights of convolutions and linear layers named class*.weight or blocks.* but not blocks.?.weight"
+    assert card["prunable"] == words
+    assert card["sparsity"] == pytest.approx(1 - int(saved.mask["classifier.weight"].sum()) / 108)
+    loaded = Ticket.load(tmp_path / "a")
+    assert loaded.scope == LINEAR
+    weights = copy_of(loaded.build())
+    assert torch.equal(weights["blocks.0.weight"], saved.weights["blocks.0.weight"])  # out of scope: as it was, dense
+    kept = saved.mask["classifier.weight"]
+    assert torch.equal(weights["classifier.weight"], torch.where(kept, saved.weights["classifier.weight"], 0))
+
+
+def test_a_card_from_before_there_were_scopes_is_about_every_weight(tmp_path: Path) -> None:
+    saved = ticket()
+    saved.save(tmp_path / "a")
+    rewritten_card(tmp_path / "a", scope=None)
+    assert "scope" not in json.loads((tmp_path / "a" / "card.json").read_text(encoding="utf-8"))
+    loaded = Ticket.load(tmp_path / "a")
+    assert loaded.scope == Scope() == saved.scope
+    assert same(copy_of(loaded.build()), copy_of(saved.build()))
+
+
+def test_a_mask_of_another_scope_is_not_built() -> None:
+    whole, part = ticket(), linear_ticket()
+    for one, other in ((whole, part), (part, whole)):
+        with pytest.raises(UserError, match=r"they differ in blocks\.0\.weight"):
+            one.build(other.mask)
+        with pytest.raises(UserError, match=r"they differ in blocks\.0\.weight"):
+            replace(one, mask=other.mask).build()
+
+
+@pytest.mark.parametrize("scope", [{"includes": ["*"]}, {"include": 3}])
+def test_a_scope_that_cannot_be_read_is_the_tickets_fault(tmp_path: Path, scope: Any) -> None:
+    ticket().save(tmp_path / "the ticket")
+    rewritten_card(tmp_path / "the ticket", scope=scope)
+    with pytest.raises(UserError, match="the ticket is not a readable ticket"):
+        Ticket.load(tmp_path / "the ticket")
 
 
 @pytest.mark.parametrize("name", FILES[1:])

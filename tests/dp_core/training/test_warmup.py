@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dp_core.kernels import block_library
-from dp_core.pruning import IterativePruning, Mask, PruningPlan
+from dp_core.pruning import Examples, IterativePruning, Mask, PruningPlan
 from dp_core.training import Network, Recipe, Training, TrainingData, evaluate
 from dp_core.training.measurements import Measurement
 from dp_core.training.warmup import Candidate, Layout, NotCompiled, Work, compiled_network, pass_seconds
@@ -119,6 +119,18 @@ class Breaking(nn.Module):
         torch._dynamo.graph_break()
         logits: Tensor = self.head(hidden)
         return logits
+
+
+@dataclass(frozen=True)
+class Unpruned:
+    """A criterion that keeps what there is."""
+
+    image_gradients = 0
+
+    def __call__(
+        self, model: nn.Module, mask: Mask, sparsity: float, generator: torch.Generator, examples: Examples
+    ) -> Mask:
+        return mask
 
 
 def breaking() -> nn.Module:
@@ -271,7 +283,7 @@ def test_other_shapes_and_evaluation_compile_nothing(quick: None) -> None:
 
 def test_one_structure_is_compiled_once_a_process(quick: None) -> None:
     recipe = replace(RECIPE, steps=3)
-    plan = PruningPlan((0.0, 0.3, 0.5), lambda model, mask, sparsity, draw: mask, recipe)
+    plan = PruningPlan((0.0, 0.3, 0.5), Unpruned(), recipe)
     pruning, start = IterativePruning(with_dropout(), random_data(), plan, seed=0), graphs()
     pruning.run_round()
     made = graphs()

@@ -1,0 +1,102 @@
+"""SynFlow: keep the weights that carry the flow from inputs to outputs, without looking at data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from dp_core.errors import UserError
+from dp_core.pruning.criteria.base import Examples
+from dp_core.pruning.criteria.gradients import exact_arithmetic, finite, masked_copy
+from dp_core.pruning.criteria.selection import keep_highest, number_kept
+from dp_core.pruning.mask import Mask
+
+_BYPASSED = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.Sigmoid, nn.Tanh, nn.Hardtanh)
+
+
+@dataclass(frozen=True)
+class SynFlow:
+    """Remove the weights of least synaptic flow R, again and again (Tanaka et al. 2020, algorithm 1).
+
+    R = 1ᵀ |W_L| ⋯ |W_1| 1 is the sum of the outputs of the network of absolute weights for an image of ones; the score
+    of a weight is |w| ∂R/∂|w|. Scored once, the flow is all but lost at high sparsity, so the density falls from the
+    mask's to the target by the same factor in each of `iterations` steps, and every step scores what is left. It
+    computes in float64, because R is a product over all layers and leaves the range of float32 in deep networks.
+
+    R is a sum over paths from the image to the outputs, and the scores of every layer of a chain then sum to R, which
+    is what protects narrow layers. So whatever is no path or no product is left out of the copy that is scored: biases
+    are zero, and norms and bounded activations are the identity. (Norms of one constant image would make everything
+    zero, or divide the scale away again, and their statistics have nothing to do with absolute weights; a bounded
+    activation passes no gradient on at such inputs.) Attention stays as it is, which makes R no such sum in
+    transformers. As far as the target allows, every layer keeps its highest score, whatever the network.
+
+    Args:
+        iterations: number of steps, at least 1; the paper's 100.
+    """
+
+    iterations: int = 100
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise UserError(f"synflow needs at least one iteration, not {self.iterations}.")
+
+    @property
+    def image_gradients(self) -> int:
+        """Every iteration passes one image of ones forward and backward."""
+        return self.iterations
+
+    def __call__(
+        self, model: nn.Module, mask: Mask, sparsity: float, generator: torch.Generator, examples: Examples
+    ) -> Mask:
+        """See Criterion; of `examples` only the shape of an image counts."""
+        factor = number_kept(mask, sparsity) / mask.kept
+        copied, weights = path_network(model, mask)
+        images, _ = examples(1)
+        ones = torch.ones_like(images[:1], dtype=torch.float64)
+        start = mask
+        with exact_arithmetic(weights, generator):
+            for iteration in range(1, self.iterations + 1):
+                wanted = 1 - start.density * factor ** (iteration / self.iterations)
+                scores = _protected(finite(synaptic_flow(copied, weights, ones), "synflow"), mask)
+                mask = keep_highest(scores, mask, wanted if iteration < self.iterations else sparsity)
+                mask.apply_(copied)
+        return mask
+
+
+def path_network(model: nn.Module, mask: Mask) -> tuple[nn.Module, dict[str, nn.Parameter]]:
+    """Return a copy of `model` whose outputs are sums over paths of products of absolute weights, and its scope.
+
+    In float64 and evaluation mode, with the mask applied.
+    """
+    copied, weights = masked_copy(model, mask, torch.float64)
+    with torch.no_grad():
+        for name, parameter in copied.named_parameters():
+            parameter.zero_() if name.endswith("bias") else parameter.abs_()
+    for module in copied.modules():
+        if isinstance(module, _BYPASSED):
+            # Not replaced by nn.Identity: containers may look at attributes of theirs.
+            module.register_forward_hook(lambda module, inputs, output: inputs[0])
+    return copied.eval(), weights
+
+
+def synaptic_flow(network: nn.Module, weights: Mapping[str, nn.Parameter], images: Tensor) -> dict[str, Tensor]:
+    """Return |w| ∂R/∂|w| for every weight, R being the sum of the outputs for `images`, float64 [n, C, H, W]."""
+    flow = network(images).sum()
+    gradients = torch.autograd.grad(flow, list(weights.values()), materialize_grads=True)
+    return {name: w.detach() * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
+
+
+def _protected(scores: Mapping[str, Tensor], mask: Mask) -> dict[str, Tensor]:
+    """Return the scores with the highest of every layer that is not empty (of equals the last) raised to infinity."""
+    protected = {}
+    for name, kept in mask.items():
+        score = scores[name].cpu().contiguous()  # convolutions may be channels-last
+        if kept.any():
+            score = score.masked_fill(~kept, -torch.inf)
+            score.view(-1)[(score == score.max()).view(-1).nonzero()[-1]] = torch.inf
+        protected[name] = score
+    return protected
