@@ -1,4 +1,4 @@
-"""Write configs/README.md and configs/schema.json from the config models, so that both say what the program does.
+"""Write README.md and schema.json of configs/ and configs/prune/ from the config models: what the program does today.
 
 python scripts/write_config_docs.py
 """
@@ -8,16 +8,22 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from dp_core.distillation import DISTILLERS
 from dp_core.files import write_text
-from dp_core.models import ARCHITECTURES
+from dp_core.models import ARCHITECTURES, INITIALISATIONS
 from dp_core.training import Recipe
 from search.config.loader import describe_keys, write_schema
 from search.config.models import SearchConfig
+from search.prune.config import StudyConfig
+
+Page = Callable[[], str]
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
 
@@ -31,32 +37,63 @@ given on the command line as `key=value`, the value being YAML: `winnow search c
 ## Keys
 """
 
+STUDIES = """# Configs of studies
+
+A study compares ways of pruning on the same seeds and initial weights: `winnow prune configs/prune/mini.yaml`. Every
+key can be given on the command line as `key=value`, the value being YAML; null takes a method, network or set out:
+`winnow prune configs/prune/mini.yaml run.seeds=1 methods.snip=null`. `schema.json` is the JSON schema, for editors.
+Recipes, architectures and distillers are described in [`../README.md`](../README.md). This page is written by
+`python scripts/write_config_docs.py`.
+
+| config | asks |
+|---|---|
+| `mini.yaml` | How do distilled tickets compare with every baseline, on 5,000 images and small networks? |
+| `frontier.yaml` | What is a mask worth against what it cost, by data source, steps a round and sparsity? |
+| `paper_cifar10_alexnet.yaml`, `paper_cifar100_convnet.yaml` | Does the paper's protocol give the paper's curves? |
+
+## Keys
+"""
+
 
 def main() -> None:
-    """Write both files."""
+    """Write all files."""
     write_schema(SearchConfig, FOLDER / "schema.json")
     write_text(FOLDER / "README.md", page())
+    write_schema(StudyConfig, FOLDER / "prune" / "schema.json")
+    write_text(FOLDER / "prune" / "README.md", study_page())
+
+
+def study_page() -> str:
+    """Return the text of configs/prune/README.md."""
+    return "\n".join([STUDIES, *keys_table(StudyConfig), ""])
+
+
+def keys_table(model: type[BaseModel]) -> list[str]:
+    """Return a table of the keys of a config."""
+    cells = [
+        (f"`{key.key}`", key.type, f"`{key.default}`" if key.default else "", key.description)
+        for key in describe_keys(model)
+    ]
+    rows = ["| " + " | ".join(escaped(cell) for cell in row) + " |" for row in cells]
+    return ["| key | type | default | meaning |", "|---|---|---|---|", *rows]
 
 
 def page() -> str:
     """Return the text of configs/README.md."""
-    cells = [
-        (f"`{key.key}`", key.type, f"`{key.default}`" if key.default else "", key.description)
-        for key in describe_keys(SearchConfig)
-    ]
-    rows = ["| " + " | ".join(escaped(cell) for cell in row) + " |" for row in cells]
     return "\n".join(
         [
             INTRODUCTION,
-            "| key | type | default | meaning |",
-            "|---|---|---|---|",
-            *rows,
+            *keys_table(SearchConfig),
             "",
             "## Recipes (`space.recipe`, `retrain.recipe`)",
             "",
             *settings_table(Recipe),
             "",
             "## Architectures (`space.model.name`)",
+            "",
+            "Each also takes `initialisation`: `default` (the architecture's own) or "
+            + ", ".join(f"`{name}`" for name in INITIALISATIONS if name != "default")
+            + ".",
             "",
             *[f"- `{name}`: {hyperparameters(builder)}" for name, builder in ARCHITECTURES.items()],
             "",

@@ -59,13 +59,40 @@ def search(
 
 
 @app.command()
-def resume(run: RunArgument, address: AddressOption = None, as_json: JsonOption = False) -> None:
-    """Take a run on from wherever it stopped."""
+def prune(
+    config: Annotated[Path, typer.Argument(help="YAML file of the study.", show_default=False)],
+    overrides: OverridesArgument = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare ways of pruning on the same seeds and initial weights, and write tables and plots."""
+    from search.config.loader import load_config
     from search.progress import Progress
+    from search.prune.config import StudyConfig
+    from search.prune.study import start_study
+
+    settings = load_config(StudyConfig, config, overrides or [])
+    folder = settings.run.directory / settings.run.name
+    with _stoppable(str(folder)):
+        rows = start_study(settings, str(config), ["winnow", *sys.argv[1:]], address, Progress())
+    _show_study(rows, folder, as_json)
+
+
+@app.command()
+def resume(run: RunArgument, address: AddressOption = None, as_json: JsonOption = False) -> None:
+    """Take a run, of a search or a study of pruning methods, on from wherever it stopped."""
+    from search.progress import Progress
+    from search.prune.study import resume_study
     from search.run import resume as resume_run
     from search.run_directory import find_run
+    from search.run_record import is_study, read_run
 
     found = find_run(run)
+    if is_study(read_run(found)):
+        with _stoppable(run):
+            rows = resume_study(found, address, Progress())
+        _show_study(rows, found.path, as_json)
+        return
     with _stoppable(run):
         rows = resume_run(found, address, Progress())
     _show_leaderboard(rows, found.path, as_json)
@@ -74,10 +101,13 @@ def resume(run: RunArgument, address: AddressOption = None, as_json: JsonOption 
 @app.command()
 def status(run: RunArgument, as_json: JsonOption = False) -> None:
     """Say how far a run is."""
+    from search.prune.status import study_status
     from search.run_directory import find_run
+    from search.run_record import is_study, read_run
     from search.status import status_of
 
-    found = status_of(find_run(run))
+    directory = find_run(run)
+    found = study_status(directory) if is_study(read_run(directory)) else status_of(directory)
     if as_json:
         print(json.dumps(found))
         return
@@ -89,13 +119,18 @@ def status(run: RunArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def report(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Write the run's tables and its report.html anew, from the study and the models."""
+    """Write the tables of a run anew, and the report.html of a search or the plots of a study."""
     from search.collecting import write_tables
+    from search.prune.study import rewrite_outputs
     from search.record import read_trials
     from search.report import write_report
     from search.run_directory import find_run
+    from search.run_record import is_study, read_run
 
     found = find_run(run)
+    if is_study(read_run(found)):
+        _show_study(rewrite_outputs(found), found.path, as_json)
+        return
     rows = write_tables(found, read_trials(found.journal))
     path = write_report(found.path)
     if as_json:
@@ -150,6 +185,18 @@ def _stoppable(run: str) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _show_study(rows: list[dict[str, Any]], run: Path, as_json: bool) -> None:
+    from search.prune.tables import prune_tables
+
+    if as_json:
+        print(json.dumps(rows))
+        return
+    console = Console() if sys.stdout.isatty() else Console(width=180)
+    for table in prune_tables(rows):
+        console.print(table)
+    console.print(f"Tables and plots: {run / 'results.md'}, {run / 'figures'}", highlight=False)
 
 
 def _show_leaderboard(rows: list[dict[str, Any]], run: Path, as_json: bool) -> None:

@@ -1,29 +1,34 @@
-"""The first phase of a run: the sets that candidates may be screened on, each made once."""
+"""The first phase of a run: the sets that it trains on, each made once."""
 
 from __future__ import annotations
 
-from dp_core.distillation import DISTILLERS, DistilledLibrary, DistilledSet, Distiller
-from search.preparation import Preparation
+from collections.abc import Mapping
+
+from dp_core.data import ImageDataset
+from dp_core.distillation import DistilledLibrary, DistilledSet, Distiller
+from search.config.models import SearchConfig
 from search.progress import Progress
+from search.prune.config import StudyConfig
 
 
-def make_sets(prepared: Preparation, progress: Progress) -> dict[str, DistilledSet]:
-    """Return the distilled sets and random subsets of the space by `Candidate.data_key`, making what is missing."""
-    config = prepared.config
+def make_sets(
+    wanted: Mapping[str, tuple[Distiller, int]],
+    train: ImageDataset,
+    config: SearchConfig | StudyConfig,
+    progress: Progress,
+) -> dict[str, DistilledSet]:
+    """Return the wanted sets (distiller and ipc) by name, making those that the config's library does not have."""
     library = DistilledLibrary(config.distill.directory)
-    makers: dict[str, Distiller] = {"distilled": prepared.distiller, "subset": DISTILLERS["random_images"]()}
-    train = prepared.splits.train
     sets = {}
-    for source, distiller in makers.items():
-        for ipc in prepared.images_per_class if source in prepared.sources else ():
-            path = library.path(distiller, train, ipc, config.run.seed)
-            found = library.holds(distiller, train, ipc, config.run.seed)
-            progress.say("distilling", f"{'found' if found else 'making'} {path}")
+    for name, (distiller, ipc) in wanted.items():
+        path = library.path(distiller, train, ipc, config.run.seed)
+        found = library.holds(distiller, train, ipc, config.run.seed)
+        progress.say("distilling", f"{'found' if found else 'making'} {path}")
 
-            def tell(done: int, total: int, loss: float) -> None:
-                progress.step("distilling", done, total, f"iterations, loss {loss:.4g}")
+        def tell(done: int, total: int, loss: float) -> None:
+            progress.step("distilling", done, total, f"iterations, loss {loss:.4g}")
 
-            made = library.get(distiller, train, ipc, config.run.seed, tell)
-            made.check_fits(train.image_shape, train.class_names)
-            sets[f"{source}-{ipc}"] = made
+        made = library.get(distiller, train, ipc, config.run.seed, tell)
+        made.check_fits(train.image_shape, train.class_names)
+        sets[name] = made
     return sets

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+from torch import nn
 
-from dp_core.analysis import CostModel
 from dp_core.data import Splits, open_splits
 from dp_core.distillation import Distiller
 from dp_core.distillation.base import standardisation_of
 from dp_core.errors import UserError
-from dp_core.models import ModelSpec, build
+from dp_core.models import ModelSpec, build, check_forward
 from dp_core.pruning import check_sparsity, prunable_parameters
 from dp_core.training import Recipe
-from dp_core.training.evaluation import evaluation_mode
 from search.checkpoints import absolute, open_storage
 from search.config.models import SearchConfig
 from search.machine import this_machine
+from search.prune.config import StudyConfig
 from search.space import ChoiceParameter, Constant, Space
 from trainables import Candidate
 
@@ -49,21 +48,21 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
         UserError: the first thing that cannot work.
     """
     space = Space.parse(config.space, where=f"{where}: space")
-    with _naming(where):
+    with naming(where):
         distiller = config.distill.distiller()
         recipe = config.retrain.parsed_recipe()
         ipcs, sources = _values(space, "ipc"), _values(space, "source") or ("distilled",)
     if local:
-        _check_machine(config)
+        check_machine(config.search.concurrency, config.search.cpus_per_trial, config.search.gpus_per_trial)
     if config.run.storage is not None:
-        with _naming(f"{where}: run.storage"):
+        with naming(f"{where}: run.storage"):
             open_storage(absolute(config.run.storage))
-    with _naming(f"{where}: data"):
+    with naming(f"{where}: data"):
         splits = splits_of(config)
         if splits.train.classes < 2:
             raise UserError(f"there is one class, '{splits.train.class_names[0]}', and so nothing to tell apart.")
         standardisation_of(splits.train)
-    with _naming(where):
+    with naming(where):
         _check_candidates(space, splits, config.screen.rewind_step)
         if {"distilled", "subset"} & set(sources):
             _check_images_per_class(ipcs, splits)
@@ -73,7 +72,7 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
     return Preparation(config, space, distiller, recipe, splits, ipcs, sources)
 
 
-def splits_of(config: SearchConfig) -> Splits:
+def splits_of(config: SearchConfig | StudyConfig) -> Splits:
     """Return the three splits of a run: the same images wherever the config is opened."""
     return open_splits(
         config.data.format,
@@ -85,7 +84,7 @@ def splits_of(config: SearchConfig) -> Splits:
 
 
 @contextmanager
-def _naming(where: str) -> Iterator[None]:
+def naming(where: str) -> Iterator[None]:
     """Put the name of the config in front of a mistake."""
     try:
         yield
@@ -93,12 +92,12 @@ def _naming(where: str) -> Iterator[None]:
         raise UserError(f"{where}: {error}") from error
 
 
-def _check_machine(config: SearchConfig) -> None:
-    search = config.search
+def check_machine(concurrency: int, cpus: int, gpus: float) -> None:
+    """Raise UserError unless this machine can run `concurrency` trials of so many CPUs and GPUs at a time."""
     this_machine().require(
-        cpus=search.concurrency * search.cpus_per_trial,
-        memory_bytes=_RAY_BYTES + search.concurrency * _WORKER_BYTES,
-        gpus=search.concurrency * search.gpus_per_trial,
+        cpus=concurrency * cpus,
+        memory_bytes=_RAY_BYTES + concurrency * _WORKER_BYTES,
+        gpus=concurrency * gpus,
     )
 
 
@@ -137,22 +136,22 @@ def _check_candidates(space: Space, splits: Splits, rewind_step: int) -> None:
             raise UserError(f"'screen.rewind_step' is {rewind_step}, but a round may have only {steps} steps.")
 
 
+def built(spec: ModelSpec, splits: Splits) -> nn.Module:
+    """Return the network that `spec` describes for the images of `splits`, having seen that it takes them.
+
+    Raises:
+        UserError: it cannot be built, has nothing to prune, or its forward pass fails.
+    """
+    shape, classes = splits.train.image_shape, splits.train.classes
+    model = build(spec, shape, classes, seed=0)
+    prunable_parameters(model)
+    check_forward(model, spec.label(), shape, classes)
+    return model
+
+
 def _layer_sizes(spec: ModelSpec, splits: Splits) -> dict[str, int]:
-    shape = splits.train.image_shape
-    try:
-        model = build(spec, shape, splits.train.classes, seed=0)
-        CostModel(model, shape)
-        with evaluation_mode(model), torch.no_grad():
-            outputs = tuple(model(torch.zeros(1, *shape)).shape)
-    except UserError as error:
-        raise UserError(f"'space.model': {error}") from error
-    except Exception as error:  # a user's model may raise anything
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"'space.model': {spec.label()} fails on images of shape {shape}: {first_line}.") from error
-    if outputs != (1, splits.train.classes):
-        raise UserError(
-            f"'space.model': {spec.label()} returns {list(outputs)} for one image, not [1, {splits.train.classes}]."
-        )
+    with naming("'space.model'"):
+        model = built(spec, splits)
     return {name: parameter.numel() for name, parameter in prunable_parameters(model).items()}
 
 
@@ -161,8 +160,3 @@ def _check_images_per_class(ipcs: tuple[int, ...], splits: Splits) -> None:
     for ipc in ipcs:
         if ipc > smallest:
             raise UserError(f"'space.ipc' asks for {ipc} images a class, but the smallest class has {smallest}.")
-
-
-def digests(splits: Splits) -> Mapping[str, str]:
-    """Return the digests of the three splits."""
-    return {"train": splits.train.digest, "validation": splits.validation.digest, "test": splits.test.digest}

@@ -6,14 +6,15 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from search.config.models import SearchConfig
 from search.record import read_trials
-from search.run import config_of, read_run
 from search.run_directory import RunDirectory
+from search.run_record import config_of, read_run
 
 
 def status_of(run: RunDirectory) -> dict[str, Any]:
     """Return state, trials by state, best trial and retrained models of a run; reads only."""
-    config = config_of(run, read_run(run))
+    config = config_of(run, read_run(run), SearchConfig)
     trials = read_trials(run.journal)
     counts = {state.name: sum(trial.state == state for trial in trials) for state in TrialState}
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]

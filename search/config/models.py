@@ -18,11 +18,13 @@ from trainables.placement import Stream
 from trainables.settings import parse_settings
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A group of keys: none but those declared, each described by the docstring below it."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class RunSection(_Section):
+class NamedRunSection(Section):
     """The run directory and the seed."""
 
     name: str
@@ -30,20 +32,24 @@ class RunSection(_Section):
     directory: Path = Path("runs")
     """Where runs are kept."""
     seed: int = Field(default=0, ge=0)
-    """Seed of the validation split, the distilled sets, the sampler, every trial and every retraining."""
-    storage: str | None = None
-    """Where trials keep their checkpoints: a folder that all nodes see, or a bucket URL such as s3://bucket/path;
-    null keeps them in the run directory, which is right on one machine."""
+    """The seed that every random choice of the run follows from: validation split, distilled sets, what is proposed,
+    initial weights, data orders."""
 
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise ValueError(f"must be letters, digits, '.', '_' and '-', not {name!r}")
-        return name
+        return plain_name(name)
 
 
-class DataSection(_Section):
+class RunSection(NamedRunSection):
+    """The run directory, the seed and the storage."""
+
+    storage: str | None = None
+    """Where trials keep their checkpoints: a folder that all nodes see, or a bucket URL such as s3://bucket/path;
+    null keeps them in the run directory, which is right on one machine."""
+
+
+class DataSection(Section):
     """The images."""
 
     format: str = "parquet"
@@ -61,7 +67,7 @@ class DataSection(_Section):
     run must be repeatable bit for bit on a GPU whose free memory varies."""
 
 
-class DistillSection(_Section):
+class DistillSection(Section):
     """How the `distilled` source is made; as many sets as the space has values of `ipc`."""
 
     method: str = "distribution_matching"
@@ -74,20 +80,21 @@ class DistillSection(_Section):
     @field_validator("method")
     @classmethod
     def _known(cls, method: str) -> str:
-        return _one_of(method, DISTILLERS)
+        return one_of(method, DISTILLERS)
 
     def distiller(self) -> Distiller:
         """Return the distiller with its settings; UserError if they are not its own."""
         return parse_settings(DISTILLERS[self.method], self.settings, "distill.settings")
 
 
-class ScreenSection(_Section):
+class ScreenSection(Section):
     """The pruning rounds of a trial."""
 
     prune_fraction: float = Field(default=0.2, ge=0.001, lt=1)
     """Share of the remaining weights that a round removes."""
     criterion: str = "magnitude"
-    """`magnitude` (smallest over the whole network) or `random`."""
+    """`magnitude` (smallest over the whole network), `magnitude_layerwise`, `random`, `random_erk`, `snip`, `grasp` or
+    `synflow`."""
     rewind_step: int = Field(default=0, ge=0)
     """Step of the first round that every later round starts from; 0 is initialisation."""
     replicates: int = Field(default=1, ge=1)
@@ -100,10 +107,10 @@ class ScreenSection(_Section):
     @field_validator("criterion")
     @classmethod
     def _known(cls, criterion: str) -> str:
-        return _one_of(criterion, CRITERIA)
+        return one_of(criterion, CRITERIA)
 
 
-class ScoreSection(_Section):
+class ScoreSection(Section):
     """What the search maximises: proxy accuracy × (parameters left / target_parameters)^exponent (MnasNet, Eq. 2)."""
 
     target_parameters: int = Field(default=100_000, ge=1)
@@ -112,7 +119,7 @@ class ScoreSection(_Section):
     """0 maximises accuracy alone; at -0.07 twice the parameters must earn 5 % (relative) more accuracy."""
 
 
-class EarlyStoppingSection(_Section):
+class EarlyStoppingSection(Section):
     """When a trial is stopped before its last round; it is compared with trials of its own source only."""
 
     method: Literal["successive_halving", "median", "none"] = "successive_halving"
@@ -123,7 +130,7 @@ class EarlyStoppingSection(_Section):
     """ASHA: of the trials at a rung one in so many goes on, and rungs are this factor of rounds apart."""
 
 
-class SearchSection(_Section):
+class SearchSection(Section):
     """What is proposed, and how many trials run where."""
 
     trials: int = Field(default=24, ge=1)
@@ -148,21 +155,19 @@ class SearchSection(_Section):
     @field_validator("sampler")
     @classmethod
     def _known(cls, sampler: str) -> str:
-        return _one_of(sampler, SAMPLERS)
+        return one_of(sampler, SAMPLERS)
 
 
-class PromoteSection(_Section):
+class PromoteSection(Section):
     """Which tickets are retrained."""
 
     top: int = Field(default=3, ge=1)
     """How many tickets are retrained: those of highest score, the sources of the space taking turns."""
 
 
-class RetrainSection(_Section):
+class RealTrainingSection(Section):
     """How tickets are trained on the real training images."""
 
-    seeds: int = Field(default=1, ge=1)
-    """Retrainings of each ticket; they differ in data order and augmentation."""
     epochs: int = Field(default=10, ge=1)
     """Passes over the training images."""
     recipe: dict[str, Any] = Field(default_factory=dict)
@@ -176,7 +181,14 @@ class RetrainSection(_Section):
         return parse_settings(Recipe, {**self.recipe, "epochs": float(self.epochs)}, "retrain.recipe")
 
 
-class SearchConfig(_Section):
+class RetrainSection(RealTrainingSection):
+    """How tickets are trained on the real training images, and how often."""
+
+    seeds: int = Field(default=1, ge=1)
+    """Retrainings of each ticket; they differ in data order and augmentation."""
+
+
+class SearchConfig(Section):
     """A whole search: what `winnow search` reads."""
 
     run: RunSection
@@ -199,7 +211,15 @@ class SearchConfig(_Section):
     """How tickets are retrained."""
 
 
-def _one_of(value: str, known: Iterable[str]) -> str:
+def plain_name(name: str) -> str:
+    """Return `name` if it can be that of a file on every system, else raise ValueError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"must be letters, digits, '.', '_' and '-', not {name!r}")
+    return name
+
+
+def one_of(value: str, known: Iterable[str]) -> str:
+    """Return `value` if it is one of `known`, else raise ValueError with the nearest that is."""
     if value not in known:
         hint = nearest(value, known).strip().replace("Did", "did")
         raise ValueError(f"must be one of {', '.join(known)}, not '{value}'" + (f" ({hint})" if hint else ""))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from search.prune.statistics import Row, accuracies, finite, grouped, mean
+from search.prune.statistics import Row, by_seed, finite, grouped, mean
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ def budgets_by_family(rows: Sequence[Row]) -> dict[str, list[Budget]]:
     stands for the family: choosing by test accuracy would flatter families with many methods.
     """
     families: dict[str, list[Budget]] = {}
-    for (family,), of_family in grouped([row for row in rows if accuracies([row])], "family").items():
+    for (family,), of_family in grouped([row for row in rows if by_seed([row])], "family").items():
         best: dict[float, tuple[float, Budget]] = {}
         for (method,), group in grouped(of_family, "method").items():
             cost = mean(finite(group, "mask_image_gradients")) or 0.0
             seconds = mean(finite(group, "mask_processor_seconds")) or 0.0
             validation = max(fmean(finite(group, "validation_accuracy") or [-math.inf]), -1.0)
             if cost not in best or validation > best[cost][0]:
-                best[cost] = (validation, Budget(method, cost, seconds, accuracies(group)))
+                best[cost] = (validation, Budget(method, cost, seconds, by_seed(group)))
         families[family] = [best[cost][1] for cost in sorted(best)]
     return families
 

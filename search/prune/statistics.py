@@ -22,9 +22,9 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much more accurate one method is than another over the seeds they share.
+    """How much higher a measure, such as the test accuracy, is with one method than with another on the same seeds.
 
-    `mean`, `low` and `high` are differences of test accuracies, in [-1, 1]; the 95 % t interval from `low` to `high`
+    `mean`, `low` and `high` are differences in the measure's own unit; the 95 % t interval from `low` to `high`
     is None for one seed.
     """
 
@@ -70,8 +70,10 @@ def reference_method(rows: Sequence[Row]) -> str | None:
     return max(spent, key=lambda method: spent[method]) if spent else None
 
 
-def paired_differences(rows: Sequence[Row], method: str, other: str) -> list[PairedDifference]:
-    """Return how much more accurate `method` is than `other`, for each network and sparsity with a common seed.
+def paired_differences(
+    rows: Sequence[Row], method: str, other: str, column: str = "test_accuracy"
+) -> list[PairedDifference]:
+    """Return how much higher `column` is for `method` than for `other`, by network and sparsity with a common seed.
 
     Both start from the same weights for the same seed, so differences within seeds are free of what the seed brings.
     The interval is Student's, from the n differences, with n - 1 degrees of freedom. Raises UserError for a method
@@ -82,7 +84,9 @@ def paired_differences(rows: Sequence[Row], method: str, other: str) -> list[Pai
     differences = []
     for (network,), of_network in grouped(rows, "network").items():
         for sparsity, cell in by_sparsity(of_network).items():
-            first, second = (accuracies([row for row in cell if row["method"] == name]) for name in (method, other))
+            first, second = (
+                by_seed([row for row in cell if row["method"] == name], column) for name in (method, other)
+            )
             found = paired(first, second)
             if found:
                 low, high = t_interval(found) or (None, None)
@@ -110,9 +114,9 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float
     return fmean(values) - half, fmean(values) + half
 
 
-def accuracies(rows: Sequence[Row]) -> dict[int, float]:
-    """Return the test accuracy by seed, of the rows that have one; the rows share method, network and sparsity."""
-    return {row["seed"]: row["test_accuracy"] for row in rows if finite([row], "test_accuracy")}
+def by_seed(rows: Sequence[Row], column: str = "test_accuracy") -> dict[int, float]:
+    """Return a measure by seed, of the rows that have it; the rows share method, network and sparsity."""
+    return {row["seed"]: row[column] for row in rows if finite([row], column)}
 
 
 def finite(rows: Sequence[Row], column: str) -> list[float]:

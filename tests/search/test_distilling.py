@@ -13,6 +13,7 @@ from dp_core.errors import UserError
 from search.distilling import make_sets
 from search.preparation import Preparation, prepare
 from search.progress import Progress
+from search.run import wanted_sets
 from tests.search.tiny import config_of, write_images
 
 Prepare = Callable[..., Preparation]
@@ -39,7 +40,7 @@ DM = {"method": "distribution_matching", "settings": {"iterations": 2, "model": 
 
 
 def made(preparation: Preparation) -> dict[str, DistilledSet]:
-    return make_sets(preparation, Progress(quiet=True))
+    return make_sets(wanted_sets(preparation), preparation.splits.train, preparation.config, Progress(quiet=True))
 
 
 def test_every_source_and_ipc_of_the_space_has_its_set(prepared: Prepare) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from dp_core.errors import UserError
 from dp_core.training import Recipe
-from search.preparation import Preparation, digests, prepare
+from search.preparation import Preparation, prepare
 from search.retraining import _context as retraining_context
 from search.run_directory import RunDirectory
+from search.run_record import digests
 from search.screening import _context as screening_context
 from tests.search.tiny import CLASSES, TEST, TRAIN, config_of, write_images
 

@@ -18,8 +18,9 @@ from search import run as run_module
 from search.config.models import SearchConfig
 from search.preparation import prepare
 from search.progress import Progress
-from search.run import config_of, parameter_types, read_run, resume, start
+from search.run import parameter_types, resume, start
 from search.run_directory import RunDirectory
+from search.run_record import config_of, read_run
 from search.screening import phase_storage
 from search.space import Space
 from tests.search.tiny import config_tree, write_images
@@ -68,7 +69,7 @@ def test_a_run_is_written_down_before_anything_else(begin: Begin) -> None:
 
 def test_the_config_comes_back_from_the_record_with_absolute_paths(begin: Begin, folder: Path) -> None:
     run = begin(space={"recipe": {"learning_rate": 1e-5}})
-    found = config_of(run, read_run(run))
+    found = config_of(run, read_run(run), SearchConfig)
     expected = relative_config(space={"recipe": {"learning_rate": 1e-5}}).model_dump()
     assert found.data.root == folder.resolve() / "images"
     assert found.data.cache == folder.resolve() / "cache"

@@ -35,6 +35,7 @@ from search.distilling import make_sets
 from search.preparation import prepare
 from search.progress import Progress
 from search.record import candidate_of, read_trials, reason_of, rounds_of
+from search.run import wanted_sets
 from search.run_directory import RunDirectory
 from search.screening import _context
 from tests.search.processes import Program
@@ -284,7 +285,9 @@ def test_trials_are_those_of_a_search_that_nobody_stopped(story: Story) -> None:
     """Drive every trial again, from its start to its end, without Ray: the same rounds and, bit for bit, tickets."""
     config = load_config(SearchConfig, story.run.path.parents[1] / "tiny.yaml")
     prepared = prepare(config, "tiny.yaml", local=False)
-    context = _context(prepared, make_sets(prepared, Progress(quiet=True)))
+    context = _context(
+        prepared, make_sets(wanted_sets(prepared), prepared.splits.train, prepared.config, Progress(quiet=True))
+    )
     for number, (state, value, _, candidate, rounds) in story.after_finish.trials.items():
         trial = screening(context, candidate, trial=number)
         found = list(rows(trial))

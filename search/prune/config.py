@@ -1,0 +1,152 @@
+"""The config of a study of pruning methods: every key, its type, its default and what it means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from search.config.models import (
+    DataSection,
+    DistillSection,
+    NamedRunSection,
+    RealTrainingSection,
+    Section,
+    plain_name,
+)
+from trainables.laboratory import Kind
+
+
+class StudyRunSection(NamedRunSection):
+    """The run directory and the seeds."""
+
+    seeds: int = Field(default=3, ge=1)
+    """How often everything is done: each seed has its own initial weights, data orders and random subset, which all
+    methods share. Seeds come one after the other, so that an unfinished study has whole seeds."""
+
+
+class ScopeSection(Section):
+    """Which weights are prunable, by shell patterns on their names; sparsity is the fraction of these."""
+
+    include: tuple[str, ...] = ("*",)
+    """Names that are, among the weights of convolutions and linear layers."""
+    exclude: tuple[str, ...] = ()
+    """Names that are not, such as `classifier.*`."""
+
+
+class MethodSection(Section):
+    """One way to find tickets."""
+
+    kind: Kind = "iterative"
+    """`iterative` (train, prune, rewind, and again), `at_initialisation` (one mask from the untrained network), `dense`
+    (no mask), or a control of the method `of`: `reinitialised` (its masks on fresh weights) or `shuffled` (its masks
+    shuffled inside each layer)."""
+    criterion: str = "magnitude"
+    """`magnitude`, `magnitude_layerwise`, `random`, `random_erk`, `snip`, `grasp`, `synflow`, or a pattern such as
+    `2:4`, which has one sparsity of its own."""
+    source: str | None = None
+    """What the rounds train on: `real`, `subset` (random images, drawn anew for each seed), `distilled`, or one of
+    `sets`. For `at_initialisation` what the criterion sees, by default real images."""
+    ipc: int | None = Field(default=None, ge=1)
+    """Images per class of a `subset` or of the `distilled` set."""
+    steps: int | tuple[int, ...] | None = None
+    """Optimiser steps of a round; of a list each makes a method of its own, named `<method>-<steps>`."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Instead of `steps`: passes over the source a round."""
+    learning_rate: float | tuple[float, ...] | Literal["learned"] | None = None
+    """Of a round, instead of the recipe's. Of a list the one whose dense network is best on the validation images, for
+    each network and number of steps; `learned` is the distilled set's own."""
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    """The rest of a round's recipe, on top of `round_recipe`."""
+    rewind_step: int = Field(default=0, ge=0)
+    """Step of the first round that every later round, and the ticket, starts from; 0 is initialisation."""
+    rewind_epochs: float | None = Field(default=None, gt=0)
+    """Instead of `rewind_step`: passes over the source."""
+    prune_fraction: float | None = Field(default=None, ge=0.001, lt=1)
+    """Instead of the study's `prune_fraction`."""
+    sparsities: tuple[float, ...] | None = None
+    """Instead of the study's `sparsities`."""
+    of: str | None = None
+    """Of a control: the method whose tickets it is about."""
+    start_from: str | None = None
+    """Of an iterative method: the method whose ticket of `start_sparsity` it starts from, such as real data on top of
+    a distilled mask."""
+    start_sparsity: float | None = Field(default=None, gt=0, lt=1)
+    """See `start_from`."""
+
+
+class StabilitySection(Section):
+    """What is measured of trained tickets beside their accuracy."""
+
+    barrier_at: tuple[float, ...] = ()
+    """Sparsities whose tickets are trained a second time in another data order, for the error barrier on the straight
+    line between the two; 0 is the dense network."""
+    points: int = Field(default=11, ge=3)
+    """Points of that line."""
+    eigenvalue_at: tuple[float, ...] = ()
+    """Sparsities at which the top eigenvalue of the Hessian of the training loss is found."""
+    images: int = Field(default=1000, ge=1)
+    """Training images for the eigenvalue, and for BatchNorm statistics on the line."""
+
+
+class ResourcesSection(Section):
+    """What runs where."""
+
+    concurrency: int = Field(default=2, ge=1)
+    """Jobs that run at a time."""
+    cpus_per_job: int = Field(default=1, ge=1)
+    """CPU cores, and so threads, of a job."""
+    gpus_per_job: float = Field(default=0, ge=0)
+    """GPUs of a job; 0.25 lets four jobs share one."""
+    max_failures: int = Field(default=2, ge=0)
+    """How often a job whose worker is lost is taken up again from where it was."""
+
+
+class StudyConfig(Section):
+    """A whole study: what `winnow prune` reads."""
+
+    run: StudyRunSection
+    """The run directory and the seeds."""
+    data: DataSection
+    """The images."""
+    distill: DistillSection = Field(default_factory=DistillSection)
+    """How the `distilled` source is made; as many sets as methods have values of `ipc`."""
+    sets: dict[str, Path] = Field(default_factory=dict)
+    """Ready-made distilled sets (`<name>.safetensors` with the card beside it) by the name that `source` gives them."""
+    models: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Networks by a name of yours, each with `name` and hyperparameters; one after the other."""
+    scope: ScopeSection = Field(default_factory=ScopeSection)
+    """Which weights are prunable."""
+    sparsities: tuple[float, ...] = Field(min_length=1)
+    """Sparsities of the tickets, rising; every iterative method passes exactly through them."""
+    prune_fraction: float = Field(default=0.2, ge=0.001, lt=1)
+    """Share of the remaining weights that a round removes, as nearly as the sparsities allow."""
+    round_recipe: dict[str, Any] = Field(default_factory=dict)
+    """What the rounds of all methods have in common; each may say otherwise in its `recipe`."""
+    round_images: int = Field(default=1000, ge=1)
+    """Validation images that each round is scored on, to notice a dead network."""
+    methods: dict[str, MethodSection] = Field(min_length=1)
+    """The methods by name, in the order in which they are done."""
+    retrain: RealTrainingSection = Field(default_factory=RealTrainingSection)
+    """How every ticket is trained on the real training images."""
+    published: Path | None = None
+    """CSV file of curves to be drawn dotted beside ours, with the columns `method`, `sparsity` and
+    `test_accuracy_mean`, both in [0, 1]; other columns are not read."""
+    stability: StabilitySection = Field(default_factory=StabilitySection)
+    """What is measured of trained tickets beside their accuracy."""
+    resources: ResourcesSection = Field(default_factory=ResourcesSection)
+    """What runs where."""
+
+    @field_validator("models", "methods", "sets", mode="before")
+    @classmethod
+    def _left_out(cls, named: Any) -> Any:
+        """Take out what an override has set to null."""
+        return {key: value for key, value in named.items() if value is not None} if isinstance(named, dict) else named
+
+    @field_validator("models", "methods", "sets")
+    @classmethod
+    def _plain(cls, named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
+            plain_name(name)
+        return named

@@ -1,0 +1,217 @@
+"""The methods of a study as its config means them: one for each number of steps, in the terms of one network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from dp_core.distillation import DistilledSet
+from dp_core.errors import UserError, nearest
+from dp_core.pruning import Mask, NOfM, Scope, check_sparsity, criterion_named, schedule_through
+from dp_core.training import Recipe
+from search.prune.config import MethodSection, StudyConfig
+from trainables.laboratory import Method
+from trainables.settings import parse_settings
+
+_CONTROLS = ("reinitialised", "shuffled")
+
+
+def methods_of(
+    config: StudyConfig, model: nn.Module, train_images: int, classes: int, sets: Mapping[str, DistilledSet]
+) -> dict[str, Method]:
+    """Return the methods for the network `model` by name, in the config's order.
+
+    Args:
+        config: the study.
+        model: the network, whose layers say how sparse it can be.
+        train_images: of the real training split.
+        classes: of the data.
+        sets: ready-made distilled sets by name.
+
+    Raises:
+        UserError: a method that cannot be done; the sentence names its key.
+    """
+    scope = Scope(config.scope.include, config.scope.exclude)
+    dense = Mask.ones(model, scope)
+    found: dict[str, Method] = {}
+    for family, section in config.methods.items():
+        try:
+            for steps in section.steps if isinstance(section.steps, tuple) else (section.steps,):
+                name = f"{family}-{steps}" if isinstance(section.steps, tuple) else family
+                if name in found:
+                    raise UserError(f"there is another method of the name '{name}'.")
+                found[name] = _method(config, family, name, section, steps, dense, train_images, classes, sets)
+        except UserError as error:
+            raise UserError(f"'methods.{family}': {error}") from error
+    for method in found.values():
+        _check_parent(method, found)
+    return {
+        name: replace(method, sparsities=found[method.parent or ""].sparsities) if method.kind in _CONTROLS else method
+        for name, method in found.items()
+    }
+
+
+def _method(
+    config: StudyConfig,
+    family: str,
+    name: str,
+    section: MethodSection,
+    steps: int | None,
+    dense: Mask,
+    train_images: int,
+    classes: int,
+    sets: Mapping[str, DistilledSet],
+) -> Method:
+    _check_keys(section)
+    source = section.source
+    if section.kind == "iterative" and source is None:
+        raise UserError("an iterative method needs a 'source': real, subset, distilled or one of 'sets'.")
+    _check_source(section, sets)
+    ready = sets.get(source or "")
+    images = {"real": train_images, None: train_images}.get(source, (section.ipc or 0) * classes)
+    images = len(ready.images) if ready is not None else images
+    recipe: Recipe | None = None
+    rates: tuple[float, ...] = (1.0,)
+    if section.kind == "iterative":
+        recipe, rates = _recipe(config, section, steps, ready)
+    return Method(
+        name=name,
+        family=family,
+        kind=section.kind,
+        criterion=section.criterion,
+        source=source if section.kind == "iterative" or section.kind == "at_initialisation" else None,
+        images_per_class=section.ipc,
+        recipe=recipe,
+        learning_rates=rates,
+        rewind_step=_rewind_step(section, recipe, images),
+        prune_fraction=section.prune_fraction or config.prune_fraction,
+        sparsities=_sparsities(config, section, dense),
+        parent=section.of or section.start_from,
+        start_sparsity=section.start_sparsity,
+    )
+
+
+def _check_keys(section: MethodSection) -> None:
+    """Raise UserError for a key that a method of this kind has no use for, or lacks."""
+    iterative = ("steps", "epochs", "learning_rate", "recipe", "rewind_step", "rewind_epochs", "prune_fraction")
+    idle = {
+        "dense": (*iterative, "start_from", "start_sparsity", "of", "source", "ipc", "sparsities", "criterion"),
+        "at_initialisation": (*iterative, "start_from", "start_sparsity", "of"),
+        "iterative": ("of",),
+        **dict.fromkeys(
+            _CONTROLS, (*iterative, "start_from", "start_sparsity", "source", "ipc", "criterion", "sparsities")
+        ),
+    }
+    for key in idle[section.kind]:
+        if getattr(section, key) != MethodSection.model_fields[key].get_default(call_default_factory=True):
+            raise UserError(f"the key '{key}' has no meaning for the kind '{section.kind}'.")
+    if section.kind in _CONTROLS and section.of is None:
+        raise UserError(f"a {section.kind} control needs 'of', the method whose tickets it is about.")
+    if (section.start_from is None) != (section.start_sparsity is None):
+        raise UserError("'start_from' and 'start_sparsity' go together.")
+    if section.rewind_step and section.rewind_epochs:
+        raise UserError("give 'rewind_step' or 'rewind_epochs', not both.")
+
+
+def _check_source(section: MethodSection, sets: Mapping[str, DistilledSet]) -> None:
+    known = ("real", "subset", "distilled", *sets)
+    if section.source is not None and section.source not in known:
+        raise UserError(
+            f"there is no source '{section.source}'.{nearest(section.source, known)} Known: {', '.join(known)}."
+        )
+    needs_ipc = section.source in ("subset", "distilled")
+    if needs_ipc != (section.ipc is not None):
+        raise UserError(f"the source '{section.source}' {'needs' if needs_ipc else 'has no use for'} 'ipc'.")
+
+
+def _recipe(
+    config: StudyConfig, section: MethodSection, steps: int | None, ready: DistilledSet | None
+) -> tuple[Recipe, tuple[float, ...]]:
+    settings: dict[str, Any] = {**config.round_recipe, **section.recipe}
+    for key in ("steps", "epochs", "learning_rate"):
+        if key in section.recipe or (key in settings and key != "learning_rate"):
+            raise UserError(f"'{key}' stands beside 'recipe', not in it.")
+    if (steps is None) == (section.epochs is None):
+        raise UserError("a method needs either 'steps' or 'epochs'.")
+    length = {"epochs": section.epochs} if steps is None else {"steps": steps}
+    rates = section.learning_rate
+    if rates == "learned":
+        if ready is None or ready.learning_rate is None:
+            raise UserError(f"the source '{section.source}' has no learned learning rate.")
+        rates = ready.learning_rate
+    if rates is None:
+        if "learning_rate" not in settings:
+            raise UserError("a method needs a 'learning_rate', of its own or in 'round_recipe'.")
+        rates = settings["learning_rate"]
+    several = tuple(rates) if isinstance(rates, tuple) else (rates,)
+    if not several:
+        raise UserError("'learning_rate' is an empty list.")
+    recipes = [parse_settings(Recipe, {**settings, **length, "learning_rate": rate}, "recipe") for rate in several]
+    return recipes[0], tuple(recipe.learning_rate for recipe in recipes)
+
+
+def _rewind_step(section: MethodSection, recipe: Recipe | None, images: int) -> int:
+    if recipe is None:
+        return 0
+    step = section.rewind_step
+    if section.rewind_epochs is not None:
+        step = recipe.steps_of_epochs(section.rewind_epochs, images)
+    total = recipe.total_steps(images)
+    if step >= total:
+        raise UserError(f"rewinding to step {step} is not possible in a round of {total} steps.")
+    return step
+
+
+def _sparsities(config: StudyConfig, section: MethodSection, dense: Mask) -> tuple[float, ...]:
+    """Return the targets of a method, having seen that the network can be as sparse."""
+    if section.kind == "dense":
+        return (0.0,)
+    if section.kind in _CONTROLS:
+        return ()
+    criterion = criterion_named(section.criterion)
+    if isinstance(criterion, NOfM):
+        if section.sparsities is not None:
+            raise UserError(f"the sparsity of the pattern {section.criterion} is its own, not one of 'sparsities'.")
+        return (criterion.sparsity(dense),)
+    targets = section.sparsities or config.sparsities
+    if section.start_sparsity is not None:
+        targets = tuple(target for target in targets if target > section.start_sparsity)
+        if not targets:
+            raise UserError(f"no sparsity lies above its 'start_sparsity' of {section.start_sparsity}.")
+    fraction = section.prune_fraction or config.prune_fraction
+    schedule_through(targets, fraction, start=section.start_sparsity or 0.0)
+    check_sparsity(targets[-1], {name: tensor.numel() for name, tensor in dense.items()})
+    if targets[0] <= 0:
+        raise UserError("the sparsities of tickets are above 0; for the dense network there is the kind 'dense'.")
+    return targets
+
+
+def _check_parent(method: Method, methods: Mapping[str, Method]) -> None:
+    parent = method.parent
+    if parent is None:
+        return
+    if parent not in methods:
+        raise UserError(
+            f"'methods.{method.family}': there is no method '{parent}'.{nearest(parent, methods)} "
+            f"Known: {', '.join(methods)}."
+        )
+    kinds = ("iterative",) if method.kind == "iterative" else ("iterative", "at_initialisation")
+    if methods[parent].kind not in kinds or method.name in _ancestors(methods[parent], methods):
+        raise UserError(f"'methods.{method.family}': '{parent}' is no method that it can build on.")
+    if method.start_sparsity is not None and method.start_sparsity not in methods[parent].sparsities:
+        raise UserError(
+            f"'methods.{method.family}.start_sparsity': {parent} has no ticket of sparsity {method.start_sparsity}, "
+            f"only of {', '.join(map(str, methods[parent].sparsities))}."
+        )
+
+
+def _ancestors(method: Method, methods: Mapping[str, Method]) -> list[str]:
+    """Return the names of a method and of those that it builds on, each once."""
+    names = [method.name]
+    while (parent := methods[names[-1]].parent) in methods and parent not in names:
+        assert parent is not None
+        names.append(parent)
+    return names

@@ -1,0 +1,89 @@
+"""The jobs of a study, in the order in which they should be done, and which of them can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from trainables.laboratory import Cell, Job, Method, StudyFiles, read_result
+
+
+def jobs_of(networks: Mapping[str, Mapping[str, Method]], seeds: int) -> Iterator[Job]:
+    """Yield every job of a study: network by network, seed by seed, so that an unfinished study has whole seeds.
+
+    Args:
+        networks: the methods of each network.
+        seeds: how many there are.
+    """
+    for network, methods in networks.items():
+        for method in methods.values():
+            if len(method.learning_rates) > 1:
+                yield Job("tune", Cell(network, 0, method.name))
+        for seed in range(seeds):
+            for method in methods.values():
+                yield Job("find", Cell(network, seed, method.name))
+            for method in methods.values():
+                for target in method.sparsities:
+                    yield Job("train", Cell(network, seed, method.name, target))
+
+
+class Plan:
+    """Which jobs are open, ready, or done, as far as the study's folder tells."""
+
+    def __init__(self, networks: Mapping[str, Mapping[str, Method]], seeds: int, files: StudyFiles) -> None:
+        self._networks = networks
+        self._files = files
+        self.jobs = list(jobs_of(networks, seeds))
+        self._open = [job for job in self.jobs if not self._is_done(job)]
+
+    @property
+    def open(self) -> tuple[Job, ...]:
+        """The jobs that are neither done nor handed out."""
+        return tuple(self._open)
+
+    @property
+    def left(self) -> int:
+        """How many they are."""
+        return len(self._open)
+
+    def next(self) -> Job | None:
+        """Hand out the first job that waits for nothing, None if there is none now."""
+        for index, job in enumerate(self._open):
+            if self._is_ready(job):
+                return self._open.pop(index)
+        return None
+
+    def drop_impossible(self) -> int:
+        """Forget the jobs whose ticket will never be there, as its search ended before; return how many they were."""
+        possible = [job for job in self._open if not self._is_impossible(job)]
+        dropped = len(self._open) - len(possible)
+        self._open = possible
+        return dropped
+
+    def _is_done(self, job: Job) -> bool:
+        return job.result(self._files).exists()
+
+    def _is_ready(self, job: Job) -> bool:
+        cell = job.cell
+        method = self._networks[cell.network][cell.method]
+        if job.kind == "tune":
+            return True
+        if job.kind == "train":
+            return self._files.ticket(cell).exists() and self._files.search(_search_cell(cell)).exists()
+        if len(method.learning_rates) > 1 and not self._files.learning_rate(cell.network, cell.method).exists():
+            return False
+        return method.parent is None or self._files.search(Cell(cell.network, cell.seed, method.parent)).exists()
+
+    def _is_impossible(self, job: Job) -> bool:
+        cell = job.cell
+        if job.kind == "train":
+            return self._files.search(_search_cell(cell)).exists() and not self._files.ticket(cell).exists()
+        method = self._networks[cell.network][cell.method]
+        if job.kind == "tune" or method.start_sparsity is None:
+            return False
+        start = Cell(cell.network, cell.seed, method.parent or "", method.start_sparsity)
+        found = read_result(self._files.search(_search_cell(start)))
+        return found is not None and not self._files.ticket(start).exists()
+
+
+def _search_cell(cell: Cell) -> Cell:
+    return Cell(cell.network, cell.seed, cell.method)

@@ -1,0 +1,100 @@
+"""Everything that is checked before a study starts: nothing is left behind if a check fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dp_core.data import Splits
+from dp_core.data.preprocessing import Standardisation
+from dp_core.distillation import DistilledSet, Distiller
+from dp_core.distillation.base import check_images_per_class, standardisation_of
+from dp_core.errors import UserError
+from dp_core.models import ModelSpec
+from dp_core.pruning import Scope
+from dp_core.training import Recipe
+from search.preparation import built, check_machine, naming, splits_of
+from search.prune.config import StudyConfig
+from search.prune.figures import Published
+from search.prune.methods import methods_of
+from search.prune.published import read_published
+from trainables.laboratory import Method
+
+
+@dataclass(frozen=True)
+class StudyPreparation:
+    """A config that has been found sound, with what was read on the way."""
+
+    config: StudyConfig
+    splits: Splits
+    space: Standardisation
+    distiller: Distiller
+    sets: Mapping[str, DistilledSet]
+    networks: Mapping[str, ModelSpec]
+    methods: Mapping[str, Mapping[str, Method]]
+    recipe: Recipe
+    scope: Scope
+    published: Sequence[Published]
+
+    @property
+    def images_per_class(self) -> tuple[int, ...]:
+        """The sizes of distilled sets that methods ask for."""
+        sections = self.config.methods.values()
+        return tuple(dict.fromkeys(s.ipc for s in sections if s.source == "distilled" and s.ipc is not None))
+
+
+def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPreparation:
+    """Check `config`, read from `where`, against itself, the machine (if jobs run here: `local`) and the data.
+
+    Raises:
+        UserError: the first thing that cannot work.
+    """
+    with naming(where):
+        distiller, recipe = config.distill.distiller(), config.retrain.parsed_recipe()
+        if local:
+            resources = config.resources
+            check_machine(resources.concurrency, resources.cpus_per_job, resources.gpus_per_job)
+    with naming(f"{where}: data"):
+        splits = splits_of(config)
+        if splits.train.classes < 2:
+            raise UserError(f"there is one class, '{splits.train.class_names[0]}', and so nothing to tell apart.")
+        space = standardisation_of(splits.train)
+    with naming(where):
+        sets = {name: _ready_set(name, config, splits) for name in config.sets}
+        networks, methods = {}, {}
+        for name, given in config.models.items():
+            with naming(f"'models.{name}'"):
+                networks[name] = ModelSpec.from_dict(given)
+                model = built(networks[name], splits)
+            methods[name] = methods_of(config, model, len(splits.train), splits.train.classes, sets)
+        for family, section in config.methods.items():
+            if section.ipc is not None:
+                with naming(f"'methods.{family}.ipc'"):
+                    check_images_per_class(splits.train, section.ipc)
+                    if section.source == "distilled":
+                        distiller.check(splits.train, section.ipc)
+        _check_stability(config, methods)
+    published = () if config.published is None else read_published(config.published)
+    scope = Scope(config.scope.include, config.scope.exclude)
+    return StudyPreparation(config, splits, space, distiller, sets, networks, methods, recipe, scope, published)
+
+
+def _ready_set(name: str, config: StudyConfig, splits: Splits) -> DistilledSet:
+    with naming(f"'sets.{name}'"):
+        if name in ("real", "subset", "distilled"):
+            raise UserError("this name is taken: real, subset and distilled are sources by themselves.")
+        found = DistilledSet.load(config.sets[name])
+        found.check_fits(splits.train.image_shape, splits.train.class_names)
+    return found
+
+
+def _check_stability(config: StudyConfig, methods: Mapping[str, Mapping[str, Method]]) -> None:
+    """Raise UserError for a sparsity at which there is no ticket, and so nothing to be measured."""
+    there = {target for found in methods.values() for method in found.values() for target in method.sparsities}
+    for key in ("barrier_at", "eigenvalue_at"):
+        for wanted in getattr(config.stability, key):
+            if wanted not in there:
+                raise UserError(
+                    f"'stability.{key}': no method has a ticket of sparsity {wanted}, "
+                    f"only of {', '.join(f'{target:g}' for target in sorted(there))}."
+                )

@@ -1,0 +1,76 @@
+"""The rows of a study's tables, put together from what its jobs have found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainables.laboratory import Cell, Method, StudyFiles, read_result
+
+_MEASURES = (
+    "test_accuracy",
+    "test_loss",
+    "validation_accuracy",
+    "train_image_gradients",
+    "train_seconds",
+    "train_processor_seconds",
+    "error_barrier",
+    "loss_barrier",
+    "positions",
+    "path_errors",
+    "path_losses",
+    "top_eigenvalue",
+    "layer_densities",
+)
+
+
+def result_rows(networks: Mapping[str, Mapping[str, Method]], seeds: int, files: StudyFiles) -> list[dict[str, Any]]:
+    """Return a row for each network, seed, method and sparsity that is finished, or that cannot be."""
+    rows = []
+    for network, methods in networks.items():
+        for seed in range(seeds):
+            for method in methods.values():
+                found = read_result(files.search(Cell(network, seed, method.name)))
+                if found is None:
+                    continue
+                costs = {cost["sparsity"]: cost for cost in found["tickets"]}
+                for target in method.sparsities:
+                    row = _row(Cell(network, seed, method.name, target), method, found, costs.get(target), files)
+                    if row is not None:
+                        rows.append(row)
+    return rows
+
+
+def _row(
+    cell: Cell, method: Method, found: Mapping[str, Any], cost: Mapping[str, Any] | None, files: StudyFiles
+) -> dict[str, Any] | None:
+    row: dict[str, Any] = {
+        "network": cell.network,
+        "seed": cell.seed,
+        **method.facts(),
+        "learning_rate": found["learning_rate"],
+        "target_sparsity": cell.sparsity,
+        "sparsity": cell.sparsity,
+        **dict.fromkeys(_MEASURES),
+    }
+    last = cost or (found["rounds"] or [{"image_gradients": 0, "seconds": 0.0, "processor_seconds": 0.0}])[-1]
+    row["rounds"] = cost["rounds"] if cost is not None else len(found["rounds"])
+    row |= {f"mask_{key}": last[key] for key in ("image_gradients", "seconds", "processor_seconds")}
+    if cost is None:
+        return row | {"status": found["status"], "reason": found["reason"]}
+    trained = read_result(files.training(cell))
+    if trained is None:
+        return None
+    row |= {key: trained[key] for key in (*_MEASURES, "sparsity", "status", "reason") if key in trained}
+    return row
+
+
+def round_rows(networks: Mapping[str, Mapping[str, Method]], seeds: int, files: StudyFiles) -> list[dict[str, Any]]:
+    """Return a row for each network, seed, method and round of finished searches."""
+    return [
+        {"network": network, "seed": seed, "method": name, **{key: row[key] for key in row if key != "at_chance"}}
+        for network, methods in networks.items()
+        for seed in range(seeds)
+        for name in methods
+        for row in (read_result(files.search(Cell(network, seed, name))) or {"rounds": []})["rounds"]
+    ]

@@ -1,0 +1,180 @@
+"""A study of pruning methods from its start, or from wherever it was, to its tables and plots."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from dp_core.errors import UserError
+from dp_core.files import write_text
+from search.distilling import make_sets
+from search.progress import Progress
+from search.prune.best import best_by_cost
+from search.prune.config import StudyConfig
+from search.prune.crossings import crossings_table
+from search.prune.figures import write_figures
+from search.prune.parquet import write_results, write_rounds
+from search.prune.planning import Plan
+from search.prune.preparation import StudyPreparation, prepare_study
+from search.prune.rows import result_rows, round_rows
+from search.prune.tables import markdown_table
+from search.ray_session import ray_session
+from search.run_directory import RunDirectory
+from search.run_record import (
+    config_of,
+    new_record,
+    read_run,
+    record_sets,
+    refuse_changed_data,
+    refuse_taken,
+    write_record,
+)
+from trainables.laboratory import Job, Laboratory, Stability, StudyFiles, read_result, run_job
+from trainables.shared_dataset import SharedDataset
+
+
+def start_study(
+    config: StudyConfig, where: str, command: Sequence[str], address: str | None, progress: Progress
+) -> list[dict[str, Any]]:
+    """Start a new study with the config read from `where` and take it to its end; return its rows.
+
+    Raises:
+        UserError: the name is taken, or a check failed; nothing is left behind then.
+    """
+    run = RunDirectory((config.run.directory / config.run.name).resolve())
+    refuse_taken(run, config.run)
+    prepared = prepare_study(config, where, local=address is None)
+    run.path.mkdir(parents=True, exist_ok=True)
+    with run.locked():
+        refuse_taken(run, config.run)  # another driver may have been quicker
+        try:
+            record = new_record(command, config, prepared.splits)
+            record["config"]["sets"] = {name: str(path.resolve()) for name, path in config.sets.items()}
+            record["config"]["published"] = config.published and str(config.published.resolve())
+            write_record(run, record)
+            return _advance(run, prepared, address, progress)
+        finally:
+            if not run.config.exists():
+                shutil.rmtree(run.path, ignore_errors=True)
+
+
+def resume_study(run: RunDirectory, address: str | None, progress: Progress) -> list[dict[str, Any]]:
+    """Take a study on from wherever it is; a finished one only writes its tables and plots again.
+
+    Raises:
+        UserError: the study cannot be read, its data have changed, or another process drives it.
+    """
+    recorded = read_run(run)
+    config = config_of(run, recorded, StudyConfig)
+    prepared = prepare_study(config, str(run.config), local=address is None)
+    refuse_changed_data(run, recorded, prepared.splits, config.data.root)
+    with run.locked():
+        return _advance(run, prepared, address, progress)
+
+
+def write_outputs(run: RunDirectory, prepared: StudyPreparation, *, figures: bool = True) -> list[dict[str, Any]]:
+    """Write the tables, and the plots, of what is finished; return the rows."""
+    files, seeds = StudyFiles(run.path), prepared.config.run.seeds
+    rows = result_rows(prepared.methods, seeds, files)
+    write_results(rows, run.path / "results.parquet")
+    write_rounds(round_rows(prepared.methods, seeds, files), run.path / "rounds.parquet")
+    if figures and rows:
+        parts = [markdown_table(rows), best_by_cost(rows), crossings_table(rows)]
+        write_text(run.path / "results.md", "\n\n".join(part for part in parts if part) + "\n")
+        write_figures(rows, run.path / "figures", prepared.published)
+    return rows
+
+
+def rewrite_outputs(run: RunDirectory) -> list[dict[str, Any]]:
+    """Write tables and plots of what is finished anew, also while the study runs; return the rows."""
+    config = config_of(run, read_run(run), StudyConfig)
+    return write_outputs(run, prepare_study(config, str(run.config), local=False))
+
+
+def _advance(
+    run: RunDirectory, prepared: StudyPreparation, address: str | None, progress: Progress
+) -> list[dict[str, Any]]:
+    config = prepared.config
+    progress.say("study", f"{run.path}")
+    wanted = {f"distilled-{ipc}": (prepared.distiller, ipc) for ipc in prepared.images_per_class}
+    sets = {**prepared.sets, **make_sets(wanted, prepared.splits.train, config, progress)}
+    record_sets(run, sets)
+    plan = Plan(prepared.methods, config.run.seeds, StudyFiles(run.path))
+    try:
+        if plan.left:
+            with ray_session(address, config.resources.concurrency * config.resources.cpus_per_job):
+                _work(laboratory(run.path, prepared, sets), plan, config, progress)
+    finally:
+        rows = write_outputs(run, prepared)
+    if not rows:
+        raise UserError(f"Nothing of the study {run.path} could be finished; the lines above say why.")
+    return rows
+
+
+def laboratory(folder: Path, prepared: StudyPreparation, sets: Any) -> Laboratory:
+    """Return what the jobs of a study share."""
+    config, splits = prepared.config, prepared.splits
+    stability = config.stability
+    return Laboratory(
+        train=SharedDataset.of(splits.train),
+        validation=SharedDataset.of(splits.validation),
+        test=SharedDataset.of(splits.test),
+        space=prepared.space,
+        sets=sets,
+        networks=prepared.networks,
+        methods=prepared.methods,
+        scope=prepared.scope,
+        recipe=prepared.recipe,
+        stability=Stability(stability.barrier_at, stability.points, stability.eigenvalue_at, stability.images),
+        seed=config.run.seed,
+        folder=folder,
+        threads=config.resources.cpus_per_job,
+        stream=config.data.stream,
+        round_images=config.round_images,
+    )
+
+
+def _work(lab: Laboratory, plan: Plan, config: StudyConfig, progress: Progress) -> None:
+    """Do the jobs, as many at a time as the config says; one that fails ends the study when the others are done."""
+    resources, shared = config.resources, ray.put(lab)
+    remote = ray.remote(run_job).options(
+        num_cpus=resources.cpus_per_job, num_gpus=resources.gpus_per_job, max_retries=resources.max_failures
+    )
+    running: dict[Any, Job] = {}
+    failures: list[tuple[Job, RayError]] = []
+    while True:
+        while not failures and len(running) < resources.concurrency and (job := plan.next()) is not None:
+            running[remote.remote(shared, job)] = job
+        if not running:
+            break
+        (done, *_), _ = ray.wait(list(running), num_returns=1)
+        job = running.pop(done)
+        try:
+            ray.get(done)
+        except RayError as error:
+            failures.append((job, error))
+        plan.drop_impossible()
+        progress.say(
+            job.kind,
+            f"{len(plan.jobs) - plan.left - len(running)}/{len(plan.jobs)} {job.cell.name}{_told(job, lab.files)}",
+        )
+    for job, failure in failures:
+        cause = failure.cause if isinstance(failure, RayTaskError) else failure
+        told = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
+        raise UserError(f"The job '{job.kind} {job.cell.name}' failed: {told}.") from failure
+
+
+def _told(job: Job, files: StudyFiles) -> str:
+    """Return what a finished job has found, in a few words."""
+    found = read_result(job.result(files)) or {}
+    if job.kind == "tune":
+        return f" learning rate {found.get('learning_rate')}"
+    if found.get("status") not in (None, "finished"):
+        return f" {found['status']}: {found['reason']}"
+    accuracy = found.get("test_accuracy")
+    return "" if accuracy is None else f" test accuracy {accuracy:.1%}"

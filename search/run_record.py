@@ -1,0 +1,117 @@
+"""run.yaml: what a run was started with, on what, and where."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import yaml
+
+from dp_core.data import Splits
+from dp_core.distillation import DistilledSet
+from dp_core.errors import UserError
+from dp_core.files import write_text
+from search.config.models import NamedRunSection, SearchConfig
+from search.machine import this_machine
+from search.prune.config import StudyConfig
+from search.run_directory import LOCK, RunDirectory
+
+_LIBRARIES = ("winnow", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow")
+
+C = TypeVar("C", SearchConfig, StudyConfig)
+
+
+def refuse_taken(run: RunDirectory, section: NamedRunSection) -> None:
+    """Raise UserError if the folder of a new run has a run, or anything else, in it."""
+    if run.config.exists():
+        raise UserError(
+            f"The run {section.name} exists in {section.directory}: go on with it by "
+            f"'winnow resume {section.directory / section.name}', or choose another run.name."
+        )
+    if run.path.exists() and any(entry.name != LOCK for entry in run.path.iterdir()):
+        raise UserError(f"The folder {run.path} is not empty and not a run: choose another run.name.")
+
+
+def new_record(command: Sequence[str], config: SearchConfig | StudyConfig, splits: Splits) -> dict[str, Any]:
+    """Return the record of a run that starts now.
+
+    Folders are written in full, as a resumed run must find its data wherever it is resumed from.
+    """
+    dumped = config.model_dump(mode="json")
+    dumped["data"]["root"] = str(config.data.root.resolve())
+    dumped["data"]["cache"] = str(config.data.cache.resolve())
+    dumped["distill"]["directory"] = str(config.distill.directory.resolve())
+    return {
+        "kind": "study" if isinstance(config, StudyConfig) else "search",
+        "command": shlex.join(command),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": config.run.seed,
+        "machine": f"{platform.system()} {platform.machine()}, {this_machine().describe()}",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _LIBRARIES},
+        "data": dict(digests(splits)),
+        "splits": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
+        "distilled_sets": {},
+        "config": dumped,
+    }
+
+
+def write_record(run: RunDirectory, record: Mapping[str, Any]) -> None:
+    """Write run.yaml."""
+    write_text(run.config, yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True))
+
+
+def read_run(run: RunDirectory) -> dict[str, Any]:
+    """Return what run.yaml says."""
+    try:
+        recorded = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{run.config} cannot be read: {' '.join(str(error).split())}.") from error
+    if not isinstance(recorded, dict) or "config" not in recorded or "data" not in recorded:
+        raise UserError(f"{run.config} is not the record of a run.")
+    return recorded
+
+
+def is_study(recorded: Mapping[str, Any]) -> bool:
+    """Return whether a run is a study (`winnow prune`) and not a search."""
+    return recorded.get("kind") == "study"
+
+
+def config_of(run: RunDirectory, recorded: Mapping[str, Any], model: type[C]) -> C:
+    """Return the config that a run was started with."""
+    if is_study(recorded) != (model is StudyConfig):
+        raise UserError(f"The run {run.path} is {'a study of pruning methods' if is_study(recorded) else 'a search'}.")
+    try:
+        return model.model_validate(recorded["config"])
+    except ValueError as error:
+        raise UserError(f"The config in {run.config} is not valid: {' '.join(str(error).split())}.") from error
+
+
+def refuse_changed_data(run: RunDirectory, recorded: Mapping[str, Any], splits: Splits, root: Any) -> None:
+    """Raise UserError unless the data are those that the run was started on."""
+    if recorded["data"] != dict(digests(splits)):
+        raise UserError(f"The data of the run {run.path} have changed since it started: {root}.")
+
+
+def record_sets(run: RunDirectory, sets: Mapping[str, DistilledSet]) -> None:
+    """Write the digests of the distilled sets that a run uses into run.yaml.
+
+    Raises:
+        UserError: it has used another set under one of these names before.
+    """
+    recorded = read_run(run)
+    found = {key: used.digest for key, used in sets.items()}
+    for key, digest in recorded["distilled_sets"].items():
+        if found.get(key, digest) != digest:
+            raise UserError(f"The distilled set '{key}' of the run {run.path} has changed since it started.")
+    recorded["distilled_sets"] = found
+    write_record(run, recorded)
+
+
+def digests(splits: Splits) -> dict[str, str]:
+    """Return the digests of the three splits."""
+    return {"train": splits.train.digest, "validation": splits.validation.digest, "test": splits.test.digest}

@@ -1,0 +1,118 @@
+"""What all jobs of a study share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dp_core.data.preprocessing import Preprocessing, Standardisation
+from dp_core.distillation import DistilledSet, RandomImages
+from dp_core.models import ModelSpec, build
+from dp_core.pruning import Scope
+from dp_core.seeds import derive_seed
+from dp_core.training import DataSource, Recipe, TrainingData
+from trainables.laboratory.files import Cell, StudyFiles
+from trainables.laboratory.method import Method
+from trainables.placement import Stream, training_data
+from trainables.shared_dataset import SharedDataset
+
+
+@dataclass(frozen=True)
+class Stability:
+    """What is measured of a trained ticket beside its accuracy.
+
+    Attributes:
+        barrier_at: sparsities whose tickets are trained a second time in another data order, for the error barrier
+            between the two (instability analysis, Frankle et al. 2020); 0 is the dense network.
+        points: of the path between the two.
+        eigenvalue_at: sparsities at which the top eigenvalue of the Hessian is found.
+        images: training images for the eigenvalue and for the re-estimation of BatchNorm statistics.
+    """
+
+    barrier_at: tuple[float, ...]
+    points: int
+    eigenvalue_at: tuple[float, ...]
+    images: int
+
+
+@dataclass(frozen=True, eq=False)
+class Laboratory:
+    """What all jobs of a study share.
+
+    Attributes:
+        train: the real images that `real` and `subset` methods and every final training use.
+        validation: held-back images that learning rates are chosen on and paths are evaluated on.
+        test: used once for each trained ticket.
+        space: preprocessing of real images.
+        sets: distilled sets by `Method.set_key`.
+        networks: architectures by name.
+        methods: by network and by name.
+        scope: what is prunable.
+        recipe: of the final training.
+        stability: what else is measured.
+        seed: the study's; that of a cell follows from it and from the cell's number, and is the same for all methods.
+        folder: of the study.
+        threads: CPU threads of a job.
+        stream: when real images are streamed, see `training_data`.
+        round_images: how many validation images each round is scored on.
+    """
+
+    train: SharedDataset
+    validation: SharedDataset
+    test: SharedDataset
+    space: Standardisation
+    sets: Mapping[str, DistilledSet]
+    networks: Mapping[str, ModelSpec]
+    methods: Mapping[str, Mapping[str, Method]]
+    scope: Scope
+    recipe: Recipe
+    stability: Stability
+    seed: int
+    folder: Path
+    threads: int
+    stream: Stream
+    round_images: int
+
+    @property
+    def files(self) -> StudyFiles:
+        """Return where results are."""
+        return StudyFiles(self.folder)
+
+    def method(self, cell: Cell) -> Method:
+        """Return the method of a cell."""
+        return self.methods[cell.network][cell.method]
+
+    def cell_seed(self, network: str, seed: int) -> int:
+        """Return the seed of everything that methods share: initial weights, data orders, the random subset."""
+        return derive_seed(self.seed, "cell", network, seed)
+
+    def network(self, network: str, seed: int, device: torch.device, *, fresh: bool = False) -> nn.Module:
+        """Return the untrained network: the same weights for every method, or `fresh` ones."""
+        shape, classes = self.train.open().image_shape, len(self.train.class_names)
+        drawn = derive_seed(self.cell_seed(network, seed), "fresh weights" if fresh else "weights")
+        return build(self.networks[network], shape, classes, seed=drawn).to(device)
+
+    def data(self, method: Method, seed: int, device: torch.device) -> tuple[DataSource, Preprocessing]:
+        """Return what a method's rounds train on, and the preprocessing that real images need to meet it."""
+        if method.set_key is not None:
+            chosen = self.sets[method.set_key]
+        elif method.source == "subset":
+            assert method.images_per_class is not None
+            drawn = derive_seed(seed, "subset")
+            chosen = RandomImages().distill(self.train.open(), method.images_per_class, drawn, lambda *_: None)
+        else:
+            return self.real_data(device), self.space
+        return TrainingData(*chosen.training_data()).to(device), chosen.preprocessing
+
+    def real_data(self, device: torch.device) -> DataSource:
+        """Return the real training images."""
+        return training_data(self.train.open(), self.space, device, self.stream)
+
+    def scoring_data(self, split: SharedDataset, space: Preprocessing, images: int | None = None) -> TrainingData:
+        """Return the first `images` (None: all) of a split in `space`, on the CPU."""
+        opened = split.open()
+        return TrainingData(opened.images[:images], opened.labels[:images], space)

@@ -1,0 +1,64 @@
+"""A way to find a ticket, with everything that it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dp_core.training import Recipe
+
+Kind = Literal["dense", "iterative", "at_initialisation", "reinitialised", "shuffled"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method at one budget.
+
+    Attributes:
+        name: unique in its study, such as `distilled-30`.
+        family: the method without its budget, `distilled`.
+        kind: `dense`, no mask; `iterative`, train, prune and rewind; `at_initialisation`, one mask from the untrained
+            network; `reinitialised`, the mask of `parent` on freshly drawn weights; `shuffled`, the mask of `parent`
+            shuffled inside each layer.
+        criterion: see `dp_core.pruning.criterion_named`.
+        source: `real`, `subset`, `distilled` or the name of a ready-made set; None where no data are used.
+        images_per_class: of a subset or distilled set, else None.
+        recipe: of a round, with the first of `learning_rates`; None unless iterative.
+        learning_rates: if there are several, the best on validation images is taken, see `choose_learning_rate`.
+        rewind_step: every later round starts from the state at this step of the first one.
+        prune_fraction: share of the remaining weights that a round removes, as near as the targets allow.
+        sparsities: targets, rising; a ticket each. () for N:M patterns, whose sparsity is what it is.
+        parent: the method whose ticket a control is made of, or that an iterative one starts from.
+        start_sparsity: of the parent's ticket that an iterative method starts from.
+    """
+
+    name: str
+    family: str
+    kind: Kind
+    criterion: str
+    source: str | None
+    images_per_class: int | None
+    recipe: Recipe | None
+    learning_rates: tuple[float, ...]
+    rewind_step: int
+    prune_fraction: float
+    sparsities: tuple[float, ...]
+    parent: str | None
+    start_sparsity: float | None
+
+    @property
+    def set_key(self) -> str | None:
+        """Key of the distilled set that it trains on, None if it trains on none."""
+        if self.source in (None, "real", "subset"):
+            return None
+        return self.source if self.images_per_class is None else f"{self.source}-{self.images_per_class}"
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a table says of it."""
+        return {
+            "method": self.name,
+            "family": self.family,
+            "source": self.source,
+            "criterion": None if self.kind == "dense" else self.criterion,
+            "steps": None if self.recipe is None else self.recipe.steps,
+        }

@@ -1,0 +1,158 @@
+"""Training a ticket on real images, and what the study wants to know of the result; resumable every minute."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dp_core.analysis import interpolate, top_eigenvalue
+from dp_core.files import replacing_directory
+from dp_core.pruning import Ticket, at_chance, chance
+from dp_core.seeds import derive_seed
+from dp_core.training import Diverged, Evaluation, Training, evaluate
+from trainables.laboratory.context import Laboratory
+from trainables.laboratory.files import Cell, read_result, write_result
+from trainables.laboratory.timing import Stopwatch
+from trainables.resuming import load_state, save_state
+from trainables.shared_dataset import SharedDataset
+
+_SAVE_EVERY = 60.0  # seconds
+_QUARTERS = 4
+
+
+class Dead(Exception):
+    """A training that is no better than chance and will not become so."""
+
+
+def train_ticket(lab: Laboratory, cell: Cell, device: torch.device) -> None:
+    """Train the ticket of `cell` on real images, test it, measure what the study asks for, and save the result.
+
+    A network that is no better than chance on the validation images at two quarters of its training running is not
+    trained further: its result has the status `collapsed` and the accuracy that it has.
+    """
+    path = lab.files.training(cell)
+    if read_result(path) is not None:
+        return
+    ticket = Ticket.load(lab.files.ticket(cell))
+    result: dict[str, Any] = {
+        "sparsity": ticket.mask.sparsity,
+        "layer_densities": [{"name": name, "density": value} for name, value in ticket.mask.layer_densities().items()],
+        "status": "finished",
+        "reason": None,
+    }
+    first = _ResumableTraining(lab, cell, ticket, device, copy=0)
+    try:
+        first.run()
+        result |= _scores(lab, first) | _stability(lab, cell, ticket, first.training.model, device)
+    except Diverged as error:
+        result |= {"status": "diverged", "reason": str(error)}
+    except Dead as error:
+        result |= _scores(lab, first) | {"status": "collapsed", "reason": str(error)}
+    write_result(path, result)
+    for copy in range(2):
+        shutil.rmtree(_folder(lab, cell, copy), ignore_errors=True)
+
+
+class _ResumableTraining:
+    """A ticket's training in the data order of `copy`, which is the same for every method."""
+
+    def __init__(self, lab: Laboratory, cell: Cell, ticket: Ticket, device: torch.device, *, copy: int) -> None:
+        self._lab, self._folder = lab, _folder(lab, cell, copy)
+        seed = derive_seed(lab.cell_seed(cell.network, cell.seed), "training", copy)
+        model = ticket.build().to(device)
+        self.training = Training(model, lab.real_data(device), lab.recipe, seed=seed, mask=ticket.mask)
+        self.watch = Stopwatch()
+        self._quarters_at_chance = 0
+        if self._folder.exists():
+            state = load_state(self._folder, device)
+            self.training.load_state_dict(state["training"])
+            self.watch = Stopwatch(**state["watch"])
+            self._quarters_at_chance = state["quarters_at_chance"]
+
+    def run(self) -> None:
+        """Train to the end.
+
+        Raises:
+            Diverged: the loss became NaN or infinite.
+            Dead: the network stays at chance.
+        """
+        training, saved = self.training, time.monotonic()
+        total = training.total_steps
+        while training.step < total:
+            quarter = _QUARTERS * training.step // total
+            ends = -(-(quarter + 1) * total // _QUARTERS)
+            with self.watch.running():
+                training.run(min(max(1, total // 50), ends - training.step))
+            if training.step == ends:
+                self._look()
+            if time.monotonic() - saved > _SAVE_EVERY or training.step == total:
+                self._save()
+                saved = time.monotonic()
+
+    def _look(self) -> None:
+        found = score(self._lab, self.training.model, self._lab.validation, self._lab.round_images)
+        dead = at_chance(found, chance(torch.from_numpy(self._lab.validation.labels)))
+        self._quarters_at_chance = self._quarters_at_chance + 1 if dead else 0
+        if self._quarters_at_chance == 2:
+            step, total = self.training.step, self.training.total_steps
+            raise Dead(f"no better than chance on the validation images by step {step} of {total}")
+
+    def _save(self) -> None:
+        state = {"training": self.training.state_dict(), "watch": self.watch.so_far()}
+        with replacing_directory(self._folder) as folder:
+            save_state(folder, {**state, "quarters_at_chance": self._quarters_at_chance})
+
+
+def score(lab: Laboratory, model: nn.Module, split: SharedDataset, images: int | None = None) -> Evaluation:
+    """Evaluate `model` on the first `images` (None: all) of a split of real images."""
+    data = lab.scoring_data(split, lab.space, images)
+    return evaluate(model, data, precision=lab.recipe.precision, mode=lab.recipe.mode)
+
+
+def _scores(lab: Laboratory, trained: _ResumableTraining) -> dict[str, Any]:
+    training = trained.training
+    validation, test = (score(lab, training.model, split) for split in (lab.validation, lab.test))
+    return {
+        "validation_accuracy": validation.accuracy,
+        "validation_loss": validation.loss,
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "train_image_gradients": training.step * training.images_per_step,
+        **{f"train_{key}": value for key, value in trained.watch.so_far().items()},
+    }
+
+
+def _stability(lab: Laboratory, cell: Cell, ticket: Ticket, model: nn.Module, device: torch.device) -> dict[str, Any]:
+    """Measure the sharpness of a solution, and the barrier to that of a second training in another data order."""
+    wanted, found = lab.stability, dict[str, Any]()
+    statistics = lab.scoring_data(lab.train, lab.space, wanted.images)
+    if cell.sparsity in wanted.eigenvalue_at:
+        top = top_eigenvalue(model, statistics, mask=ticket.mask)
+        found |= {"top_eigenvalue": top.value, "eigenvalue_converged": top.converged}
+    if cell.sparsity in wanted.barrier_at:
+        other = _ResumableTraining(lab, cell, ticket, device, copy=1)
+        other.run()
+        one, two, scored = _state(model), _state(other.training.model), lab.scoring_data(lab.validation, lab.space)
+        path = interpolate(model, one, two, scored, points=wanted.points, statistics=statistics)
+        found |= {
+            "positions": list(path.positions),
+            "path_errors": list(path.errors),
+            "path_losses": list(path.losses),
+            "error_barrier": path.error_barrier,
+            "loss_barrier": path.loss_barrier,
+        }
+    return found
+
+
+def _state(model: nn.Module) -> Mapping[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _folder(lab: Laboratory, cell: Cell, copy: int) -> Path:
+    return lab.files.state(cell, f"training{copy}")
