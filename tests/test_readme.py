@@ -47,10 +47,16 @@ def test_the_notebook_recipe_ends_at_its_sparsity(
     (tmp_path / "assets").symlink_to(ROOT / "assets")
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    exec(compile(block("from pathlib import Path\n\nfrom dp_core.data import open_splits"), "README.md", "exec"), {})
+    names: dict[str, object] = {}
+    exec(compile(block("from pathlib import Path\n\nfrom dp_core.data import open_splits"), "README.md", "exec"), names)
     lines = [line for line in capsys.readouterr().out.splitlines() if "sparse" in line]
     assert [line.split(" sparse")[0] for line in lines] == ["0.0%", "50.0%", "75.0%", "87.5%", "90.0%"]
     assert all(float(line.split(": ")[1].rstrip("%")) > 12 for line in lines), "better than chance, 10 %"
+
+    exec(compile(block("import torch\n\nfrom dp_core.analysis import interpolate"), "README.md", "exec"), names)
+    barrier, eigenvalue = capsys.readouterr().out.splitlines()
+    assert -5 < float(barrier.removeprefix("error barrier ").rstrip("%")) < 90
+    assert float(eigenvalue.removeprefix("top Hessian eigenvalue ")) > 0, "the loss is not concave where training ends"
 
 
 def test_every_file_and_name_that_the_readme_registers_things_in_exists() -> None:
