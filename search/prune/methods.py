@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
-
-from torch import nn
 
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError, nearest
-from dp_core.pruning import Mask, NOfM, Scope, check_sparsity, criterion_named, schedule_through
+from dp_core.pruning import Mask, NOfM, check_sparsity, criterion_named, schedule_through
 from dp_core.training import Recipe
 from search.prune.config import MethodSection, StudyConfig
 from trainables.laboratory import Method
@@ -19,31 +17,46 @@ from trainables.settings import parse_settings
 _CONTROLS = ("reinitialised", "shuffled")
 
 
-def methods_of(
-    config: StudyConfig, model: nn.Module, train_images: int, classes: int, sets: Mapping[str, DistilledSet]
-) -> dict[str, Method]:
-    """Return the methods for the network `model` by name, in the config's order.
+@dataclass(frozen=True)
+class Setting:
+    """What methods are read against.
 
-    Args:
+    Attributes:
         config: the study.
-        model: the network, whose layers say how sparse it can be.
-        train_images: of the real training split.
+        dense: mask of the network that keeps all weights in scope; its layers say how sparse the network can be.
+        train_images: images of the real training split.
         classes: of the data.
         sets: ready-made distilled sets by name.
+    """
+
+    config: StudyConfig
+    dense: Mask
+    train_images: int
+    classes: int
+    sets: Mapping[str, DistilledSet]
+
+    def images(self, section: MethodSection) -> int:
+        """Return how many images a method's rounds pass over."""
+        ready = self.sets.get(section.source or "")
+        if ready is not None:
+            return len(ready.images)
+        return self.train_images if section.ipc is None else section.ipc * self.classes
+
+
+def methods_of(setting: Setting) -> dict[str, Method]:
+    """Return the methods for one network by name, in the config's order.
 
     Raises:
         UserError: a method that cannot be done; the sentence names its key.
     """
-    scope = Scope(config.scope.include, config.scope.exclude)
-    dense = Mask.ones(model, scope)
     found: dict[str, Method] = {}
-    for family, section in config.methods.items():
+    for family, section in setting.config.methods.items():
         try:
             for steps in section.steps if isinstance(section.steps, tuple) else (section.steps,):
                 name = f"{family}-{steps}" if isinstance(section.steps, tuple) else family
                 if name in found:
                     raise UserError(f"there is another method of the name '{name}'.")
-                found[name] = _method(config, family, name, section, steps, dense, train_images, classes, sets)
+                found[name] = _method(setting, family, name, section, steps)
         except UserError as error:
             raise UserError(f"'methods.{family}': {error}") from error
     for method in found.values():
@@ -54,41 +67,25 @@ def methods_of(
     }
 
 
-def _method(
-    config: StudyConfig,
-    family: str,
-    name: str,
-    section: MethodSection,
-    steps: int | None,
-    dense: Mask,
-    train_images: int,
-    classes: int,
-    sets: Mapping[str, DistilledSet],
-) -> Method:
+def _method(setting: Setting, family: str, name: str, section: MethodSection, steps: int | None) -> Method:
     _check_keys(section)
-    source = section.source
-    if section.kind == "iterative" and source is None:
-        raise UserError("an iterative method needs a 'source': real, subset, distilled or one of 'sets'.")
-    _check_source(section, sets)
-    ready = sets.get(source or "")
-    images = {"real": train_images, None: train_images}.get(source, (section.ipc or 0) * classes)
-    images = len(ready.images) if ready is not None else images
+    _check_source(section, setting.sets)
     recipe: Recipe | None = None
     rates: tuple[float, ...] = (1.0,)
     if section.kind == "iterative":
-        recipe, rates = _recipe(config, section, steps, ready)
+        recipe, rates = _recipe(setting, section, steps)
     return Method(
         name=name,
         family=family,
         kind=section.kind,
         criterion=section.criterion,
-        source=source if section.kind == "iterative" or section.kind == "at_initialisation" else None,
+        source=section.source,
         images_per_class=section.ipc,
         recipe=recipe,
         learning_rates=rates,
-        rewind_step=_rewind_step(section, recipe, images),
-        prune_fraction=section.prune_fraction or config.prune_fraction,
-        sparsities=_sparsities(config, section, dense),
+        rewind_step=_rewind_step(section, recipe, setting.images(section)),
+        prune_fraction=section.prune_fraction or setting.config.prune_fraction,
+        sparsities=_sparsities(setting, section),
         parent=section.of or section.start_from,
         start_sparsity=section.start_sparsity,
     )
@@ -117,6 +114,8 @@ def _check_keys(section: MethodSection) -> None:
 
 
 def _check_source(section: MethodSection, sets: Mapping[str, DistilledSet]) -> None:
+    if section.kind == "iterative" and section.source is None:
+        raise UserError("an iterative method needs a 'source': real, subset, distilled or one of 'sets'.")
     known = ("real", "subset", "distilled", *sets)
     if section.source is not None and section.source not in known:
         raise UserError(
@@ -127,10 +126,9 @@ def _check_source(section: MethodSection, sets: Mapping[str, DistilledSet]) -> N
         raise UserError(f"the source '{section.source}' {'needs' if needs_ipc else 'has no use for'} 'ipc'.")
 
 
-def _recipe(
-    config: StudyConfig, section: MethodSection, steps: int | None, ready: DistilledSet | None
-) -> tuple[Recipe, tuple[float, ...]]:
-    settings: dict[str, Any] = {**config.round_recipe, **section.recipe}
+def _recipe(setting: Setting, section: MethodSection, steps: int | None) -> tuple[Recipe, tuple[float, ...]]:
+    """Return the recipe of a round with the first of the learning rates to choose from, and all of them."""
+    settings: dict[str, Any] = {**setting.config.round_recipe, **section.recipe}
     for key in ("steps", "epochs", "learning_rate"):
         if key in section.recipe or (key in settings and key != "learning_rate"):
             raise UserError(f"'{key}' stands beside 'recipe', not in it.")
@@ -139,6 +137,7 @@ def _recipe(
     length = {"epochs": section.epochs} if steps is None else {"steps": steps}
     rates = section.learning_rate
     if rates == "learned":
+        ready = setting.sets.get(section.source or "")
         if ready is None or ready.learning_rate is None:
             raise UserError(f"the source '{section.source}' has no learned learning rate.")
         rates = ready.learning_rate
@@ -165,7 +164,7 @@ def _rewind_step(section: MethodSection, recipe: Recipe | None, images: int) -> 
     return step
 
 
-def _sparsities(config: StudyConfig, section: MethodSection, dense: Mask) -> tuple[float, ...]:
+def _sparsities(setting: Setting, section: MethodSection) -> tuple[float, ...]:
     """Return the targets of a method, having seen that the network can be as sparse."""
     if section.kind == "dense":
         return (0.0,)
@@ -175,15 +174,15 @@ def _sparsities(config: StudyConfig, section: MethodSection, dense: Mask) -> tup
     if isinstance(criterion, NOfM):
         if section.sparsities is not None:
             raise UserError(f"the sparsity of the pattern {section.criterion} is its own, not one of 'sparsities'.")
-        return (criterion.sparsity(dense),)
-    targets = section.sparsities or config.sparsities
+        return (criterion.sparsity(setting.dense),)
+    targets = section.sparsities or setting.config.sparsities
     if section.start_sparsity is not None:
         targets = tuple(target for target in targets if target > section.start_sparsity)
         if not targets:
             raise UserError(f"no sparsity lies above its 'start_sparsity' of {section.start_sparsity}.")
-    fraction = section.prune_fraction or config.prune_fraction
+    fraction = section.prune_fraction or setting.config.prune_fraction
     schedule_through(targets, fraction, start=section.start_sparsity or 0.0)
-    check_sparsity(targets[-1], {name: tensor.numel() for name, tensor in dense.items()})
+    check_sparsity(targets[-1], {name: tensor.numel() for name, tensor in setting.dense.items()})
     if targets[0] <= 0:
         raise UserError("the sparsities of tickets are above 0; for the dense network there is the kind 'dense'.")
     return targets

@@ -11,12 +11,12 @@ from dp_core.distillation import DistilledSet, Distiller
 from dp_core.distillation.base import check_images_per_class, standardisation_of
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec
-from dp_core.pruning import Scope
+from dp_core.pruning import Mask, Scope
 from dp_core.training import Recipe
 from search.preparation import built, check_machine, naming, splits_of
 from search.prune.config import StudyConfig
 from search.prune.figures import Published
-from search.prune.methods import methods_of
+from search.prune.methods import Setting, methods_of
 from search.prune.published import read_published
 from trainables.laboratory import Method
 
@@ -59,6 +59,7 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
         if splits.train.classes < 2:
             raise UserError(f"there is one class, '{splits.train.class_names[0]}', and so nothing to tell apart.")
         space = standardisation_of(splits.train)
+    scope = Scope(config.scope.include, config.scope.exclude)
     with naming(where):
         sets = {name: _ready_set(name, config, splits) for name in config.sets}
         networks, methods = {}, {}
@@ -66,7 +67,8 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
             with naming(f"'models.{name}'"):
                 networks[name] = ModelSpec.from_dict(given)
                 model = built(networks[name], splits)
-            methods[name] = methods_of(config, model, len(splits.train), splits.train.classes, sets)
+            dense = Mask.ones(model, scope)
+            methods[name] = methods_of(Setting(config, dense, len(splits.train), splits.train.classes, sets))
         for family, section in config.methods.items():
             if section.ipc is not None:
                 with naming(f"'methods.{family}.ipc'"):
@@ -75,7 +77,6 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
                         distiller.check(splits.train, section.ipc)
         _check_stability(config, methods)
     published = () if config.published is None else read_published(config.published)
-    scope = Scope(config.scope.include, config.scope.exclude)
     return StudyPreparation(config, splits, space, distiller, sets, networks, methods, recipe, scope, published)
 
 
