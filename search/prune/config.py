@@ -60,7 +60,8 @@ class MethodSection(Section):
     recipe: dict[str, Any] = Field(default_factory=dict)
     """The rest of a round's recipe, on top of `round_recipe`."""
     rewind_step: int = Field(default=0, ge=0)
-    """Step of the first round that every later round, and the ticket, starts from; 0 is initialisation."""
+    """Step of the first round that every later round, and the ticket, starts from; 0 is initialisation. The final
+    training begins its whole recipe there."""
     rewind_epochs: float | None = Field(default=None, gt=0)
     """Instead of `rewind_step`: passes over the source."""
     prune_fraction: float | None = Field(default=None, ge=0.001, lt=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from trainables.laboratory import Cell, Job, Method, StudyFiles, read_result
+from trainables.laboratory import Cell, Job, Method, StudyFiles
 
 
 def jobs_of(networks: Mapping[str, Mapping[str, Method]], seeds: int) -> Iterator[Job]:
@@ -52,12 +52,9 @@ class Plan:
                 return self._open.pop(index)
         return None
 
-    def drop_impossible(self) -> int:
-        """Forget the jobs whose ticket will never be there, as its search ended before; return how many they were."""
-        possible = [job for job in self._open if not self._is_impossible(job)]
-        dropped = len(self._open) - len(possible)
-        self._open = possible
-        return dropped
+    def drop_impossible(self) -> None:
+        """Forget the trainings whose ticket will never be there, as its search ended before."""
+        self._open = [job for job in self._open if not self._is_impossible(job)]
 
     def _is_done(self, job: Job) -> bool:
         return job.result(self._files).exists()
@@ -74,15 +71,9 @@ class Plan:
         return method.parent is None or self._files.search(Cell(cell.network, cell.seed, method.parent)).exists()
 
     def _is_impossible(self, job: Job) -> bool:
-        cell = job.cell
-        if job.kind == "train":
-            return self._files.search(_search_cell(cell)).exists() and not self._files.ticket(cell).exists()
-        method = self._networks[cell.network][cell.method]
-        if job.kind == "tune" or method.start_sparsity is None:
+        if job.kind != "train":
             return False
-        start = Cell(cell.network, cell.seed, method.parent or "", method.start_sparsity)
-        found = read_result(self._files.search(_search_cell(start)))
-        return found is not None and not self._files.ticket(start).exists()
+        return self._files.search(_search_cell(job.cell)).exists() and not self._files.ticket(job.cell).exists()
 
 
 def _search_cell(cell: Cell) -> Cell:

@@ -1,36 +1,19 @@
-"""Finding the tickets of one network, seed and method; resumable after every round."""
+"""Finding the tickets of one network, seed and method."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from dp_core.files import replacing_directory
-from dp_core.pruning import (
-    IterativePruning,
-    Mask,
-    PruningPlan,
-    Ticket,
-    at_chance,
-    chance,
-    criterion_named,
-    layer_collapse,
-    schedule_through,
-    shuffle_within_layers,
-    training_examples,
-)
+from dp_core.pruning import Mask, criterion_named, layer_collapse, shuffle_within_layers, training_examples
 from dp_core.seeds import derive_seed, generator
-from dp_core.training import Diverged, Recipe, evaluate
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell, read_result, write_result
-from trainables.laboratory.method import Method
+from trainables.laboratory.rounds import IterativeSearch
+from trainables.laboratory.tickets import parent_cell, parent_ticket, save_ticket
 from trainables.laboratory.timing import Stopwatch
-from trainables.laboratory.tuning import tuned
-from trainables.resuming import load_state, save_state
 
 
 def find_tickets(lab: Laboratory, cell: Cell, device: torch.device) -> None:
@@ -39,7 +22,7 @@ def find_tickets(lab: Laboratory, cell: Cell, device: torch.device) -> None:
         return
     method = lab.method(cell)
     if method.kind == "iterative":
-        found = _Iterative(lab, cell, device).run()
+        found = _nothing_to_start_from(lab, cell) or IterativeSearch(lab, cell, device).run()
     elif method.kind in ("reinitialised", "shuffled"):
         found = _controls(lab, cell, device)
     else:
@@ -48,106 +31,18 @@ def find_tickets(lab: Laboratory, cell: Cell, device: torch.device) -> None:
     shutil.rmtree(lab.files.state(cell, "search"), ignore_errors=True)
 
 
-class _Iterative:
-    """Iterative pruning through all targets, a ticket saved at each."""
-
-    def __init__(self, lab: Laboratory, cell: Cell, device: torch.device) -> None:
-        self._lab, self._cell, self._device = lab, cell, device
-        self._method, recipe = tuned(lab, cell)
-        seed = lab.cell_seed(cell.network, cell.seed)
-        data, space = lab.data(self._method, seed, device)
-        start = _parent(lab, cell, self._method.start_sparsity) if self._method.parent else None
-        self._plan = _plan(self._method, recipe, lab, None if start is None else start.mask)
-        model = lab.network(cell.network, cell.seed, device)
-        self._pruning = IterativePruning(
-            model, data, self._plan, seed=derive_seed(seed, "pruning"), mask=None if start is None else start.mask
-        )
-        self._earlier = {"image_gradients": 0, "seconds": 0.0, "processor_seconds": 0.0}
-        if start is not None:  # what the mask it starts from has cost counts, too
-            self._earlier = {key: start.provenance["cost"][key] for key in self._earlier}
-        self._scored = lab.scoring_data(lab.validation, space, lab.round_images)
-        self._chance = chance(self._scored.labels)
-        self._watch = Stopwatch()
-        self._rounds: list[dict[str, Any]] = []
-        self._costs: list[dict[str, Any]] = []
-        self._end: tuple[str, str | None] = ("finished", None)
-        self._resume()
-
-    def run(self) -> dict[str, Any]:
-        """Run the rounds that are left."""
-        while self._pruning.rounds_done < len(self._plan.sparsities) - 1 and self._end[0] == "finished":
-            self._round()
-            self._save()
-        found: dict[str, Any] = {
-            "rounds": self._rounds,
-            "tickets": self._costs,
-            "status": self._end[0],
-            "reason": self._end[1],
-        }
-        found["learning_rate"] = self._plan.recipe.learning_rate
-        return found
-
-    def _round(self) -> None:
-        pruning, recipe = self._pruning, self._plan.recipe
-        row: dict[str, Any] = {"round": pruning.rounds_done + 1, "sparsity": pruning.mask.sparsity}
-        with self._watch.running():
-            try:
-                row["train_loss"] = pruning.run_round()
-            except Diverged as error:
-                self._end = ("diverged", str(error))
-                row["train_loss"] = None
-        found = evaluate(pruning.model, self._scored, precision=recipe.precision, mode=recipe.mode)
-        dead = at_chance(found, self._chance)
-        if dead and self._rounds and self._rounds[-1]["at_chance"] and self._end[0] == "finished":
-            self._end = ("collapsed", "no better than chance on the validation images in two rounds running")
-        if self._end[0] == "finished":
-            with self._watch.running():
-                mask = pruning.prune()
-            if emptied := layer_collapse(mask):
-                self._end = ("collapsed", emptied)
-        row |= {"validation_accuracy": found.accuracy, "at_chance": dead, "status": self._end[0]}
-        row |= {"reason": self._end[1], **self._cost()}
-        self._rounds.append(row)
-        if self._end[0] == "finished" and self._plan.sparsities[pruning.rounds_done] in self._method.sparsities:
-            self._save_ticket(self._plan.sparsities[pruning.rounds_done])
-
-    def _cost(self) -> dict[str, Any]:
-        spent = {"image_gradients": self._pruning.image_gradients, **self._watch.so_far()}
-        return {key: value + self._earlier[key] for key, value in spent.items()}
-
-    def _save_ticket(self, target: float) -> None:
-        cost = {"sparsity": target, "rounds": self._pruning.rounds_done, **self._cost()}
-        weights = {name: value.cpu().clone() for name, value in self._pruning.rewind_weights.items()}
-        _save_ticket(self._lab, self._cell, target, weights, self._pruning.mask, self._rounds, cost)
-        self._costs.append(cost)
-
-    def _save(self) -> None:
-        state = {
-            "pruning": self._pruning.state_dict(),
-            "rounds": self._rounds,
-            "costs": self._costs,
-            "end": list(self._end),
-            "watch": self._watch.so_far(),
-        }
-        with replacing_directory(self._lab.files.state(self._cell, "search")) as folder:
-            save_state(folder, state)
-
-    def _resume(self) -> None:
-        folder = self._lab.files.state(self._cell, "search")
-        if not folder.exists():
-            return
-        state = load_state(folder, self._device)
-        self._pruning.load_state_dict(state["pruning"])
-        self._rounds, self._costs = state["rounds"], state["costs"]
-        self._end = (state["end"][0], state["end"][1])
-        self._watch = Stopwatch(**state["watch"])
-
-
-def _plan(method: Method, recipe: Recipe, lab: Laboratory, start: Mask | None) -> PruningPlan:
-    criterion = criterion_named(method.criterion)
-    first = 0.0 if start is None else start.sparsity
-    sparsities = schedule_through(method.sparsities, method.prune_fraction, start=first)
-    return PruningPlan(sparsities, criterion, recipe, method.rewind_step, lab.scope)
+def _nothing_to_start_from(lab: Laboratory, cell: Cell) -> dict[str, Any] | None:
+    """Return the end of a search whose parent collapsed before the ticket that it starts from; None if there is one."""
+    method = lab.method(cell)
+    if method.parent is None:
+        return None
+    start = parent_cell(cell, method)
+    if lab.files.ticket(Cell(start.network, start.seed, start.method, method.start_sparsity)).exists():
+        return None
+    parent = read_result(lab.files.search(start))
+    assert parent is not None, "the parent's search is not finished"
+    reason = f"{start.method}, which it starts from, ended before: {parent['reason']}"
+    return {"rounds": [], "tickets": [], "status": parent["status"], "reason": reason, "learning_rate": None}
 
 
 def _at_initialisation(lab: Laboratory, cell: Cell, device: torch.device) -> dict[str, Any]:
@@ -172,7 +67,7 @@ def _at_initialisation(lab: Laboratory, cell: Cell, device: torch.device) -> dic
             status, reason = "collapsed", f"at {target:.1%} sparsity, {emptied}"
             break
         cost = {"sparsity": target, "rounds": int(mask is not dense), "image_gradients": spent, **watch.so_far()}
-        _save_ticket(lab, cell, target, weights, mask, [], cost)
+        save_ticket(lab, cell, target, weights, mask, [], cost)
         costs.append(cost)
     return {"rounds": [], "tickets": costs, "status": status, "reason": reason, "learning_rate": None}
 
@@ -181,59 +76,17 @@ def _controls(lab: Laboratory, cell: Cell, device: torch.device) -> dict[str, An
     """Make the controls of the parent's tickets: their masks on fresh weights, or shuffled inside each layer."""
     method = lab.method(cell)
     seed = lab.cell_seed(cell.network, cell.seed)
-    parent = read_result(lab.files.search(_parent_cell(cell, method)))
+    parent = read_result(lab.files.search(parent_cell(cell, method)))
     assert parent is not None, "the parent's search is not finished"
     costs: list[dict[str, Any]] = []
     for cost in parent["tickets"]:
-        ticket = _parent(lab, cell, cost["sparsity"])
+        ticket = parent_ticket(lab, cell, cost["sparsity"])
         mask, weights = ticket.mask, dict(ticket.weights)
         if method.kind == "shuffled":
             mask = shuffle_within_layers(mask, generator(seed, "shuffle", str(cost["sparsity"])))
         else:
             model = lab.network(cell.network, cell.seed, torch.device("cpu"), fresh=True)
             weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        _save_ticket(lab, cell, cost["sparsity"], weights, mask, ticket.history, cost)
+        save_ticket(lab, cell, cost["sparsity"], weights, mask, ticket.history, cost)
         costs.append(cost)
     return {**parent, "rounds": [], "tickets": costs}
-
-
-def _parent_cell(cell: Cell, method: Method) -> Cell:
-    assert method.parent is not None
-    return Cell(cell.network, cell.seed, method.parent)
-
-
-def _parent(lab: Laboratory, cell: Cell, sparsity: float | None) -> Ticket:
-    parent = _parent_cell(cell, lab.method(cell))
-    return Ticket.load(lab.files.ticket(Cell(parent.network, parent.seed, parent.method, sparsity)))
-
-
-def _save_ticket(
-    lab: Laboratory,
-    cell: Cell,
-    target: float,
-    weights: Mapping[str, Tensor],
-    mask: Mask,
-    history: Sequence[Mapping[str, Any]],
-    cost: dict[str, Any],
-) -> None:
-    method, opened = lab.method(cell), lab.train.open()
-    used = None if method.set_key is None else lab.sets[method.set_key]
-    ticket = Ticket(
-        spec=lab.networks[cell.network],
-        input_shape=opened.image_shape,
-        classes=opened.classes,
-        weights=weights,
-        mask=mask,
-        history=list(history),
-        provenance={
-            "method": method.facts(),
-            "network": cell.network,
-            "seed": cell.seed,
-            "cost": cost,
-            "train_digest": lab.train.digest,
-            "distiller": None if used is None else dict(used.provenance),
-            "torch": torch.__version__,
-        },
-        scope=lab.scope,
-    )
-    ticket.save(lab.files.ticket(Cell(cell.network, cell.seed, cell.method, target)))
