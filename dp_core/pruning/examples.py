@@ -19,5 +19,5 @@ def training_examples(data: DataSource, seed: int, model: nn.Module) -> Examples
 
 
 def no_examples(count: int) -> tuple[Tensor, Tensor]:
-    """Stand for the training images of a criterion that looks at none, such as magnitude; raises ValueError if it does."""
+    """Stand for the training images of a criterion that needs none, such as magnitude; ValueError if it does."""
     raise ValueError(f"This criterion looks at training images ({count}), and there are none.")

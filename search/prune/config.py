@@ -77,6 +77,14 @@ class MethodSection(Section):
     """See `start_from`."""
 
 
+class FinalTrainingSection(RealTrainingSection):
+    """How every ticket is trained on the real training images."""
+
+    learning_rate: float | tuple[float, ...] | None = None
+    """Instead of the recipe's. Of a list the one whose dense network is best on the validation images, for each
+    network; it is then that of all its tickets."""
+
+
 class StabilitySection(Section):
     """What is measured of trained tickets beside their accuracy."""
 
@@ -129,7 +137,7 @@ class StudyConfig(Section):
     """Validation images that each round is scored on, to notice a dead network."""
     methods: dict[str, MethodSection] = Field(min_length=1)
     """The methods by name, in the order in which they are done."""
-    retrain: RealTrainingSection = Field(default_factory=RealTrainingSection)
+    retrain: FinalTrainingSection = Field(default_factory=FinalTrainingSection)
     """How every ticket is trained on the real training images."""
     published: Path | None = None
     """CSV file of curves to be drawn dotted beside ours, with the columns `method`, `sparsity` and

@@ -11,7 +11,7 @@ from dp_core.errors import UserError, nearest
 from dp_core.pruning import Mask, NOfM, check_sparsity, criterion_named, schedule_through
 from dp_core.training import Recipe
 from search.prune.config import MethodSection, StudyConfig
-from trainables.laboratory import Method
+from trainables.laboratory import FINAL, Method
 from trainables.settings import parse_settings
 
 _CONTROLS = ("reinitialised", "shuffled")
@@ -54,6 +54,8 @@ def methods_of(setting: Setting) -> dict[str, Method]:
         try:
             for steps in section.steps if isinstance(section.steps, tuple) else (section.steps,):
                 name = f"{family}-{steps}" if isinstance(section.steps, tuple) else family
+                if name == FINAL:
+                    raise UserError(f"a method cannot have the name '{name}'.")
                 if name in found:
                     raise UserError(f"there is another method of the name '{name}'.")
                 found[name] = _method(setting, family, name, section, steps)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from trainables.laboratory import Cell, Job, Method, StudyFiles
+from trainables.laboratory import FINAL, Cell, Job, Method, StudyFiles
 
 
-def jobs_of(networks: Mapping[str, Mapping[str, Method]], seeds: int) -> Iterator[Job]:
+def jobs_of(networks: Mapping[str, Mapping[str, Method]], seeds: int, *, tune_final: bool = False) -> Iterator[Job]:
     """Yield every job of a study: network by network, seed by seed, so that an unfinished study has whole seeds.
 
     Args:
         networks: the methods of each network.
         seeds: how many there are.
+        tune_final: whether the learning rate of the final training is to be chosen.
     """
     for network, methods in networks.items():
+        if tune_final:
+            yield Job("tune", Cell(network, 0, FINAL))
         for method in methods.values():
             if len(method.learning_rates) > 1:
                 yield Job("tune", Cell(network, 0, method.name))
@@ -29,10 +32,18 @@ def jobs_of(networks: Mapping[str, Mapping[str, Method]], seeds: int) -> Iterato
 class Plan:
     """Which jobs are open, ready, or done, as far as the study's folder tells."""
 
-    def __init__(self, networks: Mapping[str, Mapping[str, Method]], seeds: int, files: StudyFiles) -> None:
+    def __init__(
+        self,
+        networks: Mapping[str, Mapping[str, Method]],
+        seeds: int,
+        files: StudyFiles,
+        *,
+        tune_final: bool = False,
+    ) -> None:
         self._networks = networks
         self._files = files
-        self.jobs = list(jobs_of(networks, seeds))
+        self._tune_final = tune_final
+        self.jobs = list(jobs_of(networks, seeds, tune_final=tune_final))
         self._open = [job for job in self.jobs if not self._is_done(job)]
 
     @property
@@ -61,11 +72,13 @@ class Plan:
 
     def _is_ready(self, job: Job) -> bool:
         cell = job.cell
-        method = self._networks[cell.network][cell.method]
         if job.kind == "tune":
             return True
         if job.kind == "train":
+            if self._tune_final and not self._files.learning_rate(cell.network, FINAL).exists():
+                return False
             return self._files.ticket(cell).exists() and self._files.search(_search_cell(cell)).exists()
+        method = self._networks[cell.network][cell.method]
         if len(method.learning_rates) > 1 and not self._files.learning_rate(cell.network, cell.method).exists():
             return False
         return method.parent is None or self._files.search(Cell(cell.network, cell.seed, method.parent)).exists()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from dp_core.data import Splits
 from dp_core.data.preprocessing import Standardisation
@@ -17,8 +18,9 @@ from search.preparation import built, check_machine, naming, splits_of
 from search.prune.config import StudyConfig
 from search.prune.figures import Published
 from search.prune.methods import Setting, methods_of
+from search.prune.planning import Plan
 from search.prune.published import read_published
-from trainables.laboratory import Method
+from trainables.laboratory import Method, StudyFiles
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,14 @@ class StudyPreparation:
     networks: Mapping[str, ModelSpec]
     methods: Mapping[str, Mapping[str, Method]]
     recipe: Recipe
+    learning_rates: tuple[float, ...]
     scope: Scope
     published: Sequence[Published]
+
+    def plan(self, folder: Path) -> Plan:
+        """Return the jobs of the study in `folder`."""
+        several = len(self.learning_rates) > 1
+        return Plan(self.methods, self.config.run.seeds, StudyFiles(folder), tune_final=several)
 
     @property
     def images_per_class(self) -> tuple[int, ...]:
@@ -50,7 +58,8 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
         UserError: the first thing that cannot work.
     """
     with naming(where):
-        distiller, recipe = config.distill.distiller(), config.retrain.parsed_recipe()
+        distiller = config.distill.distiller()
+        recipe, rates = _final_recipe(config)
         if local:
             resources = config.resources
             check_machine(resources.concurrency, resources.cpus_per_job, resources.gpus_per_job)
@@ -77,7 +86,22 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
                         distiller.check(splits.train, section.ipc)
         _check_stability(config, methods)
     published = () if config.published is None else read_published(config.published)
-    return StudyPreparation(config, splits, space, distiller, sets, networks, methods, recipe, scope, published)
+    return StudyPreparation(config, splits, space, distiller, sets, networks, methods, recipe, rates, scope, published)
+
+
+def _final_recipe(config: StudyConfig) -> tuple[Recipe, tuple[float, ...]]:
+    """Return the recipe of the final training with the first of the learning rates to choose from, and all of them."""
+    given, recipe = config.retrain.learning_rate, config.retrain.parsed_recipe()
+    if given is None:
+        return recipe, (recipe.learning_rate,)
+    if "learning_rate" in config.retrain.recipe:
+        raise UserError("'learning_rate' stands in 'retrain' or in 'retrain.recipe', not in both.")
+    rates = given if isinstance(given, tuple) else (given,)
+    if not rates:
+        raise UserError("'retrain.learning_rate' is an empty list.")
+    with naming("'retrain'"):
+        recipes = [replace(recipe, learning_rate=rate) for rate in rates]
+    return recipes[0], rates
 
 
 def _ready_set(name: str, config: StudyConfig, splits: Splits) -> DistilledSet:

@@ -104,7 +104,7 @@ def _advance(
     wanted = {f"distilled-{ipc}": (prepared.distiller, ipc) for ipc in prepared.images_per_class}
     sets = {**prepared.sets, **make_sets(wanted, prepared.splits.train, config, progress)}
     record_sets(run, sets)
-    plan = Plan(prepared.methods, config.run.seeds, StudyFiles(run.path))
+    plan = prepared.plan(run.path)
     try:
         if plan.left:
             with ray_session(address, config.resources.concurrency * config.resources.cpus_per_job):
@@ -130,6 +130,7 @@ def laboratory(folder: Path, prepared: StudyPreparation, sets: Any) -> Laborator
         methods=prepared.methods,
         scope=prepared.scope,
         recipe=prepared.recipe,
+        learning_rates=prepared.learning_rates,
         stability=Stability(stability.barrier_at, stability.points, stability.eigenvalue_at, stability.images),
         seed=config.run.seed,
         folder=folder,

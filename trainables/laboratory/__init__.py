@@ -6,9 +6,10 @@ Each job writes its result into the study's folder when it is done, and nothing 
 from trainables.laboratory.context import Laboratory, Stability
 from trainables.laboratory.files import Cell, StudyFiles, read_result
 from trainables.laboratory.jobs import Job, JobKind, run_job
-from trainables.laboratory.method import Kind, Method
+from trainables.laboratory.method import FINAL, Kind, Method
 
 __all__ = [
+    "FINAL",
     "Cell",
     "Job",
     "JobKind",

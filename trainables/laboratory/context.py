@@ -52,7 +52,8 @@ class Laboratory:
         networks: architectures by name.
         methods: by network and by name.
         scope: what is prunable.
-        recipe: of the final training.
+        recipe: of the final training, with the first of `learning_rates`.
+        learning_rates: of the final training; of several the best on validation images is taken for each network.
         stability: what else is measured.
         seed: the study's; that of a cell follows from it and from the cell's number, and is the same for all methods.
         folder: of the study.
@@ -70,6 +71,7 @@ class Laboratory:
     methods: Mapping[str, Mapping[str, Method]]
     scope: Scope
     recipe: Recipe
+    learning_rates: tuple[float, ...]
     stability: Stability
     seed: int
     folder: Path

@@ -10,6 +10,10 @@ from dp_core.training import Recipe
 Kind = Literal["dense", "iterative", "at_initialisation", "reinitialised", "shuffled"]
 
 
+FINAL = "retrain"
+"""Name under which the learning rate of the final training is kept; no method has it."""
+
+
 @dataclass(frozen=True)
 class Method:
     """One method at one budget.

@@ -19,6 +19,7 @@ from dp_core.training import Diverged, Evaluation, Training, evaluate
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell, read_result, write_result
 from trainables.laboratory.timing import Stopwatch
+from trainables.laboratory.tuning import final_recipe
 from trainables.resuming import load_state, save_state
 from trainables.shared_dataset import SharedDataset
 
@@ -66,7 +67,8 @@ class _ResumableTraining:
         self._lab, self._folder = lab, _folder(lab, cell, copy)
         seed = derive_seed(lab.cell_seed(cell.network, cell.seed), "training", copy)
         model = ticket.build().to(device)
-        self.training = Training(model, lab.real_data(device), lab.recipe, seed=seed, mask=ticket.mask)
+        recipe = final_recipe(lab, cell.network)
+        self.training = Training(model, lab.real_data(device), recipe, seed=seed, mask=ticket.mask)
         self.watch = Stopwatch()
         self._quarters_at_chance = 0
         if self._folder.exists():
@@ -123,6 +125,7 @@ def _scores(lab: Laboratory, trained: _ResumableTraining) -> dict[str, Any]:
         "validation_loss": validation.loss,
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
+        "train_learning_rate": training.recipe.learning_rate,
         "train_image_gradients": training.step * training.images_per_step,
         **{f"train_{key}": value for key, value in trained.watch.so_far().items()},
     }
