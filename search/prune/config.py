@@ -121,9 +121,9 @@ class StudyConfig(Section):
     """The images."""
     distill: DistillSection = Field(default_factory=DistillSection)
     """How the `distilled` source is made; as many sets as methods have values of `ipc`."""
-    sets: dict[str, Path] = Field(default_factory=dict)
+    sets: dict[str, Path | None] = Field(default_factory=dict)
     """Ready-made distilled sets (`<name>.safetensors` with the card beside it) by the name that `source` gives them."""
-    models: dict[str, dict[str, Any]] = Field(min_length=1)
+    models: dict[str, dict[str, Any] | None] = Field(min_length=1)
     """Networks by a name of yours, each with `name` and hyperparameters; one after the other."""
     scope: ScopeSection = Field(default_factory=ScopeSection)
     """Which weights are prunable."""
@@ -135,7 +135,7 @@ class StudyConfig(Section):
     """What the rounds of all methods have in common; each may say otherwise in its `recipe`."""
     round_images: int = Field(default=1000, ge=1)
     """Validation images that each round is scored on, to notice a dead network."""
-    methods: dict[str, MethodSection] = Field(min_length=1)
+    methods: dict[str, MethodSection | None] = Field(min_length=1)
     """The methods by name, in the order in which they are done."""
     retrain: FinalTrainingSection = Field(default_factory=FinalTrainingSection)
     """How every ticket is trained on the real training images."""
@@ -147,15 +147,26 @@ class StudyConfig(Section):
     resources: ResourcesSection = Field(default_factory=ResourcesSection)
     """What runs where."""
 
-    @field_validator("models", "methods", "sets", mode="before")
-    @classmethod
-    def _left_out(cls, named: Any) -> Any:
-        """Take out what an override has set to null."""
-        return {key: value for key, value in named.items() if value is not None} if isinstance(named, dict) else named
-
     @field_validator("models", "methods", "sets")
     @classmethod
     def _plain(cls, named: dict[str, Any]) -> dict[str, Any]:
         for name in named:
             plain_name(name)
         return named
+
+    # An override takes an entry of the file out by setting it to null.
+
+    @property
+    def chosen_sets(self) -> dict[str, Path]:
+        """The ready-made sets that are not null."""
+        return {name: path for name, path in self.sets.items() if path is not None}
+
+    @property
+    def chosen_models(self) -> dict[str, dict[str, Any]]:
+        """The networks that are not null."""
+        return {name: model for name, model in self.models.items() if model is not None}
+
+    @property
+    def chosen_methods(self) -> dict[str, MethodSection]:
+        """The methods that are not null."""
+        return {name: section for name, section in self.methods.items() if section is not None}

@@ -50,7 +50,7 @@ def methods_of(setting: Setting) -> dict[str, Method]:
         UserError: a method that cannot be done; the sentence names its key.
     """
     found: dict[str, Method] = {}
-    for family, section in setting.config.methods.items():
+    for family, section in setting.config.chosen_methods.items():
         try:
             for steps in section.steps if isinstance(section.steps, tuple) else (section.steps,):
                 name = f"{family}-{steps}" if isinstance(section.steps, tuple) else family

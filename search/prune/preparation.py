@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,7 +48,7 @@ class StudyPreparation:
     @property
     def images_per_class(self) -> tuple[int, ...]:
         """The sizes of distilled sets that methods ask for."""
-        sections = self.config.methods.values()
+        sections = self.config.chosen_methods.values()
         return tuple(dict.fromkeys(s.ipc for s in sections if s.source == "distilled" and s.ipc is not None))
 
 
@@ -70,15 +71,15 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
         space = standardisation_of(splits.train)
     scope = Scope(config.scope.include, config.scope.exclude)
     with naming(where):
-        sets = {name: _ready_set(name, config, splits) for name in config.sets}
+        sets = {name: _ready_set(name, config, splits) for name in config.chosen_sets}
         networks, methods = {}, {}
-        for name, given in config.models.items():
+        for name, given in config.chosen_models.items():
             with naming(f"'models.{name}'"):
                 networks[name] = ModelSpec.from_dict(given)
                 model = built(networks[name], splits)
             dense = Mask.ones(model, scope)
             methods[name] = methods_of(Setting(config, dense, len(splits.train), splits.train.classes, sets))
-        for family, section in config.methods.items():
+        for family, section in config.chosen_methods.items():
             if section.ipc is not None:
                 with naming(f"'methods.{family}.ipc'"):
                     check_images_per_class(splits.train, section.ipc)
@@ -106,9 +107,11 @@ def _final_recipe(config: StudyConfig) -> tuple[Recipe, tuple[float, ...]]:
 
 def _ready_set(name: str, config: StudyConfig, splits: Splits) -> DistilledSet:
     with naming(f"'sets.{name}'"):
-        if name in ("real", "subset", "distilled"):
-            raise UserError("this name is taken: real, subset and distilled are sources by themselves.")
-        found = DistilledSet.load(config.sets[name])
+        if name in ("real", "subset", "distilled") or re.fullmatch(r"distilled-\d+", name):
+            raise UserError(
+                "this name is taken: real, subset, distilled and distilled-<ipc> are names of Winnow's own."
+            )
+        found = DistilledSet.load(config.chosen_sets[name])
         found.check_fits(splits.train.image_shape, splits.train.class_names)
     return found
 

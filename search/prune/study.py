@@ -54,7 +54,7 @@ def start_study(
         refuse_taken(run, config.run)  # another driver may have been quicker
         try:
             record = new_record(command, config, prepared.splits)
-            record["config"]["sets"] = {name: str(path.resolve()) for name, path in config.sets.items()}
+            record["config"]["sets"] = {name: str(path.resolve()) for name, path in config.chosen_sets.items()}
             record["config"]["published"] = config.published and str(config.published.resolve())
             write_record(run, record)
             return _advance(run, prepared, address, progress)

@@ -13,7 +13,7 @@ from dp_core.data.preprocessing import Preprocessing, Standardisation
 from dp_core.distillation import DistilledSet, RandomImages
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Scope
-from dp_core.seeds import derive_seed
+from dp_core.seeds import derive_seed, generator
 from dp_core.training import DataSource, Recipe, TrainingData
 from trainables.laboratory.files import Cell, StudyFiles
 from trainables.laboratory.method import Method
@@ -59,7 +59,7 @@ class Laboratory:
         folder: of the study.
         threads: CPU threads of a job.
         stream: when real images are streamed, see `training_data`.
-        round_images: how many validation images each round is scored on.
+        round_images: how many validation images each round, and each quarter of a final training, is scored on.
     """
 
     train: SharedDataset
@@ -115,6 +115,9 @@ class Laboratory:
         return training_data(self.train.open(), self.space, device, self.stream)
 
     def scoring_data(self, split: SharedDataset, space: Preprocessing, images: int | None = None) -> TrainingData:
-        """Return the first `images` (None: all) of a split in `space`, on the CPU."""
+        """Return `images` of a split (None: all), drawn at random but always the same, in `space`, on the CPU."""
         opened = split.open()
-        return TrainingData(opened.images[:images], opened.labels[:images], space)
+        if images is not None and images < len(opened):
+            order = torch.randperm(len(opened), generator=generator(self.seed, "scored images"))
+            opened = opened.select(torch.sort(order[:images]).values)
+        return TrainingData(opened.images, opened.labels, space)

@@ -15,13 +15,12 @@ from dp_core.analysis import interpolate, top_eigenvalue
 from dp_core.files import replacing_directory
 from dp_core.pruning import Ticket, at_chance, chance
 from dp_core.seeds import derive_seed
-from dp_core.training import Diverged, Evaluation, Training, evaluate
+from dp_core.training import Diverged, Evaluation, Training, TrainingData, evaluate
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell, read_result, write_result
 from trainables.laboratory.timing import Stopwatch
 from trainables.laboratory.tuning import final_recipe
 from trainables.resuming import load_state, save_state
-from trainables.shared_dataset import SharedDataset
 
 _SAVE_EVERY = 60.0  # seconds
 _QUARTERS = 4
@@ -98,8 +97,8 @@ class _ResumableTraining:
                 saved = time.monotonic()
 
     def _look(self) -> None:
-        found = score(self._lab, self.training.model, self._lab.validation, self._lab.round_images)
-        dead = at_chance(found, chance(torch.from_numpy(self._lab.validation.labels)))
+        scored = self._lab.scoring_data(self._lab.validation, self._lab.space, self._lab.round_images)
+        dead = at_chance(score(self._lab, self.training.model, scored), chance(scored.labels))
         self._quarters_at_chance = self._quarters_at_chance + 1 if dead else 0
         if self._quarters_at_chance == 2:
             step, total = self.training.step, self.training.total_steps
@@ -111,15 +110,15 @@ class _ResumableTraining:
             save_state(folder, {**state, "quarters_at_chance": self._quarters_at_chance})
 
 
-def score(lab: Laboratory, model: nn.Module, split: SharedDataset, images: int | None = None) -> Evaluation:
-    """Evaluate `model` on the first `images` (None: all) of a split of real images."""
-    data = lab.scoring_data(split, lab.space, images)
+def score(lab: Laboratory, model: nn.Module, data: TrainingData) -> Evaluation:
+    """Evaluate `model` as the final recipe executes it."""
     return evaluate(model, data, precision=lab.recipe.precision, mode=lab.recipe.mode)
 
 
 def _scores(lab: Laboratory, trained: _ResumableTraining) -> dict[str, Any]:
     training = trained.training
-    validation, test = (score(lab, training.model, split) for split in (lab.validation, lab.test))
+    splits = (lab.scoring_data(split, lab.space) for split in (lab.validation, lab.test))
+    validation, test = (score(lab, training.model, split) for split in splits)
     return {
         "validation_accuracy": validation.accuracy,
         "validation_loss": validation.loss,
