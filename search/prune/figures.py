@@ -179,14 +179,14 @@ def _title(sparsity: float) -> str:
 
 
 def _by_family(lines: Mapping[str, Line], rows: Sequence[Row]) -> list[tuple[str, list[Line], list[Line]]]:
-    """Return title, pale and own lines of each panel: few methods share one, many get one a family.
+    """Return title, pale and own lines of each panel: one for few methods or without budgets, else one a family.
 
     Families with one method share the last. Pale are all methods of the other panels.
     """
     families: dict[str, list[str]] = {}
     for family, method in dict.fromkeys((row["family"], row["method"]) for row in rows):
         families.setdefault(family, []).append(method)
-    if len(lines) <= FEW_METHODS:
+    if len(lines) <= FEW_METHODS or len(families) == len(lines):
         return [("", [], list(lines.values()))]
     shares = {family: methods for family, methods in families.items() if len(methods) > 1}
     alone = [methods[0] for methods in families.values() if len(methods) == 1]

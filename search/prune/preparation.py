@@ -109,7 +109,7 @@ def _ready_set(name: str, config: StudyConfig, splits: Splits) -> DistilledSet:
     with naming(f"'sets.{name}'"):
         if name in ("real", "subset", "distilled") or re.fullmatch(r"distilled-\d+", name):
             raise UserError(
-                "this name is taken: real, subset, distilled and distilled-<ipc> are names of Winnow's own."
+                "this name is taken: real, subset, distilled and distilled-<ipc> are Winnow's own."
             )
         found = DistilledSet.load(config.chosen_sets[name])
         found.check_fits(splits.train.image_shape, splits.train.class_names)
