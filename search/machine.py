@@ -35,10 +35,11 @@ class Machine:
         gpus = ", ".join(names) or "no GPU"
         return f"{_counted(self.cpus, 'CPU thread')}, {self.memory_bytes / GIB:.1f} GiB of memory free, {gpus}"
 
-    def require(self, *, cpus: int, memory_bytes: int, gpus: float) -> None:
-        """Check that a search fits this machine.
+    def require(self, *, cpus: int, memory_bytes: int, gpus: float, keys: tuple[str, str, str]) -> None:
+        """Check that what is to run at once fits this machine.
 
         Args:
+            keys: the config's keys of how much runs at once, and of the CPUs and the GPUs of each.
             cpus: CPU threads of all trials that run at once.
             memory_bytes: Bytes of all trials that run at once.
             gpus: GPUs of all trials that run at once; trials may share one.
@@ -48,16 +49,16 @@ class Machine:
         """
         shortages = []
         if cpus > self.cpus:
-            shortages.append((f"{_counted(cpus, 'CPU thread')} where {self.cpus} can be used", "search.cpus_per_trial"))
+            shortages.append((f"{_counted(cpus, 'CPU thread')} where {self.cpus} can be used", keys[1]))
         if gpus > len(self.gpus):
-            shortages.append((f"{_counted(gpus, 'GPU')} where {len(self.gpus)} can be used", "search.gpus_per_trial"))
+            shortages.append((f"{_counted(gpus, 'GPU')} where {len(self.gpus)} can be used", keys[2]))
         if memory_bytes > self.memory_bytes:
             wanted, free = memory_bytes / GIB, self.memory_bytes / GIB
             shortages.append((f"{wanted:.1f} GiB of memory where {free:.1f} GiB are free", ""))
         if shortages:
             asked = " and ".join(text for text, _ in shortages)
-            keys = " or ".join(["search.concurrency", *(key for _, key in shortages if key)])
-            raise UserError(f"The trials that are to run at once need {asked}: lower {keys}.")
+            lower = " or ".join([keys[0], *(key for _, key in shortages if key)])
+            raise UserError(f"What is to run at once needs {asked}: lower {lower}.")
 
 
 def this_machine() -> Machine:

@@ -53,7 +53,8 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
         recipe = config.retrain.parsed_recipe()
         ipcs, sources = _values(space, "ipc"), _values(space, "source") or ("distilled",)
     if local:
-        check_machine(config.search.concurrency, config.search.cpus_per_trial, config.search.gpus_per_trial)
+        keys = ("search.concurrency", "search.cpus_per_trial", "search.gpus_per_trial")
+        check_machine(config.search.concurrency, config.search.cpus_per_trial, config.search.gpus_per_trial, keys)
     if config.run.storage is not None:
         with naming(f"{where}: run.storage"):
             open_storage(absolute(config.run.storage))
@@ -92,12 +93,16 @@ def naming(where: str) -> Iterator[None]:
         raise UserError(f"{where}: {error}") from error
 
 
-def check_machine(concurrency: int, cpus: int, gpus: float) -> None:
-    """Raise UserError unless this machine can run `concurrency` trials of so many CPUs and GPUs at a time."""
+def check_machine(concurrency: int, cpus: int, gpus: float, keys: tuple[str, str, str]) -> None:
+    """Raise UserError unless this machine can run `concurrency` trials of so many CPUs and GPUs at a time.
+
+    The sentence names those of `keys`, in the order of the first three arguments, that should be lower.
+    """
     this_machine().require(
         cpus=concurrency * cpus,
         memory_bytes=_RAY_BYTES + concurrency * _WORKER_BYTES,
         gpus=concurrency * gpus,
+        keys=keys,
     )
 
 

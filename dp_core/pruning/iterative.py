@@ -37,7 +37,7 @@ class PruningPlan:
 
     def __post_init__(self) -> None:
         rising = all(first <= second for first, second in pairwise(self.sparsities))
-        if not self.sparsities or self.sparsities[0] < 0 or not rising or self.sparsities[-1] >= 1:
+        if not self.sparsities or not (self.sparsities[0] >= 0 and rising and self.sparsities[-1] < 1):
             raise UserError(f"The sparsities of a plan rise from 0 to below 1, which {self.sparsities} do not.")
 
 

@@ -89,7 +89,7 @@ class Ticket:
                 provenance=card["provenance"],
                 scope=Scope(**{key: tuple(patterns) for key, patterns in card.get("scope", {}).items()}),
             )
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder} is not a readable ticket: {error}.") from error
 
 

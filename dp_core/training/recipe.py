@@ -88,6 +88,8 @@ class Recipe:
         ):
             if not fine:
                 raise UserError(f"A recipe needs a {key} {wanted}, not {getattr(self, key)}.")
+        if self.decay != 0.1 and self.schedule != "multi_step":
+            raise UserError(f"A recipe's decay is for the schedule multi_step, not {self.schedule}.")
         rising = all(first < second for first, second in pairwise((0.0, *self.milestones, 1.0)))
         if not rising or bool(self.milestones) != (self.schedule == "multi_step"):
             raise UserError(

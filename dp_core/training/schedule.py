@@ -36,7 +36,7 @@ def half_step(step: int, total: int) -> float:
 
 def multi_step(milestones: Sequence[float], decay: float) -> Schedule:
     """Return the schedule that multiplies by `decay` at each of `milestones`, shares of the training's length."""
-    return lambda step, total: decay ** sum(step >= milestone * total for milestone in milestones)
+    return lambda step, total: decay ** sum(step / total >= milestone for milestone in milestones)
 
 
 SCHEDULES: Mapping[str, Schedule] = {

@@ -52,6 +52,8 @@ def methods_of(setting: Setting) -> dict[str, Method]:
     found: dict[str, Method] = {}
     for family, section in setting.config.chosen_methods.items():
         try:
+            if section.steps == ():
+                raise UserError("'steps' is an empty list.")
             for steps in section.steps if isinstance(section.steps, tuple) else (section.steps,):
                 name = f"{family}-{steps}" if isinstance(section.steps, tuple) else family
                 if name == FINAL:
@@ -176,6 +178,8 @@ def _sparsities(setting: Setting, section: MethodSection) -> tuple[float, ...]:
     if isinstance(criterion, NOfM):
         if section.sparsities is not None:
             raise UserError(f"the sparsity of the pattern {section.criterion} is its own, not one of 'sparsities'.")
+        if section.prune_fraction is not None or section.start_from is not None:
+            raise UserError(f"the pattern {section.criterion} is cut in one go out of the dense network.")
         return (criterion.sparsity(setting.dense),)
     targets = section.sparsities or setting.config.sparsities
     if section.start_sparsity is not None:

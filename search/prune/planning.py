@@ -45,6 +45,7 @@ class Plan:
         self._tune_final = tune_final
         self.jobs = list(jobs_of(networks, seeds, tune_final=tune_final))
         self._open = [job for job in self.jobs if not self._is_done(job)]
+        self.drop_impossible()
 
     @property
     def open(self) -> tuple[Job, ...]:

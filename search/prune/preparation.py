@@ -63,7 +63,8 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
         recipe, rates = _final_recipe(config)
         if local:
             resources = config.resources
-            check_machine(resources.concurrency, resources.cpus_per_job, resources.gpus_per_job)
+            keys = ("resources.concurrency", "resources.cpus_per_job", "resources.gpus_per_job")
+            check_machine(resources.concurrency, resources.cpus_per_job, resources.gpus_per_job, keys)
     with naming(f"{where}: data"):
         splits = splits_of(config)
         if splits.train.classes < 2:
@@ -108,9 +109,7 @@ def _final_recipe(config: StudyConfig) -> tuple[Recipe, tuple[float, ...]]:
 def _ready_set(name: str, config: StudyConfig, splits: Splits) -> DistilledSet:
     with naming(f"'sets.{name}'"):
         if name in ("real", "subset", "distilled") or re.fullmatch(r"distilled-\d+", name):
-            raise UserError(
-                "this name is taken: real, subset, distilled and distilled-<ipc> are Winnow's own."
-            )
+            raise UserError("this name is taken: real, subset, distilled and distilled-<ipc> are Winnow's own.")
         found = DistilledSet.load(config.chosen_sets[name])
         found.check_fits(splits.train.image_shape, splits.train.class_names)
     return found

@@ -16,7 +16,6 @@ def study_status(run: RunDirectory) -> dict[str, Any]:
     """Return the state of a study and how many jobs of each kind are done; reads only."""
     prepared = prepare_study(config_of(run, read_run(run), StudyConfig), str(run.config), local=False)
     plan = prepared.plan(run.path)
-    plan.drop_impossible()
     wanted, left = Counter(job.kind for job in plan.jobs), Counter(job.kind for job in plan.open)
     named: dict[JobKind, str] = {"tune": "learning_rates", "find": "searches", "train": "trainings"}
     state = "running" if run.is_driven() else "stopped"

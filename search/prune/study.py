@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,9 @@ def start_study(
             record = new_record(command, config, prepared.splits)
             record["config"]["sets"] = {name: str(path.resolve()) for name, path in config.chosen_sets.items()}
             record["config"]["published"] = config.published and str(config.published.resolve())
-            write_record(run, record)
-            return _advance(run, prepared, address, progress)
+            with _session(config, address):
+                write_record(run, record)
+                return _advance(run, prepared, progress)
         finally:
             if not run.config.exists():
                 shutil.rmtree(run.path, ignore_errors=True)
@@ -74,7 +76,9 @@ def resume_study(run: RunDirectory, address: str | None, progress: Progress) -> 
     prepared = prepare_study(config, str(run.config), local=address is None)
     refuse_changed_data(run, recorded, prepared.splits, config.data.root)
     with run.locked():
-        return _advance(run, prepared, address, progress)
+        plan = prepared.plan(run.path)
+        with _session(config, address) if plan.left else nullcontext():
+            return _advance(run, prepared, progress)
 
 
 def write_outputs(run: RunDirectory, prepared: StudyPreparation, *, figures: bool = True) -> list[dict[str, Any]]:
@@ -96,9 +100,11 @@ def rewrite_outputs(run: RunDirectory) -> list[dict[str, Any]]:
     return write_outputs(run, prepare_study(config, str(run.config), local=False))
 
 
-def _advance(
-    run: RunDirectory, prepared: StudyPreparation, address: str | None, progress: Progress
-) -> list[dict[str, Any]]:
+def _session(config: StudyConfig, address: str | None) -> AbstractContextManager[None]:
+    return ray_session(address, config.resources.concurrency * config.resources.cpus_per_job)
+
+
+def _advance(run: RunDirectory, prepared: StudyPreparation, progress: Progress) -> list[dict[str, Any]]:
     config = prepared.config
     progress.say("study", f"{run.path}")
     wanted = {f"distilled-{ipc}": (prepared.distiller, ipc) for ipc in prepared.images_per_class}
@@ -107,8 +113,7 @@ def _advance(
     plan = prepared.plan(run.path)
     try:
         if plan.left:
-            with ray_session(address, config.resources.concurrency * config.resources.cpus_per_job):
-                _work(laboratory(run.path, prepared, sets), plan, config, progress)
+            _work(laboratory(run.path, prepared, sets), plan, config, progress)
     finally:
         rows = write_outputs(run, prepared)
     if not rows:

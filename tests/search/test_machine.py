@@ -100,6 +100,7 @@ def test_describe() -> None:
 
 
 counts = st.integers(0, 64)
+KEYS = ("search.concurrency", "search.cpus_per_trial", "search.gpus_per_trial")
 
 
 @given(counts, counts, counts, counts, counts, st.floats(0, 64))
@@ -109,7 +110,7 @@ def test_require_passes_exactly_when_everything_fits(
     machine = Machine(cpus, memory, ("GPU",) * gpus)
     fits = cpus_needed <= cpus and memory_needed <= memory and gpus_needed <= gpus
     try:
-        machine.require(cpus=cpus_needed, memory_bytes=memory_needed, gpus=gpus_needed)
+        machine.require(cpus=cpus_needed, memory_bytes=memory_needed, gpus=gpus_needed, keys=KEYS)
     except UserError:
         assert not fits
     else:
@@ -119,14 +120,14 @@ def test_require_passes_exactly_when_everything_fits(
 def test_require_names_what_is_short_and_the_keys_to_lower() -> None:
     machine = Machine(2, 4 * GIB)
     with pytest.raises(UserError) as short_of_cpus:
-        machine.require(cpus=8, memory_bytes=GIB, gpus=0)
+        machine.require(cpus=8, memory_bytes=GIB, gpus=0, keys=KEYS)
     assert str(short_of_cpus.value) == (
-        "The trials that are to run at once need 8 CPU threads where 2 can be used: "
+        "What is to run at once needs 8 CPU threads where 2 can be used: "
         "lower search.concurrency or search.cpus_per_trial."
     )
     with pytest.raises(UserError) as short_of_the_rest:
-        machine.require(cpus=1, memory_bytes=6 * GIB, gpus=0.5)
+        machine.require(cpus=1, memory_bytes=6 * GIB, gpus=0.5, keys=KEYS)
     assert str(short_of_the_rest.value) == (
-        "The trials that are to run at once need 0.5 GPUs where 0 can be used and 6.0 GiB of memory where 4.0 GiB are "
+        "What is to run at once needs 0.5 GPUs where 0 can be used and 6.0 GiB of memory where 4.0 GiB are "
         "free: lower search.concurrency or search.gpus_per_trial."
     )

@@ -23,7 +23,7 @@ class Cell:
     def name(self) -> str:
         """Return a relative path that is this cell's alone."""
         path = f"{self.network}/seed{self.seed}/{self.method}"
-        return path if self.sparsity is None else f"{path}/{100 * self.sparsity:.4g}"
+        return path if self.sparsity is None else f"{path}/{100 * self.sparsity:.10g}"
 
 
 @dataclass(frozen=True)

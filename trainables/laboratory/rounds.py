@@ -10,6 +10,7 @@ from dp_core.files import replacing_directory
 from dp_core.pruning import (
     IterativePruning,
     Mask,
+    NOfM,
     PruningPlan,
     at_chance,
     chance,
@@ -126,5 +127,8 @@ class IterativeSearch:
 def _plan(method: Method, recipe: Recipe, lab: Laboratory, start: Mask | None) -> PruningPlan:
     criterion = criterion_named(method.criterion)
     first = 0.0 if start is None else start.sparsity
-    sparsities = schedule_through(method.sparsities, method.prune_fraction, start=first)
+    if isinstance(criterion, NOfM):  # a pattern has one sparsity, and there is none on the way to it
+        sparsities: tuple[float, ...] = (first, *method.sparsities)
+    else:
+        sparsities = schedule_through(method.sparsities, method.prune_fraction, start=first)
     return PruningPlan(sparsities, criterion, recipe, method.rewind_step, lab.scope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -49,7 +50,8 @@ def train_ticket(lab: Laboratory, cell: Cell, device: torch.device) -> None:
     first = _ResumableTraining(lab, cell, ticket, device, copy=0)
     try:
         first.run()
-        result |= _scores(lab, first) | _stability(lab, cell, ticket, first.training.model, device)
+        result |= _scores(lab, first)
+        result |= _stability(lab, cell, ticket, first.training.model, device)
     except Diverged as error:
         result |= {"status": "diverged", "reason": str(error)}
     except Dead as error:
@@ -119,6 +121,9 @@ def _scores(lab: Laboratory, trained: _ResumableTraining) -> dict[str, Any]:
     training = trained.training
     splits = (lab.scoring_data(split, lab.space) for split in (lab.validation, lab.test))
     validation, test = (score(lab, training.model, split) for split in splits)
+    for name, found in (("validation", validation), ("test", test)):
+        if not math.isfinite(found.loss):
+            raise Diverged(f"the {name} loss is {found.loss}")
     return {
         "validation_accuracy": validation.accuracy,
         "validation_loss": validation.loss,

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
-from dp_core.pruning import training_examples
+from dp_core.pruning.examples import no_examples, training_examples
 from dp_core.training import BatchOrder, TrainingData
 from tests.dp_core.small import random_data, small_model
 
@@ -41,3 +42,8 @@ def test_examples_are_in_the_networks_space() -> None:
     images, _ = training_examples(data, 0, small_model())(4)
     torch.testing.assert_close(images, 2 * pixels.float() / 255)
     assert torch.equal(training_examples(float_data, 0, small_model())(20)[0], float_data.images)
+
+
+def test_where_there_are_no_examples_asking_for_them_is_an_error() -> None:
+    with pytest.raises(ValueError, match="looks at training images"):
+        no_examples(10)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from dp_core.errors import UserError
-from dp_core.pruning import CRITERIA, SNIP, Criterion, IterativePruning, Mask, PruningPlan, Scope, SynFlow
+from dp_core.pruning import CRITERIA, SNIP, Criterion, Examples, IterativePruning, Mask, PruningPlan, Scope, SynFlow
 from dp_core.seeds import derive_seed
 from dp_core.training import BatchOrder, Diverged, Recipe, Training, TrainingData, evaluate
 from tests.dp_core.small import copy_of, random_data, same, small_model, through_a_file
@@ -315,7 +315,9 @@ def test_without_a_mask_a_plan_starts_dense(sparsities: tuple[float, ...]) -> No
 
 def start_mask() -> Mask:
     """Return a mask without every second weight, whatever their magnitude: sparsity 72 / 144."""
-    return Mask({name: torch.arange(one.numel()).view(one.shape) % 2 == 0 for name, one in Mask.ones(small_model()).items()})
+    return Mask(
+        {name: torch.arange(one.numel()).view(one.shape) % 2 == 0 for name, one in Mask.ones(small_model()).items()}
+    )
 
 
 LATE = (0.5, 0.6, 0.8)
@@ -323,9 +325,12 @@ LATE = (0.5, 0.6, 0.8)
 
 @pytest.mark.parametrize("rewind_step", [0, 2])
 def test_starting_from_a_mask_is_pruning_on_after_it(rewind_step: int) -> None:
-    process, start = IterativePruning(
-        small_model(), random_data(), replace(plan(rewind_step), sparsities=LATE), seed=7, mask=start_mask()
-    ), start_mask()
+    process, start = (
+        IterativePruning(
+            small_model(), random_data(), replace(plan(rewind_step), sparsities=LATE), seed=7, mask=start_mask()
+        ),
+        start_mask(),
+    )
     dense = copy_of(process.model)
     assert same(dict(process.prune()), dict(start))  # nothing is pruned before the first round
     loss = process.run_round()
@@ -334,9 +339,11 @@ def test_starting_from_a_mask_is_pruning_on_after_it(rewind_step: int) -> None:
     training = Training(model, random_data(), plan().recipe, seed=derive_seed(7, "round", 0), mask=start)
     assert training.run(rewind_step) + training.run() != 0
     assert same(copy_of(process.model), copy_of(model))
-    assert rewind_step or loss == Training(
-        small_model(), random_data(), plan().recipe, seed=derive_seed(7, "round", 0), mask=start
-    ).run()
+    assert (
+        rewind_step
+        or loss
+        == Training(small_model(), random_data(), plan().recipe, seed=derive_seed(7, "round", 0), mask=start).run()
+    )
     expected = torch.cat([w.abs()[start[name]] for name, w in model.named_parameters() if name in start])
     masks = [start, process.prune()]
     kept = torch.cat([model.get_parameter(name)[kept].abs() for name, kept in process.mask.items()])
@@ -441,10 +448,12 @@ def test_every_round_of_a_criterion_sees_other_images_of_the_rounds_data() -> No
     class Noting:
         image_gradients = 6
 
-        def __call__(self, model: nn.Module, mask: Mask, sparsity: float, draw: Any, examples: Any) -> Mask:
+        def __call__(
+            self, model: nn.Module, mask: Mask, sparsity: float, generator: torch.Generator, examples: Examples
+        ) -> Mask:
             images, labels = examples(6)
             seen.append(torch.cat([images.flatten(1), labels[:, None]], 1))
-            return QUICK["magnitude"](model, mask, sparsity, draw, examples)
+            return QUICK["magnitude"](model, mask, sparsity, generator, examples)
 
     data = random_data()
     for seed in (7, 7, 8):
@@ -467,7 +476,9 @@ def test_snip_round_by_round_is_that_of_the_trained_network() -> None:
     model.load_state_dict(copy_of(process.model))
     nn.functional.cross_entropy(model.train()(images), labels).backward()
     gradients = [model.get_parameter(name).grad for name in weights]
-    scores = torch.cat([(w * g).abs().flatten() for w, g in zip(weights.values(), gradients, strict=True) if g is not None])
+    scores = torch.cat(
+        [(w * g).abs().flatten() for w, g in zip(weights.values(), gradients, strict=True) if g is not None]
+    )
     mask = process.prune()
     kept = torch.cat([kept.flatten() for kept in mask.values()])
     assert scores[kept].min() >= scores[~kept].max()

@@ -1,0 +1,148 @@
+"""run.yaml: what a search or a study was started with, and what of that must not change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dp_core.data import Splits
+from dp_core.errors import UserError
+from search.config.models import SearchConfig
+from search.preparation import splits_of
+from search.prune.config import StudyConfig
+from search.run_directory import RunDirectory
+from search.run_record import (
+    config_of,
+    is_study,
+    new_record,
+    read_run,
+    record_sets,
+    refuse_changed_data,
+    refuse_taken,
+    write_record,
+)
+from tests.search import tiny
+from tests.search.prune.tiny_study import ready_made, study_config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("record")
+    tiny.write_images(found / "images")
+    return found
+
+
+@pytest.fixture(scope="module")
+def splits(folder: Path) -> Splits:
+    return splits_of(study_config(folder))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(tmp_path / "runs" / "tiny")
+
+
+def started(run: RunDirectory, config: SearchConfig | StudyConfig, splits: Splits) -> dict[str, Any]:
+    run.path.mkdir(parents=True)
+    write_record(run, new_record(["winnow", "do", "a b.yaml"], config, splits))
+    return read_run(run)
+
+
+def test_a_record_says_what_it_is_of(run: RunDirectory, folder: Path, splits: Splits) -> None:
+    recorded = started(run, study_config(folder, run={"seed": 3}), splits)
+    assert is_study(recorded)
+    assert recorded["command"] == "winnow do 'a b.yaml'"
+    assert recorded["seed"] == 3
+    assert recorded["splits"] == {"train": 48, "validation": 12, "test": 15}
+    assert recorded["data"] == {name: getattr(splits, name).digest for name in ("train", "validation", "test")}
+    assert recorded["distilled_sets"] == {}
+    assert not is_study(new_record(["winnow"], tiny.config_of(folder), splits))
+    assert not is_study({"config": {}, "data": {}})  # from before there were studies
+
+
+def test_a_config_comes_back_with_folders_in_full(
+    run: RunDirectory, folder: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    places = {"data": {"root": "images", "cache": "cache"}, "distill": {"directory": "sets"}}
+    config = study_config(
+        folder, **places, methods={"x": {"source": "real", "steps": [2, 3], "learning_rate": [0.1, 0.2]}}
+    )
+    found = config_of(run, started(run, config, splits), StudyConfig)
+    full = {"data": {"root": folder / "images", "cache": folder / "cache"}, "distill": {"directory": folder / "sets"}}
+    for section, values in full.items():
+        for key, path in values.items():
+            assert getattr(getattr(found, section), key) == path.resolve()
+    assert found.methods == config.methods
+    assert (found.run, found.sparsities, found.retrain) == (config.run, config.sparsities, config.retrain)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"), [(StudyConfig, "is a search"), (SearchConfig, "is a study of pruning methods")]
+)
+def test_a_search_is_no_study_nor_the_other_way_round(
+    run: RunDirectory, folder: Path, splits: Splits, model: Any, told: str
+) -> None:
+    recorded = started(run, tiny.config_of(folder) if model is StudyConfig else study_config(folder), splits)
+    with pytest.raises(UserError, match=told):
+        config_of(run, recorded, model)
+
+
+def test_a_config_edited_into_something_wrong_is_named(run: RunDirectory, folder: Path, splits: Splits) -> None:
+    recorded = started(run, study_config(folder), splits)
+    recorded["config"]["run"]["seeds"] = 0
+    with pytest.raises(UserError, match=r"run\.yaml is not valid"):
+        config_of(run, recorded, StudyConfig)
+
+
+def test_data_that_changed_are_refused(run: RunDirectory, folder: Path, splits: Splits) -> None:
+    recorded = started(run, study_config(folder), splits)
+    refuse_changed_data(run, recorded, splits, folder)
+    changed = replace(splits, test=replace(splits.test, digest="0" * 64))
+    with pytest.raises(UserError, match=r"data of the run .* have changed since it started"):
+        refuse_changed_data(run, recorded, changed, folder)
+
+
+def test_a_set_that_changed_is_refused(run: RunDirectory, folder: Path, splits: Splits) -> None:
+    started(run, study_config(folder), splits)
+    first, other = ready_made(), replace(ready_made(), images=ready_made().images + 1)
+    record_sets(run, {"mtt": first})
+    record_sets(run, {"mtt": first})
+    assert read_run(run)["distilled_sets"] == {"mtt": first.digest}
+    with pytest.raises(UserError, match=r"The distilled set 'mtt' of the run .* has changed since it started"):
+        record_sets(run, {"mtt": other})
+    assert read_run(run)["distilled_sets"] == {"mtt": first.digest}
+
+
+def test_a_name_that_is_taken_is_refused(run: RunDirectory, folder: Path, splits: Splits) -> None:
+    config = study_config(folder)
+    refuse_taken(run, config.run)
+    started(run, config, splits)
+    with pytest.raises(UserError, match=r"go on with it by 'winnow resume .*/runs/tiny', or choose another run.name"):
+        refuse_taken(run, config.run)
+
+
+def test_a_folder_of_something_else_is_not_written_to(run: RunDirectory, folder: Path) -> None:
+    run.path.mkdir(parents=True)
+    (run.path / "driver.lock").touch()
+    refuse_taken(run, study_config(folder).run)  # a driver that was stopped before it began
+    (run.path / "thesis.tex").touch()
+    with pytest.raises(UserError, match="is not empty and not a run"):
+        refuse_taken(run, study_config(folder).run)
+
+
+@pytest.mark.parametrize("content", ["", "text", "[1, 2]", "config: {}", "data: {}", "a: [", "\x00"])
+def test_what_is_no_record_is_named(run: RunDirectory, content: str) -> None:
+    run.path.mkdir(parents=True)
+    run.config.write_text(content)
+    with pytest.raises(UserError, match=r"run\.yaml (is not the record of a run|cannot be read)"):
+        read_run(run)
+
+
+def test_a_record_is_plain_yaml(run: RunDirectory, folder: Path, splits: Splits) -> None:
+    recorded = started(run, study_config(folder), splits)
+    assert yaml.safe_load(run.config.read_text()) == recorded
