@@ -127,7 +127,8 @@ def _check_source(section: MethodSection, sets: Mapping[str, DistilledSet]) -> N
         )
     needs_ipc = section.source in ("subset", "distilled")
     if needs_ipc != (section.ipc is not None):
-        raise UserError(f"the source '{section.source}' {'needs' if needs_ipc else 'has no use for'} 'ipc'.")
+        what = "without a source a method" if section.source is None else f"the source '{section.source}'"
+        raise UserError(f"{what} {'needs' if needs_ipc else 'has no use for'} 'ipc'.")
 
 
 def _recipe(setting: Setting, section: MethodSection, steps: int | None) -> tuple[Recipe, tuple[float, ...]]:

@@ -92,9 +92,9 @@ NO_CHOICE = {"model": {"pooling": "max"}, "sparsity": 0.5, "source": "real", "ip
         ({"data": {"validation": 0.01}}, "without a validation image"),
         # what this machine does not have
         ({"data": {"root": "nowhere"}}, "There is no data folder nowhere"),
-        ({"search": {"concurrency": 4096}}, "need 4096 CPU threads"),
+        ({"search": {"concurrency": 4096}}, "needs 4096 CPU threads"),
         ({"search": {"cpus_per_trial": 4096}}, "lower search.concurrency or search.cpus_per_trial"),
-        ({"search": {"gpus_per_trial": 64}}, "need 64 GPUs"),
+        ({"search": {"gpus_per_trial": 64}}, "needs 64 GPUs"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_the_config_is_one_sentence_and_leaves_nothing(

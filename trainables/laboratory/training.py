@@ -144,7 +144,10 @@ def _stability(lab: Laboratory, cell: Cell, ticket: Ticket, model: nn.Module, de
         found |= {"top_eigenvalue": top.value, "eigenvalue_converged": top.converged}
     if cell.sparsity in wanted.barrier_at:
         other = _ResumableTraining(lab, cell, ticket, device, copy=1)
-        other.run()
+        try:
+            other.run()
+        except (Diverged, Dead):
+            return found  # then there is no second solution, and no barrier to it
         one, two, scored = _state(model), _state(other.training.model), lab.scoring_data(lab.validation, lab.space)
         path = interpolate(model, one, two, scored, points=wanted.points, statistics=statistics)
         found |= {
