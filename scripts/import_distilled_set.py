@@ -11,15 +11,19 @@ was distilled from them has seen what a run holds back for validation, which its
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from dp_core.data import open_train_test
 from dp_core.data.preprocessing import ZCA, Preprocessing
 from dp_core.distillation import DistilledSet
 from dp_core.distillation.base import standardisation_of
+from dp_core.errors import UserError
 from dp_core.files import digest_of_file
 
 
@@ -32,12 +36,13 @@ def main() -> None:
     parser.add_argument("--format", default="parquet", help="format of the data, see data.format")
     parser.add_argument("--cache", type=Path, default=Path(".cache/winnow"), help="folder for decoded images")
     parser.add_argument("--zca", type=float, metavar="EPS", help="eps of the whitening; default: standardisation")
+    parser.add_argument("--learning-rate", type=float, help="the rate that was learned with the images")
     given = parser.parse_args()
     train, _ = open_train_test(given.format, given.data, cache=given.cache)
     space: Preprocessing = standardisation_of(train)
     if given.zca is not None:
         space = ZCA.fit(train.images.float().div_(255), given.zca)
-    arrays = np.load(given.arrays, allow_pickle=False)
+    arrays = read_arrays(given.arrays)
     labels = torch.from_numpy(arrays["labels"]).long()
     DistilledSet(
         images=torch.from_numpy(arrays["images"]).float(),
@@ -45,7 +50,7 @@ def main() -> None:
         preprocessing=space,
         class_names=train.class_names,
         images_per_class=len(labels) // train.classes,
-        learning_rate=None,
+        learning_rate=given.learning_rate,
         provenance={
             "imported_from": given.arrays.name,
             "sha256": digest_of_file(given.arrays),
@@ -57,5 +62,17 @@ def main() -> None:
     print(given.to)
 
 
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Return `images` and `labels` of an .npz file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in ("images", "labels")}
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is not an .npz file with images and labels: {error}.") from error
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"import_distilled_set: {error}")

@@ -466,7 +466,7 @@ def check_that_chance_ends_a_training(folder: Path) -> None:
     find(lab, "dense")
     found = train(lab, "dense", 0.0)
     assert found["status"] == "collapsed"
-    assert found["train_image_gradients"] == 5 * 16  # two quarters of nine steps of 16 images
+    assert found["train_image_gradients"] == 7 * 16  # three quarters of nine steps of 16 images
     assert found["test_accuracy"] == pytest.approx(1 / 3)  # an honest figure all the same
 
 

@@ -63,7 +63,8 @@ class Replicates:
         if divergence is None and (math.isnan(found.loss) or found.loss == math.inf):
             divergence = f"the validation loss is {found.loss}"
         collapse = None
-        if emptied := layer_collapse(pruning.mask):
+        channels, height, width = self._validation.images.shape[1:]
+        if emptied := layer_collapse(pruning.mask, pruning.model, (channels, height, width)):
             collapse = emptied
         elif found.predicted_classes == 1 and before is not None and before.predicted_classes == 1:
             collapse = "the same class predicted for every validation image in two rounds running"

@@ -33,6 +33,14 @@ def load_state(folder: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
+def load_state_if_sound(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """Read what `save_state` wrote, None if there is nothing or it is damaged, so that the work is to begin again."""
+    try:
+        return load_state(folder, device)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def load_state_from(checkpoint: str, device: torch.device) -> dict[str, Any]:
     """Read the state of a checkpoint in the run's storage, a local path or one of a bucket's URLs."""
     with tune.Checkpoint(checkpoint).as_directory() as folder:

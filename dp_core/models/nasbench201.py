@@ -16,7 +16,7 @@ from dp_core.models.limits import require_whole
 RESNET = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
 
 
-class Zeroise(nn.Module):
+class Zeroize(nn.Module):
     """The benchmark's `none`: zeros, through which what comes before still gets a gradient, of zeros."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ def _relu_convolution_norm(channels: int, width: int, *, kernel_size: int, strid
 
 
 _OPERATIONS: Mapping[str, Callable[[int], nn.Module]] = {
-    "none": lambda width: Zeroise(),
+    "none": lambda width: Zeroize(),
     "skip_connect": lambda width: nn.Identity(),
     "nor_conv_1x1": lambda width: nn.Sequential(*_relu_convolution_norm(width, width, kernel_size=1, stride=1)),
     "nor_conv_3x3": lambda width: nn.Sequential(*_relu_convolution_norm(width, width, kernel_size=3, stride=1)),

@@ -89,7 +89,10 @@ class IterativePruning:
 
     @property
     def rewind_weights(self) -> dict[str, torch.Tensor]:
-        """Parameters and buffers at the rewind point, which is where a ticket starts. Known after the first round."""
+        """Parameters and buffers at the rewind point, which is where a ticket starts. Known after the first round.
+
+        At initialisation none is masked, whatever mask the pruning started from.
+        """
         assert self._rewind is not None, "no round has been run"
         return dict(self._rewind["model"])
 
@@ -133,7 +136,7 @@ class IterativePruning:
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to go on after the last finished round."""
         return {
-            "model": {name: value.detach().clone() for name, value in self.model.state_dict().items()},
+            "model": _copied(self.model),
             "mask": dict(self.mask),
             "mask_of_round": self._mask_of_round,
             "rewind": self._rewind,
@@ -162,13 +165,16 @@ def run_round_together(prunings: Sequence[IterativePruning]) -> list[float | Div
     plan, first_round = prunings[0]._plan, prunings[0].rounds_done == 0
     if any(pruning._plan != plan or pruning.rounds_done != prunings[0].rounds_done for pruning in prunings):
         raise ValueError("Prunings that run together need the same plan and the same number of rounds done.")
+    untrained = [_copied(pruning.model) for pruning in prunings] if first_round else []
     trainings = [pruning._begin_round() for pruning in prunings]
     population = Population(trainings)
     until_rewind: list[float | Diverged] = [0.0] * len(prunings)
     if first_round:
         until_rewind = population.run(plan.rewind_step)
-        for pruning, training in zip(prunings, trainings, strict=True):
+        for pruning, training, weights in zip(prunings, trainings, untrained, strict=True):
             pruning._rewind = training.state_dict()
+            if plan.rewind_step == 0:
+                pruning._rewind["model"] = weights
     else:
         for pruning, training in zip(prunings, trainings, strict=True):
             assert pruning._rewind is not None
@@ -181,3 +187,7 @@ def run_round_together(prunings: Sequence[IterativePruning]) -> list[float | Div
         if not isinstance(outcome, Diverged):
             pruning._end_round(training)
     return outcomes
+
+
+def _copied(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

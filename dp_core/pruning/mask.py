@@ -69,7 +69,7 @@ class Mask(Mapping[str, Tensor]):
         return {name: float(tensor.double().mean()) for name, tensor in self.items()}
 
     def empty_layers(self) -> list[str]:
-        """Return the parameters that have no weight left: the network cannot pass anything on through them."""
+        """Return the parameters that have no weight left; whether that cuts the network, `layer_collapse` tells."""
         return [name for name, tensor in self.items() if not tensor.any()]
 
     def check(self, model: nn.Module, scope: Scope | None = None) -> None:

@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from dp_core.analysis import CostModel
 from dp_core.models import ModelSpec, build
-from dp_core.pruning import CRITERIA, IterativePruning, PruningPlan, Ticket, sparsity_schedule
+from dp_core.pruning import (
+    CRITERIA,
+    Examples,
+    IterativePruning,
+    Mask,
+    PruningPlan,
+    Ticket,
+    keep_highest,
+    sparsity_schedule,
+)
 from dp_core.seeds import derive_seed
 from dp_core.training import Recipe, TrainingData, evaluate
 from tests.trainables.driving import (
@@ -228,6 +237,54 @@ def test_layer_collapse_of_every_replicate_is_told_once() -> None:
     *_, last = rows(trial)
     assert last["status"] == "collapsed"
     assert last["reason"] == "all 2 replicates: layer collapse: no weight left in classifier.weight"
+
+
+class Emptying:
+    """A criterion that takes the weights of the layer `first` before all others."""
+
+    image_gradients = 0
+
+    def __init__(self, first: str) -> None:
+        self.first = first
+
+    def __call__(
+        self, model: nn.Module, mask: Mask, sparsity: float, generator: torch.Generator, examples: Examples
+    ) -> Mask:
+        scores = {name: torch.full(kept.shape, float(name != self.first)) for name, kept in mask.items()}
+        return keep_highest(scores, mask, sparsity)
+
+
+class Residual(nn.Module):
+    """A convolution beside the identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = nn.Conv2d(3, 3, kernel_size=3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images + self.branch(images)
+
+
+@pytest.mark.parametrize(
+    ("layer", "status", "reason"),
+    [
+        ("1.branch.weight", "finished", None),
+        ("0.weight", "collapsed", "layer collapse: no weight left in 0.weight"),
+    ],
+)
+def test_a_layer_may_be_empty_beside_which_there_is_a_way(layer: str, status: str, reason: str | None) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 3, kernel_size=1), Residual(), Blinking([]))
+    mask = Mask.ones(model)
+    recipe = Recipe(steps=2, batch_size=16, learning_rate=0.01, precision="float32")
+    plan = PruningPlan((0.0, mask[layer].numel() / mask.total), Emptying(layer), recipe)
+    train, validation = dataset(16, 1), dataset(4, 2)
+    pruning = IterativePruning(model, TrainingData(train.images, train.labels, SPACE), plan, seed=0)
+    scoring = TrainingData(validation.images, validation.labels, SPACE)
+    found = Replicates([pruning], CostModel(model, SHAPE), scoring, recipe)
+    assert run(found, 1) == ("running", None)
+    assert run(found, 1) == (status, reason)
+    assert pruning.mask.empty_layers() == [layer]
 
 
 def test_what_decides_the_ticket_and_the_next_status_is_in_the_state() -> None:

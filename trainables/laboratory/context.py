@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from dp_core.data.preprocessing import Preprocessing, Standardisation
-from dp_core.distillation import DistilledSet, RandomImages
+from dp_core.distillation import DistilledSet
+from dp_core.distillation.base import draw_images
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Scope
 from dp_core.seeds import derive_seed, generator
@@ -102,17 +103,18 @@ class Laboratory:
         """Return what a method's rounds train on, and the preprocessing that real images need to meet it."""
         if method.set_key is not None:
             chosen = self.sets[method.set_key]
-        elif method.source == "subset":
+            return TrainingData(*chosen.training_data()).to(device), chosen.preprocessing
+        space = self.space if method.space is None else self.sets[method.space].preprocessing
+        if method.source == "subset":
             assert method.images_per_class is not None
-            drawn = derive_seed(seed, "subset")
-            chosen = RandomImages().distill(self.train.open(), method.images_per_class, drawn, lambda *_: None)
-        else:
-            return self.real_data(device), self.space
-        return TrainingData(*chosen.training_data()).to(device), chosen.preprocessing
+            train = self.train.open()
+            drawn = draw_images(train, method.images_per_class, generator(seed, "subset"))
+            return TrainingData(train.images[drawn], train.labels[drawn], space).to(device), space
+        return self.real_data(device, space), space
 
-    def real_data(self, device: torch.device) -> DataSource:
-        """Return the real training images."""
-        return training_data(self.train.open(), self.space, device, self.stream)
+    def real_data(self, device: torch.device, space: Preprocessing | None = None) -> DataSource:
+        """Return the real training images, by default in the space of the final training."""
+        return training_data(self.train.open(), space or self.space, device, self.stream)
 
     def scoring_data(self, split: SharedDataset, space: Preprocessing, images: int | None = None) -> TrainingData:
         """Return `images` of a split (None: all), drawn at random but always the same, in `space`, on the CPU."""

@@ -50,7 +50,12 @@ class StudyFiles:
 
     def state(self, cell: Cell, purpose: str) -> Path:
         """Return the state of unfinished work; removed when it is finished."""
-        return self.root / "unfinished" / f"{cell.name}.{purpose}"
+        return self.unfinished / f"{cell.name}.{purpose}"
+
+    @property
+    def unfinished(self) -> Path:
+        """Folder of all such states."""
+        return self.root / "unfinished"
 
 
 def write_result(path: Path, value: dict[str, Any]) -> None:

@@ -6,14 +6,18 @@ import shutil
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from dp_core.errors import UserError
 from dp_core.pruning import Mask, criterion_named, layer_collapse, shuffle_within_layers, training_examples
 from dp_core.seeds import derive_seed, generator
+from dp_core.training import Training
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell, read_result, write_result
 from trainables.laboratory.rounds import IterativeSearch
 from trainables.laboratory.tickets import parent_cell, parent_ticket, save_ticket
 from trainables.laboratory.timing import Stopwatch
+from trainables.laboratory.tuning import final_recipe
 
 
 def find_tickets(lab: Laboratory, cell: Cell, device: torch.device) -> None:
@@ -23,7 +27,7 @@ def find_tickets(lab: Laboratory, cell: Cell, device: torch.device) -> None:
     method = lab.method(cell)
     if method.kind == "iterative":
         found = _nothing_to_start_from(lab, cell) or IterativeSearch(lab, cell, device).run()
-    elif method.kind in ("reinitialised", "shuffled"):
+    elif method.kind in ("reinitialised", "shuffled", "rewound"):
         found = _controls(lab, cell, device)
     else:
         found = _at_initialisation(lab, cell, device)
@@ -54,16 +58,21 @@ def _at_initialisation(lab: Laboratory, cell: Cell, device: torch.device) -> dic
     dense = Mask.ones(model, lab.scope)
     costs: list[dict[str, Any]] = []
     status, reason = "finished", None
+    shape = lab.train.open().image_shape
     for target in method.sparsities:
         watch, mask, spent = Stopwatch(), dense, 0
         if method.kind != "dense":
             criterion = criterion_named(method.criterion)
             data: Any = lab.data(method, seed, device)[0] if method.source else lab.real_data(device)
             examples = training_examples(data, derive_seed(seed, "examples"), model)
-            with watch.running():
-                mask = criterion(model, dense, target, generator(seed, "criterion", method.criterion), examples)
+            try:
+                with watch.running():
+                    mask = criterion(model, dense, target, generator(seed, "criterion", method.criterion), examples)
+            except UserError as error:  # scores that are not finite
+                status, reason = "diverged", str(error)
+                break
             spent = criterion.image_gradients
-        if emptied := layer_collapse(mask):
+        if emptied := layer_collapse(mask, model, shape):
             status, reason = "collapsed", f"at {target:.1%} sparsity, {emptied}"
             break
         cost = {"sparsity": target, "rounds": int(mask is not dense), "image_gradients": spent, **watch.so_far()}
@@ -73,20 +82,37 @@ def _at_initialisation(lab: Laboratory, cell: Cell, device: torch.device) -> dic
 
 
 def _controls(lab: Laboratory, cell: Cell, device: torch.device) -> dict[str, Any]:
-    """Make the controls of the parent's tickets: their masks on fresh weights, or shuffled inside each layer."""
+    """Make the controls of the parent's tickets: their masks on other weights, or shuffled inside each layer."""
     method = lab.method(cell)
     seed = lab.cell_seed(cell.network, cell.seed)
+    weights, start_step = _weights_of_control(lab, cell, device)
     parent = read_result(lab.files.search(parent_cell(cell, method)))
     assert parent is not None, "the parent's search is not finished"
     costs: list[dict[str, Any]] = []
     for cost in parent["tickets"]:
         ticket = parent_ticket(lab, cell, cost["sparsity"])
-        mask, weights = ticket.mask, dict(ticket.weights)
+        mask, started = ticket.mask, ticket.provenance["start_step"] if weights is None else start_step
         if method.kind == "shuffled":
             mask = shuffle_within_layers(mask, generator(seed, "shuffle", str(cost["sparsity"])))
-        else:
-            model = lab.network(cell.network, cell.seed, torch.device("cpu"), fresh=True)
-            weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        save_ticket(lab, cell, cost["sparsity"], weights, mask, ticket.history, cost)
+        found = (ticket.weights if weights is None else weights, mask, ticket.history, cost)
+        save_ticket(lab, cell, cost["sparsity"], *found, start_step=started)
         costs.append(cost)
     return {**parent, "rounds": [], "tickets": costs}
+
+
+def _weights_of_control(lab: Laboratory, cell: Cell, device: torch.device) -> tuple[dict[str, Tensor] | None, int]:
+    """Return the weights that a control puts in the place of the parent's, None for those, and the steps they had.
+
+    Those of a `rewound` control are the dense network's after the first steps of its final training, in a data order
+    that no ticket is trained in (weight rewinding, Frankle et al. 2020).
+    """
+    method, start_step = lab.method(cell), 0
+    if method.kind == "shuffled":
+        return None, start_step
+    model = lab.network(cell.network, cell.seed, device, fresh=method.kind == "reinitialised")
+    if method.kind == "rewound":
+        start_step = method.rewind_step
+        order = derive_seed(lab.cell_seed(cell.network, cell.seed), "training", "rewinding")
+        recipe, mask = final_recipe(lab, cell.network), Mask.ones(model, lab.scope)
+        Training(model, lab.real_data(device), recipe, seed=order, mask=mask).run(start_step)
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}, start_step

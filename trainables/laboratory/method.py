@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from dp_core.training import Recipe
 
-Kind = Literal["dense", "iterative", "at_initialisation", "reinitialised", "shuffled"]
+Kind = Literal["dense", "iterative", "at_initialisation", "reinitialised", "shuffled", "rewound"]
 
 
 FINAL = "retrain"
@@ -23,13 +23,16 @@ class Method:
         family: the method without its budget, `distilled`.
         kind: `dense`, no mask; `iterative`, train, prune and rewind; `at_initialisation`, one mask from the untrained
             network; `reinitialised`, the mask of `parent` on freshly drawn weights; `shuffled`, the mask of `parent`
-            shuffled inside each layer.
+            shuffled inside each layer; `rewound`, the mask of `parent` on weights from early in the dense network's
+            final training.
         criterion: see `dp_core.pruning.criterion_named`.
         source: `real`, `subset`, `distilled` or the name of a ready-made set; None where no data are used.
         images_per_class: of a subset or distilled set, else None.
+        space: key of the distilled set whose preprocessing the real images of the rounds get; None is the usual one.
         recipe: of a round, with the first of `learning_rates`; None unless iterative.
         learning_rates: if there are several, the best on validation images is taken, see `choose_learning_rate`.
-        rewind_step: every later round starts from the state at this step of the first one.
+        rewind_step: every later round starts from the state at this step of the first one; of a `rewound` control the
+            step of the dense final training.
         prune_fraction: share of the remaining weights that a round removes, as near as the targets allow.
         sparsities: targets, rising; a ticket each. () for N:M patterns, whose sparsity is what it is.
         parent: the method whose ticket a control is made of, or that an iterative one starts from.
@@ -42,6 +45,7 @@ class Method:
     criterion: str
     source: str | None
     images_per_class: int | None
+    space: str | None
     recipe: Recipe | None
     learning_rates: tuple[float, ...]
     rewind_step: int
@@ -62,6 +66,8 @@ class Method:
         return {
             "method": self.name,
             "family": self.family,
+            "kind": self.kind,
+            "parent": self.parent,
             "source": self.source,
             "criterion": None if self.kind == "dense" else self.criterion,
             "steps": None if self.recipe is None else self.recipe.steps,

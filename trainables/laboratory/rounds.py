@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dp_core.errors import UserError
 from dp_core.files import replacing_directory
 from dp_core.pruning import (
     IterativePruning,
@@ -19,14 +20,15 @@ from dp_core.pruning import (
     schedule_through,
 )
 from dp_core.seeds import derive_seed
-from dp_core.training import Diverged, Recipe, evaluate
+from dp_core.training import Diverged, Recipe
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell
 from trainables.laboratory.method import Method
+from trainables.laboratory.scoring import score_round
 from trainables.laboratory.tickets import parent_ticket, save_ticket
 from trainables.laboratory.timing import Stopwatch
 from trainables.laboratory.tuning import tuned
-from trainables.resuming import load_state, save_state
+from trainables.resuming import load_state_if_sound, save_state
 
 
 class IterativeSearch:
@@ -36,12 +38,12 @@ class IterativeSearch:
         self._lab, self._cell, self._device = lab, cell, device
         self._method, recipe = tuned(lab, cell)
         seed = lab.cell_seed(cell.network, cell.seed)
-        data, space = lab.data(self._method, seed, device)
+        self._data, space = lab.data(self._method, seed, device)
         start = parent_ticket(lab, cell, self._method.start_sparsity) if self._method.parent else None
         self._plan = _plan(self._method, recipe, lab, None if start is None else start.mask)
         model = lab.network(cell.network, cell.seed, device)
         self._pruning = IterativePruning(
-            model, data, self._plan, seed=derive_seed(seed, "pruning"), mask=None if start is None else start.mask
+            model, self._data, self._plan, seed=derive_seed(seed, "pruning"), mask=None if start is None else start.mask
         )
         self._earlier = {"image_gradients": 0, "seconds": 0.0, "processor_seconds": 0.0}
         if start is not None:  # what the mask it starts from has cost counts, too
@@ -77,20 +79,28 @@ class IterativeSearch:
             except Diverged as error:
                 self._end = ("diverged", str(error))
                 row["train_loss"] = None
-        found = evaluate(pruning.model, self._scored, precision=recipe.precision, mode=recipe.mode)
+        found = score_round(pruning.model, self._data, self._scored, recipe)
         dead = at_chance(found, self._chance)
         if dead and self._rounds and self._rounds[-1]["at_chance"] and self._end[0] == "finished":
             self._end = ("collapsed", "no better than chance on the validation images in two rounds running")
         if self._end[0] == "finished":
-            with self._watch.running():
-                mask = pruning.prune()
-            if emptied := layer_collapse(mask):
-                self._end = ("collapsed", emptied)
+            self._prune()
         row |= {"validation_accuracy": found.accuracy, "at_chance": dead, "status": self._end[0]}
         row |= {"reason": self._end[1], **self._cost()}
         self._rounds.append(row)
         if self._end[0] == "finished" and self._plan.sparsities[pruning.rounds_done] in self._method.sparsities:
             self._save_ticket(self._plan.sparsities[pruning.rounds_done])
+
+    def _prune(self) -> None:
+        pruning, shape = self._pruning, self._lab.train.open().image_shape
+        try:
+            with self._watch.running():
+                mask = pruning.prune()
+        except UserError as error:  # scores that are not finite
+            self._end = ("diverged", str(error))
+            return
+        if emptied := layer_collapse(mask, pruning.model, shape):
+            self._end = ("collapsed", emptied)
 
     def _cost(self) -> dict[str, Any]:
         spent = {"image_gradients": self._pruning.image_gradients, **self._watch.so_far()}
@@ -99,8 +109,17 @@ class IterativeSearch:
     def _save_ticket(self, target: float) -> None:
         cost = {"sparsity": target, "rounds": self._pruning.rounds_done, **self._cost()}
         weights = {name: value.cpu().clone() for name, value in self._pruning.rewind_weights.items()}
-        save_ticket(self._lab, self._cell, target, weights, self._pruning.mask, self._rounds, cost)
+        ticket = (weights, self._pruning.mask, self._rounds, cost)
+        save_ticket(self._lab, self._cell, target, *ticket, start_step=self._start_step())
         self._costs.append(cost)
+
+    def _start_step(self) -> int:
+        """Return the step at which a ticket's final training begins: weights of real images have had some."""
+        if self._method.source != "real":
+            return 0
+        images = len(self._data)
+        seen = self._plan.rewind_step * self._plan.recipe.images_per_step(images)
+        return round(seen / self._lab.recipe.images_per_step(images))
 
     def _save(self) -> None:
         state = {
@@ -115,9 +134,9 @@ class IterativeSearch:
 
     def _resume(self) -> None:
         folder = self._lab.files.state(self._cell, "search")
-        if not folder.exists():
+        state = load_state_if_sound(folder, self._device)
+        if state is None:
             return
-        state = load_state(folder, self._device)
         self._pruning.load_state_dict(state["pruning"])
         self._rounds, self._costs = state["rounds"], state["costs"]
         self._end = (state["end"][0], state["end"][1])

@@ -34,8 +34,14 @@ def save_ticket(
     mask: Mask,
     history: Sequence[Mapping[str, Any]],
     cost: dict[str, Any],
+    *,
+    start_step: int = 0,
 ) -> None:
-    """Save a ticket of `cell`; `cost` is kept in its card, so that who starts from it can count it."""
+    """Save a ticket of `cell`.
+
+    Its card keeps `cost`, so that who starts from it can count it, and `start_step`, at which its final training begins
+    because its weights have had the steps before.
+    """
     method, opened = lab.method(cell), lab.train.open()
     used = None if method.set_key is None else lab.sets[method.set_key]
     ticket = Ticket(
@@ -50,6 +56,7 @@ def save_ticket(
             "network": cell.network,
             "seed": cell.seed,
             "cost": cost,
+            "start_step": start_step,
             "train_digest": lab.train.digest,
             "distiller": None if used is None else dict(used.provenance),
             "torch": torch.__version__,

@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dp_core.analysis import interpolate, top_eigenvalue
+from dp_core.errors import UserError
 from dp_core.files import replacing_directory
 from dp_core.pruning import Ticket, at_chance, chance
 from dp_core.seeds import derive_seed
@@ -21,21 +23,21 @@ from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell, read_result, write_result
 from trainables.laboratory.timing import Stopwatch
 from trainables.laboratory.tuning import final_recipe
-from trainables.resuming import load_state, save_state
+from trainables.resuming import load_state_if_sound, save_state
 
 _SAVE_EVERY = 60.0  # seconds
-_QUARTERS = 4
+_QUARTERS, _DEAD_AFTER = 4, 3
 
 
 class Dead(Exception):
-    """A training that is no better than chance and will not become so."""
+    """A training that has been no better than chance for three quarters of its length."""
 
 
 def train_ticket(lab: Laboratory, cell: Cell, device: torch.device) -> None:
     """Train the ticket of `cell` on real images, test it, measure what the study asks for, and save the result.
 
-    A network that is no better than chance on the validation images at two quarters of its training running is not
-    trained further: its result has the status `collapsed` and the accuracy that it has.
+    A network that is no better than chance on the validation images after each of the first three quarters of its
+    training is not trained further: its result has the status `collapsed` and the accuracy that it has.
     """
     path = lab.files.training(cell)
     if read_result(path) is not None:
@@ -49,13 +51,15 @@ def train_ticket(lab: Laboratory, cell: Cell, device: torch.device) -> None:
     }
     first = _ResumableTraining(lab, cell, ticket, device, copy=0)
     try:
-        first.run()
+        try:
+            first.run()
+        except Dead as error:
+            result |= {"status": "collapsed", "reason": str(error)}
         result |= _scores(lab, first)
-        result |= _stability(lab, cell, ticket, first.training.model, device)
+        if result["status"] == "finished":
+            result |= _stability(lab, cell, ticket, first.training.model, device)
     except Diverged as error:
         result |= {"status": "diverged", "reason": str(error)}
-    except Dead as error:
-        result |= _scores(lab, first) | {"status": "collapsed", "reason": str(error)}
     write_result(path, result)
     for copy in range(2):
         shutil.rmtree(_folder(lab, cell, copy), ignore_errors=True)
@@ -70,10 +74,11 @@ class _ResumableTraining:
         model = ticket.build().to(device)
         recipe = final_recipe(lab, cell.network)
         self.training = Training(model, lab.real_data(device), recipe, seed=seed, mask=ticket.mask)
+        self.training.step = ticket.provenance["start_step"]
         self.watch = Stopwatch()
         self._quarters_at_chance = 0
-        if self._folder.exists():
-            state = load_state(self._folder, device)
+        state = load_state_if_sound(self._folder, device)
+        if state is not None:
             self.training.load_state_dict(state["training"])
             self.watch = Stopwatch(**state["watch"])
             self._quarters_at_chance = state["quarters_at_chance"]
@@ -102,7 +107,7 @@ class _ResumableTraining:
         scored = self._lab.scoring_data(self._lab.validation, self._lab.space, self._lab.round_images)
         dead = at_chance(score(self._lab, self.training.model, scored), chance(scored.labels))
         self._quarters_at_chance = self._quarters_at_chance + 1 if dead else 0
-        if self._quarters_at_chance == 2:
+        if self._quarters_at_chance == _DEAD_AFTER:
             step, total = self.training.step, self.training.total_steps
             raise Dead(f"no better than chance on the validation images by step {step} of {total}")
 
@@ -140,8 +145,9 @@ def _stability(lab: Laboratory, cell: Cell, ticket: Ticket, model: nn.Module, de
     wanted, found = lab.stability, dict[str, Any]()
     statistics = lab.scoring_data(lab.train, lab.space, wanted.images)
     if cell.sparsity in wanted.eigenvalue_at:
-        top = top_eigenvalue(model, statistics, mask=ticket.mask)
-        found |= {"top_eigenvalue": top.value, "eigenvalue_converged": top.converged}
+        with suppress(UserError):  # a Hessian that is not finite has no top eigenvalue
+            top = top_eigenvalue(model, statistics, mask=ticket.mask)
+            found |= {"top_eigenvalue": top.value, "eigenvalue_converged": top.converged}
     if cell.sparsity in wanted.barrier_at:
         other = _ResumableTraining(lab, cell, ticket, device, copy=1)
         try:
@@ -150,6 +156,8 @@ def _stability(lab: Laboratory, cell: Cell, ticket: Ticket, model: nn.Module, de
             return found  # then there is no second solution, and no barrier to it
         one, two, scored = _state(model), _state(other.training.model), lab.scoring_data(lab.validation, lab.space)
         path = interpolate(model, one, two, scored, points=wanted.points, statistics=statistics)
+        if not all(map(math.isfinite, path.losses)):
+            return found
         found |= {
             "positions": list(path.positions),
             "path_errors": list(path.errors),

@@ -14,6 +14,7 @@ from dp_core.pruning.criteria.base import Examples
 from dp_core.pruning.criteria.gradients import exact_arithmetic, finite, masked_copy
 from dp_core.pruning.criteria.selection import keep_highest, number_kept
 from dp_core.pruning.mask import Mask
+from dp_core.pruning.scope import prunable_parameters
 
 _BYPASSED = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.Sigmoid, nn.Tanh, nn.Hardtanh)
 
@@ -24,15 +25,19 @@ class SynFlow:
 
     R = 1ᵀ |W_L| ⋯ |W_1| 1 is the sum of the outputs of the network of absolute weights for an image of ones; the score
     of a weight is |w| ∂R/∂|w|. Scored once, the flow is all but lost at high sparsity, so the density falls from the
-    mask's to the target by the same factor in each of `iterations` steps, and every step scores what is left. It
-    computes in float64, because R is a product over all layers and leaves the range of float32 in deep networks.
+    mask's to the target by the same factor in each of `iterations` steps, and every step scores what is left, over
+    the whole network. It computes in float64, because R is a product over all layers and leaves the range of float32
+    in deep networks.
 
-    R is a sum over paths from the image to the outputs, and the scores of every layer of a chain then sum to R, which
-    is what protects narrow layers. So whatever is no path or no product is left out of the copy that is scored: biases
-    are zero, and norms and bounded activations are the identity. (Norms of one constant image would make everything
-    zero, or divide the scale away again, and their statistics have nothing to do with absolute weights; a bounded
-    activation passes no gradient on at such inputs.) Attention stays as it is, which makes R no such sum in
-    transformers. As far as the target allows, every layer keeps its highest score, whatever the network.
+    R is a sum over paths from the image to the outputs (see `path_network`), and the scores of every layer of a chain
+    then sum to R. This is all that protects narrow layers: where weights go one at a time, a chain has no empty layer
+    as long as there are as many weights as layers (theorem 3). Steps that take many weights at once, or fewer weights
+    than layers, can empty a layer of a chain, and a branch beside another empties whenever it carries little.
+
+    In transformers the class token and the positions are zero, so that all flow comes from the image. Attention mixes
+    the tokens with softmax weights, which are positive and let the flow pass, but are no product: queries and keys
+    count as far as they shift the mix, by scores that can be zero or negative, and the layers before them no longer
+    sum to R (they can exceed it by orders of magnitude). None of the paper's guarantees holds there.
 
     Args:
         iterations: number of steps, at least 1; the paper's 100.
@@ -61,7 +66,7 @@ class SynFlow:
         with exact_arithmetic(weights, generator):
             for iteration in range(1, self.iterations + 1):
                 wanted = 1 - start.density * factor ** (iteration / self.iterations)
-                scores = _protected(finite(synaptic_flow(copied, weights, ones), "synflow"), mask)
+                scores = finite(synaptic_flow(copied, weights, ones), "synflow")
                 mask = keep_highest(scores, mask, wanted if iteration < self.iterations else sparsity)
                 mask.apply_(copied)
         return mask
@@ -70,12 +75,27 @@ class SynFlow:
 def path_network(model: nn.Module, mask: Mask) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """Return a copy of `model` whose outputs are sums over paths of products of absolute weights, and its scope.
 
-    In float64 and evaluation mode, with the mask applied.
+    Whatever is no path or no factor is left out: every parameter but the weights of convolutions and linear layers is
+    zero (biases, class tokens, positions), and norms and bounded activations are the identity. Norms of one constant
+    image would make everything zero, or divide the scale away again, and their statistics have nothing to do with
+    absolute weights; a bounded activation passes no gradient on at such inputs.
+
+    Args:
+        model: left as it is.
+        mask: applied to the copy; names the parameters that are returned, those of the copy, which have gradients.
+            Weights that it does not name are all there.
+
+    Returns:
+        The copy, in float64 and evaluation mode, and its parameters in scope.
+
+    Raises:
+        UserError: the mask is for another model.
     """
     copied, weights = masked_copy(model, mask, torch.float64)
+    factors = {id(weight) for weight in prunable_parameters(copied).values()}
     with torch.no_grad():
-        for name, parameter in copied.named_parameters():
-            parameter.zero_() if name.endswith("bias") else parameter.abs_()
+        for parameter in copied.parameters():
+            parameter.abs_() if id(parameter) in factors else parameter.zero_()
     for module in copied.modules():
         if isinstance(module, _BYPASSED):
             # Not replaced by nn.Identity: containers may look at attributes of theirs.
@@ -88,15 +108,3 @@ def synaptic_flow(network: nn.Module, weights: Mapping[str, nn.Parameter], image
     flow = network(images).sum()
     gradients = torch.autograd.grad(flow, list(weights.values()), materialize_grads=True)
     return {name: w.detach() * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
-
-
-def _protected(scores: Mapping[str, Tensor], mask: Mask) -> dict[str, Tensor]:
-    """Return the scores with the highest of every layer that is not empty (of equals the last) raised to infinity."""
-    protected = {}
-    for name, kept in mask.items():
-        score = scores[name].cpu().contiguous()  # convolutions may be channels-last
-        if kept.any():
-            score = score.masked_fill(~kept, -torch.inf)
-            score.view(-1)[(score == score.max()).view(-1).nonzero()[-1]] = torch.inf
-        protected[name] = score
-    return protected

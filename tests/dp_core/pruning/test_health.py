@@ -5,28 +5,134 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
-from dp_core.pruning import Mask, at_chance, chance, layer_collapse
+from dp_core.models import ModelSpec, build
+from dp_core.pruning import CRITERIA, Mask, at_chance, chance, layer_collapse
 from dp_core.training import Evaluation, TrainingData, evaluate
-from tests.dp_core.small import random_data
+from tests.dp_core.small import CLASSES, copy_of, random_data
+
+SMALL = (1, 8, 8)
+CHAIN = ("blocks.0.weight", "blocks.4.weight", "blocks.8.weight", "classifier.weight")
+STEM, BRANCH = "stem.0.weight", "stage1.0.residual.0.weight"
 
 
-def mask_of(**kept: list[int]) -> Mask:
-    return Mask({name: torch.tensor(values).bool() for name, values in kept.items()})
+def network(name: str, **hyperparameters: object) -> nn.Module:
+    return build(ModelSpec(name, hyperparameters), SMALL, CLASSES, seed=0)
 
 
-def test_collapsed_layers_are_named() -> None:
-    assert layer_collapse(mask_of(a=[1, 1], b=[0, 1], c=[1])) is None
-    assert layer_collapse(mask_of(a=[1, 1], b=[0, 0], c=[1])) == "layer collapse: no weight left in b"
-    assert layer_collapse(mask_of(a=[0], b=[0, 0], c=[1])) == "layer collapse: no weight left in a, b"
+def without(model: nn.Module, *names: str) -> Mask:
+    """Return the mask that keeps everything but these parameters."""
+    mask = dict(Mask.ones(model))
+    return Mask({name: torch.zeros_like(kept) if name in names else kept for name, kept in mask.items()})
 
 
-@given(st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(0, 1), min_size=1, max_size=4), min_size=1))
-def test_a_mask_has_collapsed_if_and_only_if_some_layer_is_empty(kept: dict[str, list[int]]) -> None:
-    assert (layer_collapse(mask_of(**kept)) is not None) == (min(sum(values) for values in kept.values()) == 0)
+@pytest.mark.parametrize("norm", ["none", "batch", "layer", "instance"])
+@given(empty=st.sets(st.sampled_from(CHAIN)))
+@settings(max_examples=8, deadline=None)
+def test_a_chain_has_collapsed_if_and_only_if_some_layer_is_empty(norm: str, empty: set[str]) -> None:
+    model = network("convnet", depth=3, width=4, norm=norm, activation="sigmoid")
+    told = f"layer collapse: no weight left in {', '.join(name for name in CHAIN if name in empty)}"
+    assert layer_collapse(without(model, *empty), model, SMALL) == (told if empty else None)
+
+
+def residual(model: nn.Module) -> list[str]:
+    return [name for name in Mask.ones(model) if "residual" in name]
+
+
+def test_a_residual_branch_is_no_bottleneck_but_the_stem_is() -> None:
+    model = network("resnet20", width=4)
+    assert layer_collapse(without(model, BRANCH), model, SMALL) is None
+    assert layer_collapse(without(model, *residual(model)), model, SMALL) is None
+    for cut in (STEM, "classifier.weight"):
+        assert layer_collapse(without(model, cut), model, SMALL) == f"layer collapse: no weight left in {cut}"
+    block = ("stage2.0.residual.0.weight", "stage2.0.shortcut.0.weight")
+    told = layer_collapse(without(model, *block), model, SMALL)
+    assert told == f"layer collapse: no weight left in {', '.join(block)}"
+
+
+def test_what_is_left_must_be_joined() -> None:
+    model = network("resnet20", width=2)
+    mask = {name: kept.clone() for name, kept in without(model, *residual(model)).items()}
+    mask["stem.0.weight"][1] = False  # channel 1 is silent
+    assert layer_collapse(Mask(mask), model, SMALL) is None
+    mask["stage2.0.shortcut.0.weight"][:, 0] = False  # and the only one that stage 2 listens to
+    assert str(layer_collapse(Mask(mask), model, SMALL)).startswith(f"layer collapse: no weight left in {BRANCH}, ")
+
+
+def test_edges_of_a_cell_that_lead_nowhere_may_be_empty() -> None:
+    # Node 1 goes nowhere, so SNIP, to which its convolution is worth nothing, empties it and goes on living.
+    architecture = "|nor_conv_3x3~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
+    model = network("nasbench201", architecture=architecture, width=4, cells=1)
+    images = torch.randn(20, *SMALL, generator=torch.Generator().manual_seed(0))
+    batch = (images, torch.arange(20) % CLASSES)
+    mask = CRITERIA["snip"](model, Mask.ones(model), 0.5, torch.Generator().manual_seed(0), lambda count: batch)
+    assert [name for name in mask.empty_layers() if ".nodes.0.0." in name] == [
+        f"stage{stage}.0.nodes.0.0.1.weight" for stage in (1, 2, 3)
+    ]
+    assert layer_collapse(mask, model, SMALL) is None
+    alive, dead = ".nodes.2.0.1.weight", ".nodes.0.0.1.weight"
+    assert layer_collapse(without(model, f"stage2.0{dead}"), model, SMALL) is None
+    assert layer_collapse(without(model, f"stage2.0{alive}"), model, SMALL) is not None
+
+
+def test_a_transformer_without_attention_does_not_see_the_image() -> None:
+    model = network("vit", depth=2, width=8, heads=2)
+    attention = [f"blocks.{block}.attention.1.projection.weight" for block in (0, 1)]
+    assert layer_collapse(without(model, *attention[:1]), model, SMALL) is None
+    assert layer_collapse(without(model, *attention), model, SMALL) is not None
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan, 1e-300, 1e300])
+def test_only_the_mask_decides_and_the_network_stays_as_it_is(value: float) -> None:
+    model = network("resnet20", width=2).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(value)
+    before = copy_of(model)
+    assert layer_collapse(without(model, BRANCH), model, SMALL) is None
+    assert layer_collapse(without(model, BRANCH, STEM), model, SMALL) is not None
+    after = copy_of(model)
+    assert all(torch.equal(before[name].nan_to_num(7), after[name].nan_to_num(7)) for name in before)
+    assert model.training
+
+
+def test_weights_out_of_scope_are_kept() -> None:
+    model = network("resnet20", width=2)
+    for name, told in ((BRANCH, None), (STEM, f"layer collapse: no weight left in {STEM}")):
+        assert layer_collapse(Mask({name: without(model, name)[name]}), model, SMALL) == told
+
+
+class Beside(nn.Module):
+    """A linear layer beside the identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = nn.Linear(64, 64)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.branch(features)
+
+
+def test_more_paths_than_numbers_can_count_are_still_paths_or_none() -> None:
+    # 64²⁰⁰ ≈ 10³⁶¹ paths lead to the last three layers.
+    model = nn.Sequential(nn.Flatten(), Beside(), *(nn.Linear(64, 64) for _ in range(200)), nn.Linear(64, 3))
+    mask = {name: kept.clone() for name, kept in without(model, "1.branch.weight").items()}
+    mask["200.weight"][1:] = False  # only unit 0 is reached
+    assert layer_collapse(Mask(mask), model, SMALL) is None
+    mask["201.weight"][:, 0] = False
+    assert layer_collapse(Mask(mask), model, SMALL) == "layer collapse: no weight left in 1.branch.weight"
+
+
+def test_nothing_is_computed_where_no_layer_is_empty() -> None:
+    class Untouchable(nn.Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            raise AssertionError("the network was run")
+
+    model = nn.Sequential(nn.Flatten(), Untouchable(64, 3))
+    assert layer_collapse(Mask.ones(model), model, SMALL) is None
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ def method(name: str = "imp", **changes: Any) -> Method:
             criterion="magnitude",
             source="real",
             images_per_class=None,
+            space=None,
             recipe=ROUND,
             learning_rates=(ROUND.learning_rate,),
             rewind_step=0,

@@ -129,7 +129,7 @@ def test_a_combination_goes_on_from_its_own_state(
     )
 
 
-@pytest.mark.parametrize("moment", [("save_state", 1), ("save_state", 4), ("save_state", 9), ("write_result", 1)])
+@pytest.mark.parametrize("moment", [("save_state", 1), ("save_state", 4), ("save_state", 8), ("write_result", 1)])
 @pytest.mark.parametrize("copy", [0, 1])
 def test_a_training_goes_on_from_any_step(
     tmp_path: Path,
@@ -141,8 +141,8 @@ def test_a_training_goes_on_from_any_step(
     name, call = moment
     find(study(tmp_path), "imp")
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_SAVE_EVERY", -1.0)  # after every step: nine for each of the two copies
-        interrupting(patch, training, name, call + 9 * copy if name == "save_state" else 1, "before")
+        patch.setattr(training, "_SAVE_EVERY", -1.0)  # after every step: eight for each of the two copies
+        interrupting(patch, training, name, call + 8 * copy if name == "save_state" else 1, "before")
         until_interrupted(lambda: train(study(tmp_path), "imp", 0.75))
     lab = study(tmp_path)
     train(lab, "imp", 0.75)

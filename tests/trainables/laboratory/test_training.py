@@ -167,9 +167,9 @@ def test_a_network_at_chance_is_not_trained_to_the_end(tmp_path: Path) -> None:
     find(lab, "dense")
     found = train(lab, "dense", 0.0)
     assert found["status"] == "collapsed"
-    assert found["reason"] == "no better than chance on the validation images by step 5 of 9"
+    assert found["reason"] == "no better than chance on the validation images by step 7 of 9"
     assert found["test_accuracy"] == pytest.approx(1 / 3)
-    assert found["train_image_gradients"] == 5 * 16
+    assert found["train_image_gradients"] == 7 * 16
 
 
 def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:

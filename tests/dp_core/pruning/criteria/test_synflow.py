@@ -1,12 +1,16 @@
-"""SynFlow against products of matrices, its conservation laws, and layers that magnitude would empty."""
+"""SynFlow against products of matrices and attention by hand, its conservation laws, and what they protect."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import GlobalMagnitude, Mask, SynFlow
@@ -105,13 +109,84 @@ def test_it_empties_no_layer_where_magnitude_does() -> None:
     assert left > 0, "no path is left from the image to the outputs"
 
 
-def test_a_layer_without_flow_keeps_a_weight_until_there_are_fewer_weights_than_layers() -> None:
-    # The last layer is zero, so all scores are.
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(1, 3), min_size=3, max_size=5), st.integers(0, 99), st.floats(0, 1))
+def test_a_chain_loses_no_layer_where_weights_go_one_at_a_time(widths: list[int], seed: int, fraction: float) -> None:
+    """Theorem 3 (maximal critical compression): down to as many weights as there are layers, which are then a path."""
+    draws = draw(seed)
+    model = linear_net(*(torch.randn(o, i, generator=draws).tolist() for i, o in pairwise(widths)))
+    dense = Mask.ones(model)
+    layers, total = len(dense), dense.total
+    kept = layers + round(fraction * (total - layers))
+    iterations = math.ceil(total * math.log(total / kept)) + 1  # the first step is the largest
+    examples = examples_of(torch.ones(1, widths[0]), torch.zeros(1).long())
+    mask = SynFlow(iterations)(model, dense, 1 - kept / total, draw(), examples)
+    assert mask.kept == kept
+    assert min(kept_counts(mask)) > 0
+    assert flow(model, torch.ones(1, widths[0]), mask)[1] > 0
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(3, [1, 2]), (2, [0, 2]), (1, [0, 1])])
+def test_without_flow_nothing_is_protected(kept: int, expected: list[int]) -> None:
+    # The last layer is zero, so all scores are, and of equals the first go first.
     model = linear_net([[1.0, 2.0, 3.0]], [[0.0], [0.0]])
     examples = examples_of(torch.ones(1, 3), torch.zeros(1).long())
-    for kept, expected in ((3, [1, 2]), (2, [1, 1]), (1, [0, 1])):
-        mask = SynFlow(5)(model, Mask.ones(model), 1 - kept / 5, draw(), examples)
-        assert kept_counts(mask) == expected
+    assert kept_counts(SynFlow(5)(model, Mask.ones(model), 1 - kept / 5, draw(), examples)) == expected
+
+
+class Beside(nn.Module):
+    """A branch that scales its input by 2⁻¹⁰, and the input itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = linear_net([[2.0**-10]])
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.branch(features)
+
+
+def test_a_branch_that_carries_little_is_emptied() -> None:
+    first, last = linear_net([[1.0, 1.0]], [[1.0], [1.0]])
+    model = nn.Sequential(first, Beside(), last)
+    examples = examples_of(torch.ones(1, 2), torch.zeros(1).long())
+    # The branch scores 2⁻¹⁰ · 2 · 2, every other weight about 2.
+    mask = SynFlow()(model, Mask.ones(model), 0.2, draw(), examples)
+    assert kept_counts(mask) == [2, 0, 2]
+
+
+def vit(depth: int) -> nn.Module:
+    spec = ModelSpec("vit", {"depth": depth, "width": 8, "heads": 2, "patch": 4})
+    return build(spec, (1, 8, 8), 3, seed=0)
+
+
+def test_attention_passes_on_what_comes_from_the_image_alone() -> None:
+    model = vit(depth=1)
+    with torch.no_grad():
+        model.get_parameter("class_token").fill_(7.0)
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.fill_(-3.0)
+    scores, total = flow(model, ONES)
+    w = {name.removesuffix(".weight"): p.detach().double().abs() for name, p in model.named_parameters()}
+    # The class token asks nothing (its query is zero), so it gets equal parts of itself, zero, and of four patches.
+    value = w["blocks.0.attention.1.qkv"][16:] @ w["embedding"].sum((1, 2, 3))
+    token = w["blocks.0.attention.1.projection"] @ value * 4 / 5
+    token = token + w["blocks.0.mlp.3"] @ F.gelu(w["blocks.0.mlp.1"] @ token)
+    assert total == pytest.approx(float((w["classifier"] @ token).sum()), rel=1e-12)
+    assert total > 0
+    assert float(scores["classifier.weight"].sum()) == pytest.approx(total, rel=1e-12)
+    assert not scores["blocks.0.attention.1.qkv.weight"][:16].any()
+
+
+@pytest.mark.parametrize("sparsity", [0.5, 0.9, 0.98])
+def test_transformers_of_several_blocks_are_pruned_and_stay_connected(sparsity: float) -> None:
+    model = vit(depth=3)
+    scores, total = flow(model, ONES)
+    assert 0 < total < math.inf
+    assert all(torch.isfinite(score).all() for score in scores.values())
+    mask = SynFlow(20)(model, Mask.ones(model), sparsity, draw(), examples_of(ONES, torch.zeros(1).long()))
+    assert mask.total - mask.kept == round(sparsity * mask.total)
+    assert flow(model, ONES, mask)[1] > 0
 
 
 def test_neither_the_images_nor_the_signs_of_the_weights_matter() -> None:
