@@ -17,11 +17,10 @@ from typing import Any
 
 from dp_core.errors import UserError
 from dp_core.files import replacing_directory, write_text
-from search.prune.best import best_by_cost
-from search.prune.crossings import crossings_table
+from search.prune.page import page_body
 from search.prune.statistics import Row, paired_differences
 from search.prune.study import rewrite_outputs
-from search.prune.tables import markdown, markdown_table, sparsity_label
+from search.prune.tables import markdown, sparsity_label
 from search.run_directory import find_run
 from search.run_record import read_run
 
@@ -63,10 +62,7 @@ def page(recorded: Mapping[str, Any], rows: Sequence[Row], pairs: Sequence[Seque
     ]
     parts = [
         "# Tables of a study\n\nWritten by `python benchmarks/study.py`.\n\n" + "\n".join(facts),
-        "## All methods\n\n" + markdown_table(rows),
-        "## Learning rates and sharpness\n\n" + _details(rows),
-        "## Best by cost of the mask\n\n" + best_by_cost(rows),
-        "## Crossing points\n\n" + crossings_table(rows),
+        page_body(rows),
     ]
     if pairs:
         parts.append("## Differences, seed by seed\n\n" + _differences(rows, pairs))
@@ -82,21 +78,6 @@ def _differences(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> str:
                 place = [found.network, sparsity_label(found.target_sparsity), str(found.seeds)]
                 lines.append([f"{measure}: {first} − {second}", *place, f"{100 * found.mean:+.1f}", interval])
     return markdown(["Difference, points", "Network", "Sparsity", "Seeds", "Mean", "95 % interval"], lines)
-
-
-def _details(rows: Sequence[Row]) -> str:
-    """Return the learning rate that each method was given, and the mean top eigenvalue of its tickets."""
-    lines = []
-    for network, method in dict.fromkeys((row["network"], row["method"]) for row in rows):
-        group = [row for row in rows if (row["network"], row["method"]) == (network, method)]
-        rate = group[0]["learning_rate"]
-        sharp: dict[float, list[float]] = {}
-        for row in group:
-            if row["top_eigenvalue"] is not None:
-                sharp.setdefault(row["target_sparsity"], []).append(row["top_eigenvalue"])
-        told = "; ".join(f"{sparsity_label(at)}: {sum(v) / len(v):.3g}" for at, v in sorted(sharp.items()))
-        lines.append([network, method, "-" if rate is None else f"{rate:g}", told or "-"])
-    return markdown(["Network", "Method", "Learning rate of a round", "Top Hessian eigenvalue"], lines)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,14 @@ class Budget:
 def budgets_by_family(rows: Sequence[Row]) -> dict[str, list[Budget]]:
     """Return the budgets of each family, cheapest first, from rows of one network and one target sparsity.
 
-    Seeds without a test accuracy are left out, and methods with such seeds alone. Of a family's methods that cost the
+    Costs are means over the seeds with a ticket. Seeds without a test accuracy have no part in the accuracies, and
+    methods with such seeds alone are left out. Of a family's methods that cost the
     same image-gradients, such as learning rates that were tried, the one with the highest mean validation accuracy
     stands for the family: choosing by test accuracy would flatter families with many methods.
     """
     families: dict[str, list[Budget]] = {}
-    for (family,), of_family in grouped([row for row in rows if by_seed([row])], "family").items():
+    reached = {row["method"] for row in rows if by_seed([row])}
+    for (family,), of_family in grouped([row for row in rows if row["method"] in reached], "family").items():
         best: dict[float, tuple[float, Budget]] = {}
         for (method,), group in grouped(of_family, "method").items():
             cost = mean(finite(group, "mask_image_gradients")) or 0.0

@@ -16,14 +16,30 @@ from search.config.models import (
     plain_name,
 )
 from trainables.laboratory import Kind
+from trainables.placement import Stream
 
 
 class StudyRunSection(NamedRunSection):
     """The run directory and the seeds."""
 
+    seed: int = Field(default=0, ge=0)
+    """The seed that every random choice of the study follows from: validation split, distilled sets, and those of each
+    of its `seeds`."""
     seeds: int = Field(default=3, ge=1)
     """How often everything is done: each seed has its own initial weights, data orders and random subset, which all
     methods share. Seeds come one after the other, so that an unfinished study has whole seeds."""
+
+
+class StudyDataSection(DataSection):
+    """The images."""
+
+    validation: float = Field(default=0.1, gt=0, lt=1)
+    """Fraction of every class of the training images that is held back, to choose learning rates, to notice dead
+    networks and to measure error barriers; never trained on."""
+    stream: Stream = "auto"
+    """Whether real training images come to a job's device piece by piece: `auto` (if they take more than half of a
+    GPU's free memory), `always` or `never`. Streamed images come in another order, so set `always` or `never` where a
+    study must be repeatable bit for bit on a GPU whose free memory varies."""
 
 
 class ScopeSection(Section):
@@ -40,16 +56,20 @@ class MethodSection(Section):
 
     kind: Kind = "iterative"
     """`iterative` (train, prune, rewind, and again), `at_initialisation` (one mask from the untrained network), `dense`
-    (no mask), or a control of the method `of`: `reinitialised` (its masks on fresh weights) or `shuffled` (its masks
-    shuffled inside each layer)."""
+    (no mask), or a control of the method `of`: `reinitialised` (its masks on fresh weights), `shuffled` (its masks
+    shuffled inside each layer) or `rewound` (its masks on the weights that the dense network has at `rewind_step` or
+    after `rewind_epochs` of its final training)."""
     criterion: str = "magnitude"
     """`magnitude`, `magnitude_layerwise`, `random`, `random_erk`, `snip`, `grasp`, `synflow`, or a pattern such as
-    `2:4`, which has one sparsity of its own."""
+    `"2:4"`, which has one sparsity of its own; in quotes, since YAML reads 2:4 as a number."""
     source: str | None = None
     """What the rounds train on: `real`, `subset` (random images, drawn anew for each seed), `distilled`, or one of
     `sets`. For `at_initialisation` what the criterion sees, by default real images."""
     ipc: int | None = Field(default=None, ge=1)
     """Images per class of a `subset` or of the `distilled` set."""
+    space: str | None = None
+    """Of `real` or `subset`: one of `sets`, whose preprocessing the images of the rounds get, for a comparison with
+    that set in its own space; null standardises them, as the final training does."""
     steps: int | tuple[int, ...] | None = None
     """Optimiser steps of a round; of a list each makes a method of its own, named `<method>-<steps>`."""
     epochs: float | None = Field(default=None, gt=0)
@@ -60,8 +80,8 @@ class MethodSection(Section):
     recipe: dict[str, Any] = Field(default_factory=dict)
     """The rest of a round's recipe, on top of `round_recipe`."""
     rewind_step: int = Field(default=0, ge=0)
-    """Step of the first round that every later round, and the ticket, starts from; 0 is initialisation. The final
-    training begins its whole recipe there."""
+    """Step of the first round that every later round, and the ticket, starts from; 0 is initialisation. If the rounds
+    train on real images, the final training goes on from there: it does as many steps less."""
     rewind_epochs: float | None = Field(default=None, gt=0)
     """Instead of `rewind_step`: passes over the source."""
     prune_fraction: float | None = Field(default=None, ge=0.001, lt=1)
@@ -117,7 +137,7 @@ class StudyConfig(Section):
 
     run: StudyRunSection
     """The run directory and the seeds."""
-    data: DataSection
+    data: StudyDataSection
     """The images."""
     distill: DistillSection = Field(default_factory=DistillSection)
     """How the `distilled` source is made; as many sets as methods have values of `ipc`."""
@@ -155,6 +175,13 @@ class StudyConfig(Section):
         return named
 
     # An override takes an entry of the file out by setting it to null.
+
+    @field_validator("models", "methods")
+    @classmethod
+    def _some_left(cls, named: dict[str, Any]) -> dict[str, Any]:
+        if all(entry is None for entry in named.values()):
+            raise ValueError("every entry is null, so that nothing is left")
+        return named
 
     @property
     def chosen_sets(self) -> dict[str, Path]:

@@ -5,24 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.prune.best import best_by_cost
 from search.prune.budgets import Budget, budgets_by_family, paid
 from search.prune.statistics import Row, by_sparsity, check_known, grouped
-from search.prune.tables import markdown, sparsity_label
-from search.report.formats import ABSENT, magnitude
-
-__all__ = ["Crossing", "best_by_cost", "crossings", "crossings_table"]
 
 DRAWS = 2000
 """Bootstrap draws: the ends of a 95 % interval rest on some fifty draws each."""
-
-FEW_SEEDS = 5
-"""Below this many seeds a bootstrap has too few different draws for its interval to be more than a guess."""
 
 _LEVEL = 1e-12  # differences of accuracies below this are rounding
 _Curve = NDArray[np.float64]
@@ -84,31 +76,6 @@ def crossings(rows: Sequence[Row], first_family: str, second_family: str) -> lis
             if first and second:
                 found.append(_crossing(network, sparsity, (first_family, first), (second_family, second)))
     return found
-
-
-def crossings_table(rows: Sequence[Row]) -> str:
-    """Return as Markdown the crossings of all pairs of families with two budgets or more; empty if there is none."""
-    found = [crossing for pair in _pairs(rows) for crossing in crossings(rows, *pair)]
-    if not found:
-        return ""
-    headings = [
-        "Network",
-        "Sparsity",
-        "Families",
-        "Cross at",
-        "95 % interval",
-        "Draws with a crossing",
-        "Seeds",
-        "Ahead",
-    ]
-    text = markdown(headings, [_line(crossing) for crossing in found])
-    text += "\nCosts are image-gradients spent on the mask; a crossing counts where the curves cross exactly once.\n"
-    few = sorted({crossing.seeds for crossing in found if 1 < crossing.seeds < FEW_SEEDS})
-    for seeds in few:
-        # Multisets of n out of n.
-        text += f"With {seeds} seeds a bootstrap has {math.comb(2 * seeds - 1, seeds)} different draws only: "
-        text += "such intervals and shares are a rough guide.\n"
-    return text
 
 
 def _crossing(
@@ -185,38 +152,3 @@ def _bootstrap(costs: _Curve, gains: _Curve) -> tuple[float | None, float | None
         return None, None, 0.0
     low, high = np.exp(np.quantile(single, [0.025, 0.975]))
     return float(low), float(high), len(single) / DRAWS
-
-
-def _pairs(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Return the pairs of families that have two budgets or more somewhere, in the order of the rows."""
-    cells = [cell for group in grouped(rows, "network").values() for cell in by_sparsity(group).values()]
-    curved = {name for cell in cells for name, found in budgets_by_family(cell).items() if len(paid(found)) > 1}
-    return list(combinations([name for name in dict.fromkeys(row["family"] for row in rows) if name in curved], 2))
-
-
-def _line(crossing: Crossing) -> list[str]:
-    interval = ABSENT if crossing.low is None else f"{magnitude(crossing.low)} to {magnitude(crossing.high)}"
-    return [
-        crossing.network,
-        sparsity_label(crossing.target_sparsity),
-        f"{crossing.first}, {crossing.second}",
-        magnitude(crossing.image_gradients),
-        interval,
-        ABSENT if crossing.share is None else f"{100 * crossing.share:.0f} %",
-        str(crossing.seeds),
-        _reading(crossing),
-    ]
-
-
-def _reading(crossing: Crossing) -> str:
-    if crossing.cheapest is None:
-        return "no cost in common" if crossing.seeds else "no seed in common"
-    span = f"from {magnitude(crossing.cheapest)} to {magnitude(crossing.dearest)}"
-    if crossing.ahead is None:
-        return f"level {span}"
-    if crossing.times == 0:
-        return f"{crossing.ahead} {span}"
-    above = crossing.second if crossing.ahead == crossing.first else crossing.first
-    return (
-        f"{crossing.ahead} below, {above} above" if crossing.times == 1 else f"they cross {crossing.times} times {span}"
-    )

@@ -12,7 +12,7 @@ import numpy as np
 from search.prune.budgets import Budget, budgets_by_family, paid
 from search.prune.drawing import save
 from search.prune.panels import GREY, PALE, Axis, Level, Line, Look, Panel, look, round_ticks, shade
-from search.prune.statistics import Row, by_sparsity, deviation, finite, grouped, mean, summarise
+from search.prune.statistics import Row, by_sparsity, deviation, finite, grouped, mean, rounded, summarise
 from search.prune.tables import sparsity_label
 
 Published = tuple[str, Sequence[float], Sequence[float]]
@@ -70,12 +70,12 @@ def accuracy_against_sparsity(rows: Sequence[Row], published: Sequence[Published
 
 def accuracy_against_image_gradients(rows: Sequence[Row]) -> list[Panel]:
     """Return one panel a target sparsity: a line a family over its budgets, levels for dense and for free masks."""
-    return _against_cost(rows, lambda budget: budget.image_gradients, "Image-gradients to find the mask")
+    return _against_cost(rows, lambda budget: budget.image_gradients, "Image-gradients of the mask's own rounds")
 
 
 def accuracy_against_processor_seconds(rows: Sequence[Row]) -> list[Panel]:
     """Return the same over processor seconds."""
-    return _against_cost(rows, lambda budget: budget.processor_seconds, "Processor seconds to find the mask")
+    return _against_cost(rows, lambda budget: budget.processor_seconds, "Processor seconds of the mask's own rounds")
 
 
 def interpolation(rows: Sequence[Row]) -> list[Panel]:
@@ -100,7 +100,7 @@ def layer_density(rows: Sequence[Row], sparsity: float | None = None) -> list[Pa
     A layer without weights is drawn at the lower edge, since its logarithm has no place.
     """
     known = by_sparsity([row for row in rows if row.get("layer_densities") and row["target_sparsity"] > 0])
-    chosen = max(known, default=None) if sparsity is None else round(sparsity, 6)
+    chosen = max(known, default=None) if sparsity is None else rounded(sparsity)
     if chosen is None or chosen not in known:
         return []
     names = list(dict.fromkeys(layer["name"] for row in known[chosen] for layer in row["layer_densities"]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dp_core.data.preprocessing import ZCA
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError, nearest
 from dp_core.pruning import Mask, NOfM, check_sparsity, criterion_named, schedule_through
@@ -14,7 +15,7 @@ from search.prune.config import MethodSection, StudyConfig
 from trainables.laboratory import FINAL, Method
 from trainables.settings import parse_settings
 
-_CONTROLS = ("reinitialised", "shuffled")
+_CONTROLS = ("reinitialised", "shuffled", "rewound")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Setting:
         train_images: images of the real training split.
         classes: of the data.
         sets: ready-made distilled sets by name.
+        final: recipe of the final training.
     """
 
     config: StudyConfig
@@ -34,6 +36,7 @@ class Setting:
     train_images: int
     classes: int
     sets: Mapping[str, DistilledSet]
+    final: Recipe
 
     def images(self, section: MethodSection) -> int:
         """Return how many images a method's rounds pass over."""
@@ -65,10 +68,22 @@ def methods_of(setting: Setting) -> dict[str, Method]:
             raise UserError(f"'methods.{family}': {error}") from error
     for method in found.values():
         _check_parent(method, found)
-    return {
-        name: replace(method, sparsities=found[method.parent or ""].sparsities) if method.kind in _CONTROLS else method
-        for name, method in found.items()
-    }
+    controls = {name: _as_its_parent(method, found) for name, method in found.items() if method.kind in _CONTROLS}
+    return {name: controls.get(name, method) for name, method in found.items()}
+
+
+def _as_its_parent(control: Method, methods: Mapping[str, Method]) -> Method:
+    """Return a control with what it has of its parent."""
+    parent = methods[control.parent or ""]
+    return replace(
+        control,
+        sparsities=parent.sparsities,
+        criterion=parent.criterion,
+        source=parent.source,
+        images_per_class=parent.images_per_class,
+        space=parent.space,
+        recipe=parent.recipe,
+    )
 
 
 def _method(setting: Setting, family: str, name: str, section: MethodSection, steps: int | None) -> Method:
@@ -85,9 +100,10 @@ def _method(setting: Setting, family: str, name: str, section: MethodSection, st
         criterion=section.criterion,
         source=section.source,
         images_per_class=section.ipc,
+        space=section.space,
         recipe=recipe,
         learning_rates=rates,
-        rewind_step=_rewind_step(section, recipe, setting.images(section)),
+        rewind_step=_rewind_step(setting, section, recipe),
         prune_fraction=section.prune_fraction or setting.config.prune_fraction,
         sparsities=_sparsities(setting, section),
         parent=section.of or section.start_from,
@@ -97,14 +113,15 @@ def _method(setting: Setting, family: str, name: str, section: MethodSection, st
 
 def _check_keys(section: MethodSection) -> None:
     """Raise UserError for a key that a method of this kind has no use for, or lacks."""
-    iterative = ("steps", "epochs", "learning_rate", "recipe", "rewind_step", "rewind_epochs", "prune_fraction")
+    rounds = ("steps", "epochs", "learning_rate", "recipe", "prune_fraction", "start_from", "start_sparsity")
+    rewinding, found = ("rewind_step", "rewind_epochs"), ("source", "ipc", "space", "sparsities", "criterion")
     idle = {
-        "dense": (*iterative, "start_from", "start_sparsity", "of", "source", "ipc", "sparsities", "criterion"),
-        "at_initialisation": (*iterative, "start_from", "start_sparsity", "of"),
+        "dense": (*rounds, *rewinding, *found, "of"),
+        "at_initialisation": (*rounds, *rewinding, "of"),
         "iterative": ("of",),
-        **dict.fromkeys(
-            _CONTROLS, (*iterative, "start_from", "start_sparsity", "source", "ipc", "criterion", "sparsities")
-        ),
+        "reinitialised": (*rounds, *rewinding, *found),
+        "shuffled": (*rounds, *rewinding, *found),
+        "rewound": (*rounds, *found),
     }
     for key in idle[section.kind]:
         if getattr(section, key) != MethodSection.model_fields[key].get_default(call_default_factory=True):
@@ -120,6 +137,8 @@ def _check_keys(section: MethodSection) -> None:
 def _check_source(section: MethodSection, sets: Mapping[str, DistilledSet]) -> None:
     if section.kind == "iterative" and section.source is None:
         raise UserError("an iterative method needs a 'source': real, subset, distilled or one of 'sets'.")
+    if section.space is not None and (section.source not in ("real", "subset") or section.space not in sets):
+        raise UserError(f"'space' is for the sources real and subset, and one of 'sets', not {section.space!r}.")
     known = ("real", "subset", "distilled", *sets)
     if section.source is not None and section.source not in known:
         raise UserError(
@@ -157,12 +176,22 @@ def _recipe(setting: Setting, section: MethodSection, steps: int | None) -> tupl
     return recipes[0], tuple(recipe.learning_rate for recipe in recipes)
 
 
-def _rewind_step(section: MethodSection, recipe: Recipe | None, images: int) -> int:
+def _rewind_step(setting: Setting, section: MethodSection, recipe: Recipe | None) -> int:
+    images = setting.images(section)
+    if section.kind == "rewound":
+        recipe, images = setting.final, setting.train_images
     if recipe is None:
         return 0
     step = section.rewind_step
     if section.rewind_epochs is not None:
         step = recipe.steps_of_epochs(section.rewind_epochs, images)
+        if step == 0:
+            raise UserError(f"'rewind_epochs' of {section.rewind_epochs} is less than one step.")
+    if section.kind == "rewound" and step == 0:
+        raise UserError("a rewound control needs 'rewind_step' or 'rewind_epochs'.")
+    other = setting.sets.get(section.space or section.source or "")
+    if step > 0 and other is not None and isinstance(other.preprocessing, ZCA):
+        raise UserError("weights of whitened images cannot be rewound to: the final training has standardised ones.")
     total = recipe.total_steps(images)
     if step >= total:
         raise UserError(f"rewinding to step {step} is not possible in a round of {total} steps.")
@@ -205,6 +234,8 @@ def _check_parent(method: Method, methods: Mapping[str, Method]) -> None:
             f"Known: {', '.join(methods)}."
         )
     kinds = ("iterative",) if method.kind == "iterative" else ("iterative", "at_initialisation")
+    if method.kind == "rewound":
+        kinds = (*kinds, "dense")
     if methods[parent].kind not in kinds or method.name in _ancestors(methods[parent], methods):
         raise UserError(f"'methods.{method.family}': '{parent}' is no method that it can build on.")
     if method.start_sparsity is not None and method.start_sparsity not in methods[parent].sparsities:

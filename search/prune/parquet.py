@@ -23,7 +23,10 @@ RESULTS = pa.schema(
         "seed": _WHOLE,
         "method": _TEXT,
         "family": _TEXT,
+        "kind": _TEXT,
+        "parent": _TEXT,
         "source": _TEXT,
+        "space": _TEXT,
         "criterion": _TEXT,
         "steps": _WHOLE,
         "learning_rate": _NUMBER,
@@ -33,11 +36,15 @@ RESULTS = pa.schema(
         "mask_image_gradients": _WHOLE,
         "mask_seconds": _NUMBER,
         "mask_processor_seconds": _NUMBER,
+        "set_image_gradients": _WHOLE,
+        "set_seconds": _NUMBER,
         "status": _TEXT,
         "reason": _TEXT,
         "test_accuracy": _NUMBER,
         "test_loss": _NUMBER,
         "validation_accuracy": _NUMBER,
+        "validation_loss": _NUMBER,
+        "train_learning_rate": _NUMBER,
         "train_image_gradients": _WHOLE,
         "train_seconds": _NUMBER,
         "train_processor_seconds": _NUMBER,
@@ -47,6 +54,7 @@ RESULTS = pa.schema(
         "path_errors": _NUMBERS,
         "path_losses": _NUMBERS,
         "top_eigenvalue": _NUMBER,
+        "eigenvalue_converged": pa.bool_(),
         "layer_densities": pa.list_(pa.struct({"name": pa.string(), "density": pa.float64()})),
     }
 )
@@ -72,8 +80,10 @@ def write_results(rows: Sequence[Row], path: Path) -> None:
     """Write one row per network × seed × method × target sparsity, the columns of `RESULTS`; absent ones are null.
 
     Accuracies, sparsities, densities and error barriers are fractions in [0, 1], loss barriers are in nats,
-    `mask_seconds` is on the clock and `mask_processor_seconds` of the processor. Raises ValueError for an unknown
-    column and for a value that does not fit its column.
+    `mask_seconds` is on the clock and `mask_processor_seconds` of the processor; the distilled set of a method cost
+    `set_image_gradients` and `set_seconds` to make, which the mask's costs leave out. `space` is that of the images
+    that the rounds train on, "standardised" or "whitened". Raises ValueError for an unknown column and for a value that
+    does not fit its column.
     """
     _write(rows, path, RESULTS)
 

@@ -80,6 +80,9 @@ class Plan:
                 return False
             return self._files.ticket(cell).exists() and self._files.search(_search_cell(cell)).exists()
         method = self._networks[cell.network][cell.method]
+        untuned = self._tune_final and not self._files.learning_rate(cell.network, FINAL).exists()
+        if method.kind == "rewound" and untuned:
+            return False
         if len(method.learning_rates) > 1 and not self._files.learning_rate(cell.network, cell.method).exists():
             return False
         return method.parent is None or self._files.search(Cell(cell.network, cell.seed, method.parent)).exists()

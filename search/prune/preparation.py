@@ -21,12 +21,17 @@ from search.prune.figures import Published
 from search.prune.methods import Setting, methods_of
 from search.prune.planning import Plan
 from search.prune.published import read_published
+from search.prune.statistics import rounded
 from trainables.laboratory import Method, StudyFiles
 
 
 @dataclass(frozen=True)
 class StudyPreparation:
-    """A config that has been found sound, with what was read on the way."""
+    """A config that has been found sound, with what was read on the way.
+
+    `barrier_at` and `eigenvalue_at` are the methods' own targets: those of a pattern such as 2:4 have more digits than
+    anybody types.
+    """
 
     config: StudyConfig
     splits: Splits
@@ -39,6 +44,8 @@ class StudyPreparation:
     learning_rates: tuple[float, ...]
     scope: Scope
     published: Sequence[Published]
+    barrier_at: tuple[float, ...]
+    eigenvalue_at: tuple[float, ...]
 
     def plan(self, folder: Path) -> Plan:
         """Return the jobs of the study in `folder`."""
@@ -79,16 +86,29 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
                 networks[name] = ModelSpec.from_dict(given)
                 model = built(networks[name], splits)
             dense = Mask.ones(model, scope)
-            methods[name] = methods_of(Setting(config, dense, len(splits.train), splits.train.classes, sets))
+            methods[name] = methods_of(Setting(config, dense, len(splits.train), splits.train.classes, sets, recipe))
         for family, section in config.chosen_methods.items():
             if section.ipc is not None:
                 with naming(f"'methods.{family}.ipc'"):
                     check_images_per_class(splits.train, section.ipc)
                     if section.source == "distilled":
                         distiller.check(splits.train, section.ipc)
-        _check_stability(config, methods)
-    published = () if config.published is None else read_published(config.published)
-    return StudyPreparation(config, splits, space, distiller, sets, networks, methods, recipe, rates, scope, published)
+        barrier_at, eigenvalue_at = (_targets(key, config, methods) for key in ("barrier_at", "eigenvalue_at"))
+    return StudyPreparation(
+        config=config,
+        splits=splits,
+        space=space,
+        distiller=distiller,
+        sets=sets,
+        networks=networks,
+        methods=methods,
+        recipe=recipe,
+        learning_rates=rates,
+        scope=scope,
+        published=() if config.published is None else read_published(config.published),
+        barrier_at=barrier_at,
+        eigenvalue_at=eigenvalue_at,
+    )
 
 
 def _final_recipe(config: StudyConfig) -> tuple[Recipe, tuple[float, ...]]:
@@ -115,13 +135,18 @@ def _ready_set(name: str, config: StudyConfig, splits: Splits) -> DistilledSet:
     return found
 
 
-def _check_stability(config: StudyConfig, methods: Mapping[str, Mapping[str, Method]]) -> None:
-    """Raise UserError for a sparsity at which there is no ticket, and so nothing to be measured."""
+def _targets(key: str, config: StudyConfig, methods: Mapping[str, Mapping[str, Method]]) -> tuple[float, ...]:
+    """Return the methods' targets that a key of 'stability' means: those that agree to six digits.
+
+    Raises:
+        UserError: there is no ticket of such a sparsity, and so nothing to be measured.
+    """
     there = {target for found in methods.values() for method in found.values() for target in method.sparsities}
-    for key in ("barrier_at", "eigenvalue_at"):
-        for wanted in getattr(config.stability, key):
-            if wanted not in there:
-                raise UserError(
-                    f"'stability.{key}': no method has a ticket of sparsity {wanted}, "
-                    f"only of {', '.join(f'{target:g}' for target in sorted(there))}."
-                )
+    meant: list[float] = []
+    for wanted in getattr(config.stability, key):
+        found = sorted(exact for exact in there if rounded(exact) == rounded(wanted))
+        if not found:
+            offered = ", ".join(f"{target:g}" for target in sorted(set(map(rounded, there))))
+            raise UserError(f"'stability.{key}': no method has a ticket of sparsity {wanted}, only of {offered}.")
+        meant.extend(found)
+    return tuple(dict.fromkeys(meant))

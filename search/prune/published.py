@@ -13,14 +13,21 @@ def read_published(path: Path) -> list[Published]:
     """Return the curves of a CSV file with the columns `method`, `sparsity` and `test_accuracy_mean`, by method.
 
     Raises:
-        UserError: the file cannot be read, lacks a column, or has something that is not a number from 0 to 1.
+        UserError: the file cannot be read, lacks a column, has something that is not a number from 0 to 1, or has the
+            rows of several data sets or networks.
     """
     curves: dict[str, tuple[list[float], list[float]]] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 sparsities, accuracies = curves.setdefault(row["method"], ([], []))
-                sparsities.append(_share(row["sparsity"]))
+                sparsity = _share(row["sparsity"])
+                if sparsity in sparsities:
+                    raise UserError(
+                        f"{path} has more than one accuracy of {row['method']} at {sparsity:g}: "
+                        f"keep the rows of one data set and network."
+                    )
+                sparsities.append(sparsity)
                 accuracies.append(_share(row["test_accuracy_mean"]))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error

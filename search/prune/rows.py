@@ -7,10 +7,13 @@ from typing import Any
 
 from trainables.laboratory import Cell, Method, StudyFiles, read_result
 
+_COSTS = ("image_gradients", "seconds", "processor_seconds")
 _MEASURES = (
     "test_accuracy",
     "test_loss",
     "validation_accuracy",
+    "validation_loss",
+    "train_learning_rate",
     "train_image_gradients",
     "train_seconds",
     "train_processor_seconds",
@@ -20,12 +23,21 @@ _MEASURES = (
     "path_errors",
     "path_losses",
     "top_eigenvalue",
+    "eigenvalue_converged",
     "layer_densities",
 )
 
 
-def result_rows(networks: Mapping[str, Mapping[str, Method]], seeds: int, files: StudyFiles) -> list[dict[str, Any]]:
-    """Return a row for each network, seed, method and sparsity that is finished, or that cannot be."""
+def result_rows(
+    networks: Mapping[str, Mapping[str, Method]],
+    seeds: int,
+    files: StudyFiles,
+    set_facts: Mapping[str, Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """Return a row for each network, seed, method and sparsity that is finished, or that cannot be.
+
+    What a mask cost is None where there is no ticket. `set_facts` has, by method, the columns about its distilled set.
+    """
     rows = []
     for network, methods in networks.items():
         for seed in range(seeds):
@@ -37,7 +49,7 @@ def result_rows(networks: Mapping[str, Mapping[str, Method]], seeds: int, files:
                 for target in method.sparsities:
                     row = _row(Cell(network, seed, method.name, target), method, found, costs.get(target), files)
                     if row is not None:
-                        rows.append(row)
+                        rows.append({**row, **set_facts[method.name]})
     return rows
 
 
@@ -53,9 +65,8 @@ def _row(
         "sparsity": cell.sparsity,
         **dict.fromkeys(_MEASURES),
     }
-    last = cost or (found["rounds"] or [{"image_gradients": 0, "seconds": 0.0, "processor_seconds": 0.0}])[-1]
     row["rounds"] = cost["rounds"] if cost is not None else len(found["rounds"])
-    row |= {f"mask_{key}": last[key] for key in ("image_gradients", "seconds", "processor_seconds")}
+    row |= {f"mask_{key}": None if cost is None else cost[key] for key in _COSTS}
     if cost is None:
         return row | {"status": found["status"], "reason": found["reason"]}
     trained = read_result(files.training(cell))

@@ -43,7 +43,8 @@ def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
     a test accuracy, `collapsed` those whose status is not "finished"; a collapsed seed counts in the mean if it has an
     accuracy. `test_accuracy` is the mean and `test_accuracy_std` the sample standard deviation, None for one seed.
     `sparsity`, `mask_image_gradients`, `mask_seconds`, `mask_processor_seconds`, `error_barrier`, `loss_barrier` and
-    `top_eigenvalue` are means, None where no seed has a value. `cheaper_in_image_gradients`, `cheaper_in_seconds` and
+    `top_eigenvalue` are means over the seeds that have a value (a seed without a ticket has no cost of a mask), None
+    where no seed has. `cheaper_in_image_gradients`, `cheaper_in_seconds` and
     `cheaper_in_processor_seconds` are IMP's mean cost of the mask (see `reference_method`) over the method's at the
     same target sparsity: above 1 is cheaper; None without IMP and for a mask that costs nothing.
     """
@@ -60,14 +61,19 @@ def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def reference_method(rows: Sequence[Row]) -> str | None:
     """Return the name of the IMP that the other methods of one network are compared with, or None if there is none.
 
-    It is the method that prunes by magnitude on real data and spends the most image-gradients; the first among equals.
+    It is the iterative method that prunes by magnitude on real data, from the dense network on, and spends the most
+    image-gradients; the first among equals. Controls of other methods and masks pruned further are not IMP.
     """
-    imp = [row for row in rows if row["source"] == "real" and row["criterion"] == "magnitude"]
+    imp = [row for row in rows if row["source"] == "real" and row["criterion"] == "magnitude" and _is_from_dense(row)]
     spent = {
         method: max(finite(group, "mask_image_gradients"), default=0.0)
         for (method,), group in grouped(imp, "method").items()
     }
     return max(spent, key=lambda method: spent[method]) if spent else None
+
+
+def _is_from_dense(row: Row) -> bool:
+    return row.get("kind") in (None, "iterative") and row.get("parent") is None
 
 
 def paired_differences(
@@ -150,7 +156,12 @@ def by_sparsity(rows: Sequence[Row]) -> dict[float, list[Row]]:
 
 def target(row: Row) -> float:
     """Return the target sparsity as a key: 1 - 0.8³ and 0.488 are one target, whatever the last bit says."""
-    return round(float(row["target_sparsity"]), 6)
+    return rounded(float(row["target_sparsity"]))
+
+
+def rounded(sparsity: float) -> float:
+    """Return a sparsity to the six digits by which two are told apart."""
+    return round(sparsity, 6)
 
 
 def _summary(rows: Sequence[Row], sparsity: float, imp: Sequence[Row]) -> dict[str, Any]:

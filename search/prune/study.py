@@ -15,15 +15,14 @@ from dp_core.errors import UserError
 from dp_core.files import write_text
 from search.distilling import make_sets
 from search.progress import Progress
-from search.prune.best import best_by_cost
 from search.prune.config import StudyConfig
-from search.prune.crossings import crossings_table
 from search.prune.figures import write_figures
+from search.prune.page import page_body
 from search.prune.parquet import write_results, write_rounds
 from search.prune.planning import Plan
 from search.prune.preparation import StudyPreparation, prepare_study
 from search.prune.rows import result_rows, round_rows
-from search.prune.tables import markdown_table
+from search.prune.sets import set_facts, sets_at_hand
 from search.ray_session import ray_session
 from search.run_directory import RunDirectory
 from search.run_record import (
@@ -84,12 +83,12 @@ def resume_study(run: RunDirectory, address: str | None, progress: Progress) -> 
 def write_outputs(run: RunDirectory, prepared: StudyPreparation, *, figures: bool = True) -> list[dict[str, Any]]:
     """Write the tables, and the plots, of what is finished; return the rows."""
     files, seeds = StudyFiles(run.path), prepared.config.run.seeds
-    rows = result_rows(prepared.methods, seeds, files)
+    methods = {name: method for found in prepared.methods.values() for name, method in found.items()}
+    rows = result_rows(prepared.methods, seeds, files, set_facts(methods, sets_at_hand(prepared)))
     write_results(rows, run.path / "results.parquet")
     write_rounds(round_rows(prepared.methods, seeds, files), run.path / "rounds.parquet")
-    if figures and rows:
-        parts = [markdown_table(rows), best_by_cost(rows), crossings_table(rows)]
-        write_text(run.path / "results.md", "\n\n".join(part for part in parts if part) + "\n")
+    if figures:
+        write_text(run.path / "results.md", f"# Results of {run.path.name}\n\n{page_body(rows)}")
         write_figures(rows, run.path / "figures", prepared.published)
     return rows
 
@@ -136,7 +135,7 @@ def laboratory(folder: Path, prepared: StudyPreparation, sets: Any) -> Laborator
         scope=prepared.scope,
         recipe=prepared.recipe,
         learning_rates=prepared.learning_rates,
-        stability=Stability(stability.barrier_at, stability.points, stability.eigenvalue_at, stability.images),
+        stability=Stability(prepared.barrier_at, stability.points, prepared.eigenvalue_at, stability.images),
         seed=config.run.seed,
         folder=folder,
         threads=config.resources.cpus_per_job,
@@ -146,7 +145,7 @@ def laboratory(folder: Path, prepared: StudyPreparation, sets: Any) -> Laborator
 
 
 def _work(lab: Laboratory, plan: Plan, config: StudyConfig, progress: Progress) -> None:
-    """Do the jobs, as many at a time as the config says; one that fails ends the study when the others are done."""
+    """Do the jobs, as many at a time as the config says; what fails is told in the end, when the others are done."""
     resources, shared = config.resources, ray.put(lab)
     remote = ray.remote(run_job).options(
         num_cpus=resources.cpus_per_job, num_gpus=resources.gpus_per_job, max_retries=resources.max_failures
@@ -154,7 +153,7 @@ def _work(lab: Laboratory, plan: Plan, config: StudyConfig, progress: Progress) 
     running: dict[Any, Job] = {}
     failures: list[tuple[Job, RayError]] = []
     while True:
-        while not failures and len(running) < resources.concurrency and (job := plan.next()) is not None:
+        while len(running) < resources.concurrency and (job := plan.next()) is not None:
             running[remote.remote(shared, job)] = job
         if not running:
             break
@@ -164,15 +163,22 @@ def _work(lab: Laboratory, plan: Plan, config: StudyConfig, progress: Progress) 
             ray.get(done)
         except RayError as error:
             failures.append((job, error))
+            progress.say(job.kind, f"{job.cell.name} failed")
+            continue
+        if not job.result(lab.files).exists():
+            raise UserError(f"Jobs do not write to {lab.folder}: run.directory must be a folder that all machines see.")
         plan.drop_impossible()
         progress.say(
             job.kind,
             f"{len(plan.jobs) - plan.left - len(running)}/{len(plan.jobs)} {job.cell.name}{_told(job, lab.files)}",
         )
-    for job, failure in failures:
+    for job, failure in failures[:1]:
         cause = failure.cause if isinstance(failure, RayTaskError) else failure
         told = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
-        raise UserError(f"The job '{job.kind} {job.cell.name}' failed: {told}.") from failure
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise UserError(f"The job '{job.kind} {job.cell.name}' failed: {told}{more}.") from failure
+    if plan.left == 0:
+        shutil.rmtree(lab.files.unfinished, ignore_errors=True)
 
 
 def _told(job: Job, files: StudyFiles) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.prune.parquet import read_results, read_rounds, write_results, write_rounds
-from search.prune.statistics import PairedDifference, Row, paired_differences, summarise
+from search.prune.statistics import PairedDifference, Row, grouped, paired_differences, reference_method, summarise
 from search.report.formats import ABSENT, magnitude, percent
 
 __all__ = [
@@ -28,6 +28,10 @@ __all__ = [
 ]
 
 
+NOTHING = "Nothing of the study is finished yet."
+"""What is said where there is no row."""
+
+
 @dataclass(frozen=True)
 class _Sheet:
     """The comparison of one network as text: the first column holds names, the others hold figures."""
@@ -39,7 +43,14 @@ class _Sheet:
 
 
 def prune_tables(rows: Sequence[Row]) -> list[Table]:
-    """Return the comparison for the terminal, one table a network: methods down, sparsities and costs across."""
+    """Return the comparison for the terminal, one table a network: methods down, sparsities and costs across.
+
+    Without rows it is one table that says so.
+    """
+    if not rows:
+        told = Table.grid()
+        told.add_row(Text(NOTHING))
+        return [told]
     return [_table(sheet) for sheet in _sheets(rows)]
 
 
@@ -62,11 +73,10 @@ def sparsity_label(sparsity: float) -> str:
 
 
 def _sheets(rows: Sequence[Row]) -> list[_Sheet]:
-    summary = summarise(rows)
-    return [_sheet([row for row in summary if row["network"] == name]) for name in _distinct(summary, "network")]
+    return [_sheet(summarise(group), reference_method(group)) for group in grouped(rows, "network").values()]
 
 
-def _sheet(summary: Sequence[Row]) -> _Sheet:
+def _sheet(summary: Sequence[Row], reference: str | None) -> _Sheet:
     """Return the sheet of one network; costs are told at its highest sparsity, since they grow with the rounds."""
     sparsities = sorted({row["target_sparsity"] for row in summary})
     cells = {(row["method"], row["target_sparsity"]): row for row in summary}
@@ -86,9 +96,9 @@ def _sheet(summary: Sequence[Row]) -> _Sheet:
         "Processor s",
         "Image-\ngradients",
         "× cheaper than IMP\ngradients / proc. s",
-        "Barrier %" if measured is None else f"Barrier %\nat {sparsity_label(measured)}",
+        f"Barrier %\nat {sparsity_label(measured)}" if measured else "Barrier %",
     ]
-    return _Sheet(str(summary[0]["network"]), headings, lines, _note(summary))
+    return _Sheet(str(summary[0]["network"]), headings, lines, _note(summary, reference))
 
 
 def _table(sheet: _Sheet) -> Table:
@@ -130,16 +140,20 @@ def _barrier(rows: Sequence[Row], usual: float | None) -> str:
     if not measured:
         return ABSENT
     row = max(measured, key=lambda row: float(row["target_sparsity"]))
-    at = row["target_sparsity"]
-    return percent(row["error_barrier"]) + ("" if at in (usual, 0) else f" (at {sparsity_label(at)})")
+    at, barrier = row["target_sparsity"], percent(row["error_barrier"])
+    if at == 0:
+        return f"{barrier} (dense)"
+    return barrier if at == usual else f"{barrier} (at {sparsity_label(at)})"
 
 
-def _note(summary: Sequence[Row]) -> str:
+def _note(summary: Sequence[Row], reference: str | None) -> str:
     least, most = (choose(row["seeds"] for row in summary) for choose in (min, max))
     seeds = str(most) if least == most else f"{least} to {most}"
     text = f"Test accuracy in %, mean ± sample standard deviation over {seeds} seed{'s' if most > 1 else ''}."
     if any(row["collapsed"] for row in summary):
-        text += " †n: n of them collapsed or diverged; they count in the mean if they were retrained."
+        text += " †n: n of them collapsed or diverged; they count in the mean with the accuracy that they have, if any."
+    if reference is not None:
+        text += f" IMP is {reference}."
     return text
 
 

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp_core.errors import UserError
+from search.prune.best import best_by_cost
 from search.prune.budgets import affordable, budgets_by_family
-from search.prune.crossings import best_by_cost, crossings, crossings_table
+from search.prune.crossings import crossings
+from search.prune.crossings_table import crossings_table
 from tests.search.prune.result_rows import comparison, dense, result
 
 Curve = dict[int, list[float | None]]
@@ -140,6 +142,13 @@ class TestCrossingsTable:
         assert "distilled from 12 k to 400 k" in lines[4]
         assert "With 3 seeds a bootstrap has 10 different draws only" in text  # C(5, 3)
 
+    def test_seeds_that_are_left_out_are_told(self) -> None:
+        level = curve("snip", {10: [0.6] * 3, 1000: [0.6] * 3})
+        lost = curve("imp", {10: [0.5] * 3, 1000: [0.7, None, 0.7]})
+        assert crossings_table(lost + level).splitlines()[2].split(" | ")[-2] == "2 of 3"
+        whole = curve("imp", {10: [0.5] * 3, 1000: [0.7] * 3})
+        assert crossings_table(whole + level).splitlines()[2].split(" | ")[-2] == "3"
+
     def test_is_the_same_every_time(self) -> None:
         rows = comparison()
         assert crossings_table(rows) == crossings_table(list(rows))
@@ -156,6 +165,15 @@ class TestBudgets:
             result("imp-b", 0, 0.6, family="imp", validation_accuracy=0.7),
         ]
         assert [budget.method for budget in budgets_by_family(rows)["imp"]] == ["imp-b"]
+
+    def test_costs_are_means_over_seeds_with_a_ticket(self) -> None:
+        rows = [
+            result("imp", 0, 0.6, mask_image_gradients=100),
+            result("imp", 1, None, mask_image_gradients=300, status="diverged"),  # a ticket that could not be trained
+            result("imp", 2, None, mask_image_gradients=None, status="collapsed"),
+        ]
+        [budget] = budgets_by_family(rows)["imp"]
+        assert (budget.image_gradients, budget.accuracies) == (200, {0: 0.6})
 
     def test_affordable_interpolates_and_then_stays(self) -> None:
         found = budgets_by_family(curve("imp", {100: [0.5, 0.3], 10_000: [0.7, None]}))["imp"]
@@ -174,11 +192,18 @@ class TestBestByCost:
 
     def test_costs_that_are_nearly_equal_are_one(self) -> None:
         rows = curve("distilled", {1000: [0.61], 2000: [0.62]}) + curve("imp", {1050: [0.60]})
-        assert [line.split(" | ")[2] for line in best_by_cost(rows).splitlines()[2:]] == ["1.05 k", "2 k"]
+        assert [line.split(" | ")[2] for line in best_by_cost(rows).splitlines()[2:4]] == ["1.05 k", "2 k"]
 
     def test_a_free_mask_may_be_best(self) -> None:
         rows = curve("imp", {1000: [0.6]}) + curve("random", {0: [0.7]})
         assert "| random | 70.0 | imp | +10.0 | 1 |" in best_by_cost(rows)
+
+    def test_a_family_that_lacks_seeds_says_so(self) -> None:
+        rows = curve("imp", {1000: [0.7, None, 0.7]}) + curve("random", {0: [0.6, 0.6, 0.6]})
+        text = best_by_cost(rows)
+        assert "| imp (2 of 3 seeds) | 70.0 | random | +10.0 [+10.0, +10.0] | 2 |" in text
+        assert "chosen after the fact" in text
+        assert "interpolated over the logarithm" in text
 
     def test_a_family_alone(self) -> None:
         assert "| imp | 60.0 | - | - | 1 |" in best_by_cost(curve("imp", {1000: [0.6]}))

@@ -54,7 +54,7 @@ def test_a_control_has_the_sparsities_of_what_it_controls() -> None:
     assert found["shuffled"].sparsities == (0.3, 0.6, 0.7)
     assert found["fresh"].sparsities == (0.4,)
     assert (found["shuffled"].parent, found["fresh"].parent) == ("x", "y-5")
-    assert found["shuffled"].recipe is None
+    assert found["shuffled"].recipe == found["x"].recipe
 
 
 def test_a_combination_has_the_sparsities_above_its_start() -> None:
@@ -117,8 +117,8 @@ def test_sources_of_criteria_and_of_rounds() -> None:
             "fresh": {"kind": "reinitialised", "of": "x"},
         }
     )
-    assert [method.source for method in found.values()] == [None, "distilled", "distilled", None]
-    assert [method.set_key for method in found.values()] == [None, "distilled-2", "distilled-2", None]
+    assert [method.source for method in found.values()] == [None, "distilled", "distilled", "distilled"]
+    assert [method.set_key for method in found.values()] == [None, "distilled-2", "distilled-2", "distilled-2"]
 
 
 REAL = {"source": "real", "steps": 2}

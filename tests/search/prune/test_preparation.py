@@ -204,6 +204,18 @@ def test_what_cannot_work_is_found_before_anything_starts(
     assert sentence in told
 
 
+def test_stability_is_measured_at_the_targets_that_agree_to_six_digits(prepared: Prepare) -> None:
+    given = {
+        "models": {"six": {**TINY, "depth": 2, "width": 6}},
+        "methods": {"dense": {"kind": "dense"}, "imp": REAL, "pattern": HALVED},
+    }
+    exact = (162 + 36) / (162 + 324 + 72)  # half of 6 × 6 × 9 and of 24 × 3; 3 channels cannot be halved
+    told = mistake(prepared, **given, stability={"barrier_at": [0.6]})
+    assert told.endswith("only of 0, 0.354839, 0.5, 0.8.")
+    found = prepared(**given, stability={"barrier_at": [0.354839, 0.0], "eigenvalue_at": [0.5000000001]})
+    assert (found.barrier_at, found.eigenvalue_at) == ((exact, 0.0), (0.5,))
+
+
 def test_published_curves_that_are_not_there_are_named(prepared: Prepare, tmp_path: Path) -> None:
     assert "curves.csv cannot be read" in mistake(prepared, published=str(tmp_path / "curves.csv"))
 
@@ -229,6 +241,8 @@ def test_a_study_too_large_for_the_machine_is_told_its_own_keys(prepared: Prepar
         ({"methods": {"x": {"kind": "iterativ"}}}, "'methods.x.kind'"),
         ({"methods": {"a/b": REAL}}, "must be letters"),
         ({"sparsities": []}, "'sparsities'"),
+        ({"methods": {"dense": None, "imp": None}}, "'methods' is not valid: every entry is null, so that nothing is"),
+        ({"models": {"tiny": None}}, "'models' is not valid: every entry is null, so that nothing is left."),
         ({"run": {"seeds": 0}}, "'run.seeds'"),
     ],
 )

@@ -42,6 +42,14 @@ def test_what_is_no_table_of_curves_is_refused(tmp_path: Path, text: str, senten
     assert "\n" not in str(caught.value)
 
 
+def test_curves_of_two_data_sets_are_not_mixed(tmp_path: Path) -> None:
+    text = "data,method,sparsity,test_accuracy_mean\na,imp,0.2,0.8\na,dp,0.2,0.9\nb,imp,0.200,0.6\n"
+    with pytest.raises(UserError) as caught:
+        read_published(write(tmp_path, text))
+    told = "has more than one accuracy of imp at 0.2: keep the rows of one data set and network."
+    assert str(caught.value) == f"{tmp_path / 'curves.csv'} {told}"
+
+
 @pytest.mark.parametrize("name", ["nowhere.csv", "."])
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="cannot be read"):

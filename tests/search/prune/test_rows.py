@@ -19,6 +19,12 @@ IMP = replace(
 )
 SNIP = untrained("snip", sparsities=(0.8,))
 NETWORKS = {"net": {"dense": DENSE, "distilled-30": IMP, "snip": SNIP}}
+NO_SET: dict[str, Any] = {"set_image_gradients": None, "set_seconds": None, "space": None}
+FACTS = {
+    "dense": NO_SET,
+    "distilled-30": {"set_image_gradients": 50_000, "set_seconds": 12.5, "space": "whitened"},
+    "snip": NO_SET,
+}
 
 
 def cost(sparsity: float, rounds: int, image_gradients: int) -> dict[str, Any]:
@@ -60,6 +66,7 @@ TRAINED = {
     "validation_loss": 0.9,
     "test_accuracy": 0.7,
     "test_loss": 1.0,
+    "train_learning_rate": 0.01,
     "train_image_gradients": 144,
     "train_seconds": 2.0,
     "train_processor_seconds": 1.5,
@@ -79,13 +86,16 @@ def files(tmp_path: Path) -> StudyFiles:
 
 
 def test_a_row_has_what_its_search_and_its_training_found(files: StudyFiles) -> None:
-    row = result_rows(NETWORKS, 1, files)[0]
+    row = result_rows(NETWORKS, 1, files, FACTS)[0]
     assert row == {
         "network": "net",
         "seed": 0,
         "method": "distilled-30",
         "family": "distilled",
+        "kind": "iterative",
+        "parent": None,
         "source": "distilled",
+        "space": "whitened",
         "criterion": "magnitude",
         "steps": 30,
         "learning_rate": 0.03,
@@ -95,11 +105,15 @@ def test_a_row_has_what_its_search_and_its_training_found(files: StudyFiles) -> 
         "mask_image_gradients": 180,
         "mask_seconds": 0.5,
         "mask_processor_seconds": 0.25,
+        "set_image_gradients": 50_000,
+        "set_seconds": 12.5,
         "status": "finished",
         "reason": None,
         "test_accuracy": 0.7,
         "test_loss": 1.0,
         "validation_accuracy": 0.75,
+        "validation_loss": 0.9,
+        "train_learning_rate": 0.01,
         "train_image_gradients": 144,
         "train_seconds": 2.0,
         "train_processor_seconds": 1.5,
@@ -109,20 +123,21 @@ def test_a_row_has_what_its_search_and_its_training_found(files: StudyFiles) -> 
         "path_errors": None,
         "path_losses": None,
         "top_eigenvalue": 12.5,
+        "eigenvalue_converged": True,
         "layer_densities": [{"name": "a", "density": 0.503}],
     }
 
 
 def test_a_ticket_that_was_never_found_has_a_row_that_says_why(files: StudyFiles) -> None:
-    row = result_rows(NETWORKS, 1, files)[1]
+    row = result_rows(NETWORKS, 1, files, FACTS)[1]
     told = ("target_sparsity", "sparsity", "status", "reason", "test_accuracy", "rounds", "mask_image_gradients")
-    assert [row[key] for key in told] == [0.8, 0.8, "collapsed", "no weight left", None, 2, 360]
-    assert (row["mask_seconds"], row["mask_processor_seconds"]) == (1.0, 0.5)
+    assert [row[key] for key in told] == [0.8, 0.8, "collapsed", "no weight left", None, 2, None]
+    assert (row["mask_seconds"], row["mask_processor_seconds"]) == (None, None)  # no mask, no cost of one
 
 
 def test_what_is_not_finished_has_no_row(files: StudyFiles) -> None:
     write_result(files.search(Cell("net", 0, "dense")), found([cost(0.0, 0, 0)]))  # found, not trained
-    assert [row["target_sparsity"] for row in result_rows(NETWORKS, 1, files)] == [0.5, 0.8]
+    assert [row["target_sparsity"] for row in result_rows(NETWORKS, 1, files, FACTS)] == [0.5, 0.8]
 
 
 def test_rows_come_by_network_seed_method_and_sparsity(files: StudyFiles) -> None:
@@ -130,7 +145,7 @@ def test_rows_come_by_network_seed_method_and_sparsity(files: StudyFiles) -> Non
         write_result(files.search(Cell("net", seed, "dense")), found([cost(0.0, 0, 0)]))
         write_result(files.training(Cell("net", seed, "dense", 0.0)), {**TRAINED, "sparsity": 0.0})
     write_result(files.search(Cell("net", 1, "snip")), found([], status="collapsed", reason="x"))
-    rows = result_rows(NETWORKS, 2, files)
+    rows = result_rows(NETWORKS, 2, files, FACTS)
     assert [(row["seed"], row["method"], row["target_sparsity"]) for row in rows] == [
         (0, "dense", 0.0),
         (0, "distilled-30", 0.5),
@@ -140,7 +155,7 @@ def test_rows_come_by_network_seed_method_and_sparsity(files: StudyFiles) -> Non
     ]
     dense = rows[0]
     assert (dense["criterion"], dense["steps"], dense["source"], dense["mask_image_gradients"]) == (None, None, None, 0)
-    assert (rows[4]["mask_image_gradients"], rows[4]["rounds"]) == (0, 0)
+    assert (rows[4]["mask_image_gradients"], rows[4]["rounds"]) == (None, 0)
 
 
 def test_a_training_that_diverged_has_a_row_without_accuracy(files: StudyFiles) -> None:
@@ -148,7 +163,7 @@ def test_a_training_that_diverged_has_a_row_without_accuracy(files: StudyFiles) 
     write_result(
         files.training(Cell("net", 0, "distilled-30", 0.5)), {**diverged, "status": "diverged", "reason": "became nan"}
     )
-    row = result_rows(NETWORKS, 1, files)[0]
+    row = result_rows(NETWORKS, 1, files, FACTS)[0]
     assert (row["status"], row["reason"], row["test_accuracy"]) == ("diverged", "became nan", None)
     assert row["mask_image_gradients"] == 180
 
@@ -164,7 +179,7 @@ def test_rounds_have_rows_of_their_own(files: StudyFiles) -> None:
 
 
 def test_rows_fit_their_tables(files: StudyFiles, tmp_path: Path) -> None:
-    results, rounds = result_rows(NETWORKS, 1, files), round_rows(NETWORKS, 1, files)
+    results, rounds = result_rows(NETWORKS, 1, files, FACTS), round_rows(NETWORKS, 1, files)
     write_results(results, tmp_path / "results.parquet")
     write_rounds(rounds, tmp_path / "rounds.parquet")
     assert read_results(tmp_path / "results.parquet") == results

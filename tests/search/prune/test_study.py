@@ -28,6 +28,7 @@ from search.prune.config import StudyConfig
 from search.prune.preparation import prepare_study
 from search.prune.study import laboratory, start_study, write_outputs
 from search.run_directory import RunDirectory
+from search.run_record import new_record, write_record
 from tests.dp_core.small import same
 from tests.search.conftest import Outcome
 from tests.search.processes import Program
@@ -224,11 +225,29 @@ def test_tables_and_plots_agree_with_the_rows(story: Story) -> None:
     rounds = pq.read_table(story.run.path / "rounds.parquet").to_pylist()
     assert {row["method"] for row in rounds} == {"imp", "distilled-2", "distilled-4", "combined"}
     text = (story.run.path / "results.md").read_text()
+    assert [line for line in text.splitlines() if line.startswith("#")][:3] == [
+        "# Results of tiny",
+        "## All methods",
+        "## How to read tables and plots",
+    ]
     for name, _ in TICKETS:
         assert name in text
     figures = [path for path in (story.run.path / "figures").iterdir() if path.is_file()]
     assert figures
     assert all(path.stat().st_size > 1000 for path in figures)
+
+
+def test_what_distilled_sets_cost_is_in_the_rows(story: Story) -> None:
+    rows = json.loads(story.finished.out)
+    spent = {row["method"]: (row["set_image_gradients"], row["set_seconds"]) for row in rows}
+    assert {name for name, (gradients, _) in spent.items() if gradients == 0} == {  # random images take no gradients
+        "distilled-2",
+        "distilled-4",
+        "combined",
+        "shuffled",
+    }
+    [set_of_all] = {seconds for gradients, seconds in spent.values() if gradients is not None}
+    assert set_of_all >= 0
 
 
 def test_seeds_share_what_they_should(story: Story) -> None:
@@ -292,9 +311,7 @@ class Immediately:
     files: StudyFiles
 
 
-def test_a_job_that_fails_ends_the_study_when_the_others_are_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_fails_is_told_when_the_others_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     methods = {"dense": {"kind": "dense"}, "imp": {"source": "real", "steps": 2}, "random": RANDOM}
     write_study(tmp_path)
     fake = Immediately()
@@ -302,12 +319,29 @@ def test_a_job_that_fails_ends_the_study_when_the_others_are_done(
     monkeypatch.setattr(study_module, "ray", fake)
     monkeypatch.setattr(study_module, "ray_session", lambda address, cpus: contextlib.nullcontext())
     config = study_config(tmp_path, methods=methods, resources={"concurrency": 2})
-    with pytest.raises(UserError, match=r"^The job 'find tiny/seed0/imp' failed: ZeroDivisionError: by nothing\.$"):
+    with pytest.raises(
+        UserError, match=r"^The job 'find tiny/seed0/imp' failed: ZeroDivisionError: by nothing \(and 1"
+    ):
         start_study(config, "study.yaml", ["winnow"], "somewhere:1", Progress(quiet=True))
     assert fake.most == 2
-    assert [job.cell.method for job in fake.started] == ["dense", "imp"]  # no other job began after the failure
+    assert [(job.cell.seed, job.cell.method) for job in fake.started] == [
+        (seed, method) for seed in range(2) for method in ("dense", "imp", "random")
+    ]
     assert read_result(fake.files.search(Cell("tiny", 0, "dense"))) is not None
     assert (tmp_path / "runs" / "tiny" / "run.yaml").exists()
+
+
+def test_a_study_of_which_nothing_is_finished_is_reported_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_study(tmp_path)
+    run = RunDirectory(tmp_path / "runs" / "tiny")
+    prepared = prepare_study(study_config(tmp_path), "study.yaml", local=False)
+    run.path.mkdir(parents=True)
+    write_record(run, new_record(["winnow"], prepared.config, prepared.splits))
+    monkeypatch.chdir(tmp_path)
+    report = winnow_here("report", "tiny")
+    assert (report.status, report.out.splitlines()[0].strip()) == (0, "Nothing of the study is finished yet.")
+    assert (run.path / "results.md").read_text() == "# Results of tiny\n\nNothing of the study is finished yet.\n"
+    assert json.loads(winnow_here("report", "tiny", "--json").out) == []
 
 
 def test_a_study_whose_cluster_does_not_answer_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -135,6 +135,11 @@ class TestSummarise:
         rows = [result(target_sparsity=1 - 0.8**3), result(seed=1, target_sparsity=0.488)]
         assert [row["seeds"] for row in summarise(rows)] == [2]
 
+    def test_costs_are_means_over_seeds_with_a_ticket(self) -> None:
+        gone = result("imp", 1, None, status="collapsed", mask_image_gradients=None, mask_seconds=None)
+        assert only(summarise([result(mask_seconds=6.0), gone]), "imp")["mask_seconds"] == 6.0
+        assert only(summarise([gone]), "imp")["mask_image_gradients"] is None
+
     def test_networks_do_not_mix(self) -> None:
         rows = [result(), result("distilled", network="vgg11", mask_image_gradients=10)]
         found = summarise(rows)
@@ -164,6 +169,19 @@ def test_reference_is_the_dearest_imp_and_the_first_among_equals() -> None:
     ]
     assert reference_method(rows) == "imp-init"
     assert reference_method(rows[3:]) is None
+
+
+def test_what_builds_on_another_method_is_no_reference() -> None:
+    rows = [
+        result("imp", mask_image_gradients=10),
+        result("imp-on-distilled", parent="distilled", mask_image_gradients=900),
+        result("imp-shuffled", kind="shuffled", parent="imp", mask_image_gradients=900),
+        result("imp-rewound", kind="rewound", mask_image_gradients=900),
+    ]
+    assert reference_method(rows) == "imp"
+    assert reference_method(rows[1:]) is None
+    plain = [{key: value for key, value in row.items() if key not in ("kind", "parent")} for row in rows[:1]]
+    assert reference_method(plain) == "imp"
 
 
 class TestPairedDifferences:
@@ -210,11 +228,12 @@ class TestRendering:
         lines = markdown_table(self.rows).splitlines()
         assert lines[0] == "**convnet**"
         assert lines[2].startswith("| Method | dense | 90 % | Mask s to 90 % | Processor s | Image-gradients |")
-        assert lines[4] == "| dense | 76.0 ± 1.4 | - | - | - | - | - | 1.0 |"
+        assert lines[4] == "| dense | 76.0 ± 1.4 | - | - | - | - | - | 1.0 (dense) |"
         assert lines[5] == "| imp | - | 71.0 ± 1.4 | 30.0 | 48.0 | 6 k | 1 / 1 | 2.5 |"
         assert lines[6] == "| distilled\\|30 | - | 68.0 †1 | 3.0 | 4.0 | 500 | 12 / 12 | - |"
         assert "over 2 seeds" in lines[8]
         assert "collapsed or diverged" in lines[8]
+        assert lines[8].endswith("IMP is imp.")
 
     def test_terminal_shows_the_same(self) -> None:
         console = Console(width=140, file=io.StringIO())
@@ -227,6 +246,17 @@ class TestRendering:
     def test_a_barrier_at_another_sparsity_says_so(self) -> None:
         rows = [result(error_barrier=0.02), result("distilled", target_sparsity=0.8, error_barrier=0.03)]
         assert "3.0 (at 80 %)" in markdown_table(rows)
+
+    def test_a_barrier_of_the_dense_network_alone_is_headed_by_no_sparsity(self) -> None:
+        lines = markdown_table([dense(error_barrier=0.02), result()]).splitlines()
+        assert lines[2].endswith(" | Barrier % |")
+        assert [line.split(" | ")[-1] for line in lines[4:6]] == ["2.0 (dense) |", "- |"]
+
+    def test_nothing_is_said_to_be_nothing(self) -> None:
+        console = Console(width=80, file=io.StringIO())
+        [table] = prune_tables([])
+        console.print(table)
+        assert console.file.getvalue().strip() == "Nothing of the study is finished yet."  # type: ignore[attr-defined]
 
     def test_one_table_a_network(self) -> None:
         rows = [result(), result(network="vgg11", target_sparsity=0.5)]

@@ -71,7 +71,8 @@ def methods(
     config = study_config(methods=given, **changes)
     network = build(ModelSpec.from_dict(TINY), SHAPE, len(CLASSES), seed=0)
     dense = Mask.ones(network, Scope(config.scope.include, config.scope.exclude))
-    return methods_of(Setting(config, dense, TRAIN_IMAGES, len(CLASSES), sets or {}))
+    final = config.retrain.parsed_recipe()
+    return methods_of(Setting(config, dense, TRAIN_IMAGES, len(CLASSES), sets or {}, final))
 
 
 def ready_made(
