@@ -12,7 +12,7 @@ from dp_core.data.preprocessing import ZCA
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Mask
 from dp_core.seeds import derive_seed
-from dp_core.training import Training, TrainingData
+from dp_core.training import Training, TrainingData, evaluate
 from tests.dp_core.small import same
 from tests.trainables.driving import dataset, distilled_set
 from tests.trainables.laboratory.studies import (
@@ -28,7 +28,7 @@ from tests.trainables.laboratory.studies import (
     train,
     untrained,
 )
-from trainables.laboratory import Cell, scoring, training
+from trainables.laboratory import Cell
 from trainables.laboratory.scoring import score_round
 
 REWOUND = untrained("rewound", "rewound", parent="distilled", rewind_step=3, sparsities=DISTILLED.sparsities)
@@ -55,17 +55,20 @@ def test_a_ticket_of_real_images_goes_on_from_the_step_that_it_was_rewound_to(
 ) -> None:
     # One step of 16 images of a round is one of the final training's nine.
     lab = laboratory(tmp_path, [method("imp", rewind_step=1), method("init"), replace(DISTILLED, rewind_step=1)])
-    done = []
-    run = training.Training.run
-    monkeypatch.setattr(
-        training.Training, "run", lambda self, steps=None: done.append((self.step, steps)) or run(self, steps)
-    )
+    done: list[tuple[int, int | None]] = []
+    run = Training.run
+
+    def told(self: Training, steps: int | None = None) -> float:
+        done.append((self.step, steps))
+        return run(self, steps)
+
+    monkeypatch.setattr(Training, "run", told)
     for name, first in (("imp", 1), ("init", 0), ("distilled", 0)):
         find(lab, name)
         done.clear()
         found = train(lab, name, 0.5)
         assert done[0][0] == first
-        assert sum(steps for _, steps in done) == 9 - first
+        assert sum(steps or 0 for _, steps in done) == 9 - first
         assert found["train_image_gradients"] == 9 * 16  # with those before the ticket
 
 
@@ -107,7 +110,7 @@ def test_rounds_are_scored_with_the_statistics_of_their_images(tmp_path: Path) -
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = score_round(model, data, scored, ROUND)
     assert same(before, dict(model.state_dict()))
-    assert scoring.evaluate(model, scored).predicted_classes == 1
+    assert evaluate(model, scored).predicted_classes == 1
     assert found.predicted_classes > 1
 
     model.train()
@@ -117,7 +120,7 @@ def test_rounds_are_scored_with_the_statistics_of_their_images(tmp_path: Path) -
     with torch.no_grad():
         for part in images.split(16):
             model(part)
-    assert found.loss == pytest.approx(scoring.evaluate(model, scored, precision="float32").loss, abs=1e-4)
+    assert found.loss == pytest.approx(evaluate(model, scored, precision="float32").loss, abs=1e-4)
 
 
 def test_a_damaged_state_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
