@@ -99,7 +99,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dict; `Recipe(**value)` reads it back."""
-        return asdict(self)
+        return {**asdict(self), "milestones": list(self.milestones)}  # as JSON has it
 
     def images_per_step(self, images: int) -> int:
         """Return how many images one step takes from a data set of `images`."""
