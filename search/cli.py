@@ -196,7 +196,8 @@ def _show_study(rows: list[dict[str, Any]], run: Path, as_json: bool) -> None:
     console = Console() if sys.stdout.isatty() else Console(width=180)
     for table in prune_tables(rows):
         console.print(table)
-    console.print(f"Tables and plots: {run / 'results.md'}, {run / 'figures'}", highlight=False)
+    if rows:
+        console.print(f"Tables and plots: {run / 'results.md'}, {run / 'figures'}", highlight=False)
 
 
 def _show_leaderboard(rows: list[dict[str, Any]], run: Path, as_json: bool) -> None:

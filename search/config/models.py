@@ -68,7 +68,7 @@ class DataSection(Section):
 
 
 class DistillSection(Section):
-    """How the `distilled` source is made; as many sets as the space has values of `ipc`."""
+    """How the `distilled` source is made; as many sets as there are values of `ipc`."""
 
     method: str = "distribution_matching"
     """A distiller: `distribution_matching` or `random_images`."""

@@ -349,3 +349,13 @@ def test_a_study_whose_cluster_does_not_answer_leaves_nothing_behind(tmp_path: P
     with pytest.raises(UserError, match="No Ray cluster answers"):
         start_study(study_config(tmp_path), "study.yaml", ["winnow"], "127.0.0.1:1", Progress(quiet=True))
     assert not (tmp_path / "runs" / "tiny").exists()
+
+
+def test_a_folder_that_jobs_do_not_see_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_study(tmp_path)
+    fake = Immediately()
+    monkeypatch.setattr(fake, "get", lambda job: None)  # done, on another machine's disk
+    monkeypatch.setattr(study_module, "ray", fake)
+    monkeypatch.setattr(study_module, "ray_session", lambda address, cpus: contextlib.nullcontext())
+    with pytest.raises(UserError, match=r"run\.directory must be a folder that all machines see"):
+        start_study(study_config(tmp_path), "study.yaml", ["winnow"], "somewhere:1", Progress(quiet=True))
