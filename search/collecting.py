@@ -14,6 +14,7 @@ from dp_core.models import ModelSpec
 from search.record import candidate_of, reason_of, rounds_of
 from search.run_directory import RunDirectory
 from search.tables import LEADERBOARD, PARAMETER_PREFIX, ROUNDS, TRIALS, write_leaderboard, write_rounds, write_trials
+from trainables.candidate import default_source
 from trainables.trained_model import TrainedModel
 
 _OF_THE_LAST_ROUND = (
@@ -92,7 +93,7 @@ def _leaderboard_row(trial: FrozenTrial, results: Sequence[Mapping[str, Any]]) -
 
 def _description(trial: FrozenTrial) -> dict[str, Any]:
     candidate = candidate_of(trial)
-    source = candidate.get("source", "distilled")
+    source = candidate.get("source", default_source(candidate))
     return {
         "architecture": ModelSpec.from_dict(candidate["model"]).label() if candidate else "",
         "source": source,

@@ -22,6 +22,7 @@ from search.machine import this_machine
 from search.prune.config import StudyConfig
 from search.space import ChoiceParameter, Constant, Space
 from trainables import Candidate
+from trainables.candidate import default_source
 
 # Ray's own processes with the driver, and what a trial's process needs beside its data: torch and its workspace.
 _RAY_BYTES = 1500 * 2**20
@@ -51,7 +52,8 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
     with naming(where):
         distiller = config.distill.distiller()
         recipe = config.retrain.parsed_recipe()
-        ipcs, sources = _values(space, "ipc"), _values(space, "source") or ("distilled",)
+        ipcs, sources = _values(space, "ipc"), _values(space, "source")
+        sources = sources or (default_source([parameter.name for parameter in space.parameters]),)
     if local:
         keys = ("search.concurrency", "search.cpus_per_trial", "search.gpus_per_trial")
         check_machine(config.search.concurrency, config.search.cpus_per_trial, config.search.gpus_per_trial, keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -13,6 +13,10 @@ from trainables.settings import parse_settings, refuse_unknown
 
 Source = Literal["distilled", "subset", "real"]
 
+# What a mask is worth for its cost, on complete CIFAR-10 (benchmarks/results/frontier): of what Winnow makes itself,
+# real images are best from 100 steps of 100 images a round on; below 30 steps no source beats a random mask.
+DEFAULT_IMAGE_GRADIENTS = 10_000
+
 _KEYS = ("model", "sparsity", "source", "ipc", "image_gradients", "recipe")
 
 
@@ -21,8 +25,9 @@ class Candidate:
     """Architecture × sparsity × screening data × recipe.
 
     `source` is what the pruning rounds train on: the `distilled` set of `images_per_class`, a `subset` of as many
-    random real images, or the whole `real` training split. `recipe.steps` is the length of one round; where
-    `image_gradients` was given instead, it is that budget divided by the images of one step, whatever the source.
+    random real images, or the whole `real` training split (see `default_source`). `recipe.steps` is the length of one
+    round; where `image_gradients` was given instead, or nothing, it is that budget (10,000) divided by the images of
+    one step, whatever the source.
     """
 
     model: ModelSpec
@@ -47,7 +52,7 @@ class Candidate:
             raise UserError(f"'space.sparsity' must be a number from 0 to below 1, not {sparsity}.")
         if not isinstance(value["model"], Mapping):
             raise UserError(f"'space.model' must have a name and hyperparameters, not {value['model']!r}.")
-        source = value.get("source", "distilled")
+        source = value.get("source", default_source(value))
         if source not in get_args(Source):
             raise UserError(
                 f"'space.source' cannot be {source!r}.{nearest(str(source), get_args(Source))} "
@@ -68,6 +73,11 @@ class Candidate:
         return self.source if self.images_per_class is None else f"{self.source}-{self.images_per_class}"
 
 
+def default_source(space: Container[str]) -> Source:
+    """Return what a space without `source` is about: distilled sets if it has an `ipc`, else real images."""
+    return "distilled" if "ipc" in space else "real"
+
+
 def _images_per_class(source: str, ipc: Any) -> int | None:
     if source == "real":
         return None
@@ -81,8 +91,9 @@ def _recipe(value: Mapping[str, Any], images: int | None) -> Recipe:
     if not isinstance(settings, Mapping):
         raise UserError(f"'space.recipe' must have a recipe's settings, not {settings!r}.")
     budget = value.get("image_gradients")
-    if budget is None:
+    if budget is None and ("steps" in settings or "epochs" in settings):
         return parse_settings(Recipe, settings, "space.recipe")
+    budget = DEFAULT_IMAGE_GRADIENTS if budget is None else budget
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
         raise UserError(f"'space.image_gradients' must be a whole number of at least 1, not {budget!r}.")
     if "steps" in settings or "epochs" in settings:

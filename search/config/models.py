@@ -90,8 +90,9 @@ class DistillSection(Section):
 class ScreenSection(Section):
     """The pruning rounds of a trial."""
 
-    prune_fraction: float = Field(default=0.2, ge=0.001, lt=1)
-    """Share of the remaining weights that a round removes."""
+    prune_fraction: float = Field(default=0.28, ge=0.001, lt=1)
+    """Share of the remaining weights that a round removes; the default reaches 80, 90 and 95 % in about five, seven and
+    nine rounds."""
     criterion: str = "magnitude"
     """`magnitude` (smallest over the whole network), `magnitude_layerwise`, `random`, `random_erk`, `snip`, `grasp` or
     `synflow`."""
@@ -199,8 +200,9 @@ class SearchConfig(Section):
     """How distilled sets are made."""
     space: dict[str, Any]
     """What may vary: `model`, `sparsity`, `source` (`distilled`, `subset` or `real`), `ipc`, `image_gradients` and
-    `recipe`. A leaf is a constant or one of `{int: [low, high]}`, `{float: [low, high]}`, `{choice: [...]}`, with
-    `log: true`, `step: ...` and `when: {name: value}` where wanted."""
+    `recipe`. Without `source` it is `distilled` where there is an `ipc` and else `real`; without a length a round has
+    10,000 image-gradients. A leaf is a constant or one of `{int: [low, high]}`, `{float: [low, high]}`,
+    `{choice: [...]}`, with `log: true`, `step: ...` and `when: {name: value}` where wanted."""
     screen: ScreenSection = Field(default_factory=ScreenSection)
     """The pruning rounds of a trial."""
     search: SearchSection = Field(default_factory=SearchSection)

@@ -70,6 +70,14 @@ def test_a_budget_of_image_gradients_is_the_length_of_a_round(
     assert found.recipe == Recipe(steps=steps, batch_size=batch_size)
 
 
+def test_without_source_and_length_the_frontier_decides() -> None:
+    space = {"model": {"name": "convnet"}, "sparsity": 0.9, "recipe": {"batch_size": 100}}
+    found = Candidate.parse(space, 10)
+    assert (found.source, found.images_per_class, found.recipe.steps) == ("real", None, 100)
+    found = Candidate.parse({**space, "ipc": 5}, 10)
+    assert (found.source, found.images_per_class, found.recipe.steps) == ("distilled", 5, 200)  # of 50 images each
+
+
 @given(
     ipc=st.integers(1, 60), batch_size=st.integers(1, 600), budget=st.integers(1, 10**6), classes=st.integers(2, 100)
 )
@@ -110,7 +118,6 @@ def test_the_budget_is_spent_to_within_a_step(ipc: int, batch_size: int, budget:
         ({"recipe": {"steps": "30"}}, "'space.recipe.steps' is not valid: "),
         ({"recipe": {"steps": True}}, "'space.recipe.steps' is not valid: "),
         ({"recipe": {"steps": 0}}, "'space.recipe': A recipe needs a steps of at least 1, not 0."),
-        ({"recipe": {}}, "'space.recipe': A recipe needs either steps or epochs, not neither."),
         ({"recipe": {"steps": 3, "optimizer": "adamm"}}, "'space.recipe.optimizer'"),
         ({"image_gradients": 0, "recipe": {}}, "'space.image_gradients' must be a whole number of at least 1, not 0."),
         ({"image_gradients": True, "recipe": {}}, "not True."),
