@@ -14,7 +14,8 @@ from trainables.settings import parse_settings, refuse_unknown
 Source = Literal["distilled", "subset", "real"]
 
 # What a mask is worth for its cost, on complete CIFAR-10 (benchmarks/results/frontier): of what Winnow makes itself,
-# real images are best from 100 steps of 100 images a round on; below 30 steps no source beats a random mask.
+# real images are best from some 50 steps of 100 images a round on, and with ten steps nothing is much better than a
+# random mask.
 DEFAULT_IMAGE_GRADIENTS = 10_000
 
 _KEYS = ("model", "sparsity", "source", "ipc", "image_gradients", "recipe")
