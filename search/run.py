@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -21,6 +20,7 @@ from search.report import write_report
 from search.retraining import promote, retrain
 from search.run_directory import RunDirectory
 from search.run_record import (
+    claimed,
     config_of,
     new_record,
     read_run,
@@ -45,17 +45,11 @@ def start(
     run = RunDirectory((config.run.directory / config.run.name).resolve())
     refuse_taken(run, config.run)
     prepared = prepare(config, where, local=address is None)
-    run.path.mkdir(parents=True, exist_ok=True)
-    with run.locked():
-        refuse_taken(run, config.run)  # another driver may have been quicker
-        try:
-            _refuse_used_storage(run, prepared)
-            with _session(prepared, address):
-                write_record(run, _record(prepared, command))
-                return _advance(run, prepared, progress)
-        finally:
-            if not run.config.exists():
-                shutil.rmtree(run.path, ignore_errors=True)
+    with claimed(run, config.run):
+        _refuse_used_storage(run, prepared)
+        with _session(prepared, address):
+            write_record(run, _record(prepared, command))
+            return _advance(run, prepared, progress)
 
 
 def _refuse_used_storage(run: RunDirectory, prepared: Preparation) -> None:

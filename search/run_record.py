@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -34,6 +36,23 @@ def refuse_taken(run: RunDirectory, section: NamedRunSection) -> None:
         )
     if run.path.exists() and any(entry.name != LOCK for entry in run.path.iterdir()):
         raise UserError(f"The folder {run.path} is not empty and not a run: choose another run.name.")
+
+
+@contextmanager
+def claimed(run: RunDirectory, section: NamedRunSection) -> Iterator[None]:
+    """Hold the lock of a new run's folder; if no record is in it in the end, the folder goes.
+
+    Raises:
+        UserError: another driver was quicker.
+    """
+    run.path.mkdir(parents=True, exist_ok=True)
+    with run.locked():
+        refuse_taken(run, section)
+        try:
+            yield
+        finally:
+            if not run.config.exists():
+                shutil.rmtree(run.path, ignore_errors=True)
 
 
 def new_record(command: Sequence[str], config: SearchConfig | StudyConfig, splits: Splits) -> dict[str, Any]:

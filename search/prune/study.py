@@ -26,6 +26,7 @@ from search.prune.sets import set_facts, sets_at_hand
 from search.ray_session import ray_session
 from search.run_directory import RunDirectory
 from search.run_record import (
+    claimed,
     config_of,
     new_record,
     read_run,
@@ -49,19 +50,13 @@ def start_study(
     run = RunDirectory((config.run.directory / config.run.name).resolve())
     refuse_taken(run, config.run)
     prepared = prepare_study(config, where, local=address is None)
-    run.path.mkdir(parents=True, exist_ok=True)
-    with run.locked():
-        refuse_taken(run, config.run)  # another driver may have been quicker
-        try:
-            record = new_record(command, config, prepared.splits)
-            record["config"]["sets"] = {name: str(path.resolve()) for name, path in config.chosen_sets.items()}
-            record["config"]["published"] = config.published and str(config.published.resolve())
-            with _session(config, address):
-                write_record(run, record)
-                return _advance(run, prepared, progress)
-        finally:
-            if not run.config.exists():
-                shutil.rmtree(run.path, ignore_errors=True)
+    with claimed(run, config.run):
+        record = new_record(command, config, prepared.splits)
+        record["config"]["sets"] = {name: str(path.resolve()) for name, path in config.chosen_sets.items()}
+        record["config"]["published"] = config.published and str(config.published.resolve())
+        with _session(config, address):
+            write_record(run, record)
+            return _advance(run, prepared, progress)
 
 
 def resume_study(run: RunDirectory, address: str | None, progress: Progress) -> list[dict[str, Any]]:
