@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from dp_core.errors import UserError
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """Make a full disk, or a used-up quota, that is met while `path` is written a UserError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"There is no room left on the disk for {path}.") from error
+        raise
 
 
 @contextmanager
@@ -24,6 +38,27 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def replacing_together(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """Yield a temporary path beside each of `paths`; on a clean exit all are renamed, in order, else all are removed.
+
+    All of them are flushed before the first is renamed, and a renaming that fails is undone with those before it. Only
+    the end of the process between two renamings leaves some files new and some old.
+    """
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    temporaries = tuple(_beside(path) for path in paths)
+    try:
+        yield temporaries
+        for temporary in temporaries:
+            _flush(temporary)
+        _rename_all(dict(zip(temporaries, paths, strict=True)))
+    except BaseException:
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -74,6 +109,26 @@ def digest_of_json(value: Any) -> str:
 def _beside(path: Path) -> Path:
     # Not from the tempfile module: its files are readable by their owner alone, and a run is often shared.
     return path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+
+
+def _rename_all(targets: Mapping[Path, Path]) -> None:
+    """Rename each file to its target; on any error the targets are again what they were."""
+    asides: dict[Path, Path] = {}
+    try:
+        for source, target in targets.items():
+            aside = _beside(target)
+            if target.exists():
+                os.replace(target, aside)
+            asides[target] = aside
+            os.replace(source, target)
+    except BaseException:
+        for target, aside in asides.items():
+            target.unlink(missing_ok=True)
+            if aside.exists():
+                os.replace(aside, target)
+        raise
+    for aside in asides.values():
+        aside.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

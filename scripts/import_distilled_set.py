@@ -2,10 +2,11 @@
 
     python scripts/import_distilled_set.py published.npz distilled/mtt-10ipc.safetensors --data PATH --zca 0.1
 
-The file has `images`, float32 [N, C, H, W], and `labels`, int64 [N]. Which space the images are in is only known to who
-made them: `--zca EPS` says that they were whitened by a ZCA fitted on the training pixels in [0, 1], the default that
-they were standardised by the channel statistics. The whitening is fitted on all training images in PATH. So a set that
-was distilled from them has seen what a run holds back for validation, which its card says.
+The file has `images`, float32 [N, C, H, W], and `labels`, int64 [N] or, if they are soft, float [N, classes]. Which
+space the images are in is only known to who made them: `--zca EPS` says that they were whitened by a ZCA fitted on the
+training pixels in [0, 1], the default that they were standardised by the channel statistics. The whitening is fitted
+on all training images in PATH. So a set that was distilled from them has seen what a run holds back for validation,
+which its card says.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def main() -> None:
     if given.zca is not None:
         space = ZCA.fit(train.images.float().div_(255), given.zca)
     arrays = read_arrays(given.arrays)
-    labels = torch.from_numpy(arrays["labels"]).long()
+    labels = torch.from_numpy(arrays["labels"])
+    labels = labels.float() if labels.dim() == 2 else labels.long()
     DistilledSet(
         images=torch.from_numpy(arrays["images"]).float(),
         labels=labels,

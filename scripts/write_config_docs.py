@@ -1,4 +1,4 @@
-"""Write README.md and schema.json of configs/ and configs/prune/ from the config models: what the program does today.
+"""Write README.md and schema.json of configs/ and its folders from the config models: what the program does today.
 
 python scripts/write_config_docs.py
 """
@@ -9,7 +9,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from dp_core.models import ARCHITECTURES, INITIALISATIONS
 from dp_core.training import Recipe
 from search.config.loader import describe_keys, write_schema
 from search.config.models import SearchConfig
+from search.distill.config import DistillConfig
 from search.prune.config import StudyConfig
 
 Page = Callable[[], str]
@@ -55,17 +56,37 @@ Recipes, architectures and distillers are described in [`../README.md`](../READM
 """
 
 
+DISTILLATIONS = """# Configs of distillations
+
+A distillation makes one or several distilled sets: `winnow distill configs/distill/mini.yaml`. Every key can be given
+on the command line as `key=value`, the value being YAML: `winnow distill configs/distill/mini.yaml
+'distill.ipc=[1, 10]' run.name=mine`. It can be stopped at any moment and goes on with `winnow resume`; its pictures and
+curves are in the run directory. `schema.json` is the JSON schema, for editors. Distillers with their settings and
+architectures are described in [`../README.md`](../README.md). This page is written by
+`python scripts/write_config_docs.py`.
+
+## Keys
+"""
+
+
 def main() -> None:
     """Write all files."""
     write_schema(SearchConfig, FOLDER / "schema.json")
     write_text(FOLDER / "README.md", page())
     write_schema(StudyConfig, FOLDER / "prune" / "schema.json")
     write_text(FOLDER / "prune" / "README.md", study_page())
+    write_schema(DistillConfig, FOLDER / "distill" / "schema.json")
+    write_text(FOLDER / "distill" / "README.md", distillation_page())
 
 
 def study_page() -> str:
     """Return the text of configs/prune/README.md."""
     return "\n".join([STUDIES, *keys_table(StudyConfig), ""])
+
+
+def distillation_page() -> str:
+    """Return the text of configs/distill/README.md."""
+    return "\n".join([DISTILLATIONS, *keys_table(DistillConfig), ""])
 
 
 def keys_table(model: type[BaseModel]) -> list[str]:
@@ -122,7 +143,15 @@ def default_of(field: Any) -> Any:
 
 
 def attribute_docstrings(kind: type) -> dict[str, str]:
-    """Return the string below each field of a class."""
+    """Return the string below each field of a class, inherited ones included."""
+    found: dict[str, str] = {}
+    for ancestor in reversed(kind.__mro__):
+        if is_dataclass(ancestor):
+            found |= _own_docstrings(ancestor)
+    return found
+
+
+def _own_docstrings(kind: type) -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {}

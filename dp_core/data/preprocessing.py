@@ -41,7 +41,8 @@ class ZCA:
     """Whitening of whole images, (x - mean) @ matrix, with x the image flattened to D = C·H·W pixels in [0, 1].
 
     `mean` is [D], `matrix` is [D, D] and symmetric: U (S + eps)^(-1/2) Uᵀ of the pixels' covariance U S Uᵀ
-    (Bell & Sejnowski 1997), the space in which trajectory-matched sets are often published.
+    (Bell & Sejnowski 1997), the space in which trajectory-matched sets are often published. A matrix that `fit` made
+    is symmetric to the last bit, so half of it can be stored for the whole.
     """
 
     mean: Tensor
@@ -76,7 +77,9 @@ class ZCA:
         mean = flat.mean(0)
         centred = flat - mean
         values, vectors = torch.linalg.eigh(centred.T @ centred / len(flat))
-        matrix = vectors @ torch.diag((values.clamp_min(0) + eps).rsqrt()) @ vectors.T
+        matrix = (vectors * (values.clamp_min(0) + eps).rsqrt()) @ vectors.T
+        # Mathematically nothing; but a matrix product sums its two halves in different orders.
+        matrix = (matrix + matrix.T) / 2
         return ZCA(mean.float(), matrix.float())
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +17,36 @@ from dp_core.errors import UserError
 
 # Called now and then with (iterations done, iterations in all, current loss).
 Progress = Callable[[int, int, float], None]
+# Called with the iterations done and the set as it is.
+Snapshot = Callable[[int, DistilledSet], None]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a distiller works: what it may use and whom it tells, none of which changes the set that is made.
+
+    Args:
+        progress: is told how far it is.
+        say: is told in a sentence what happens now and then (a phase begins, a divergence is taken back).
+        folder: checkpoints of this one set are kept in it, and a distillation that finds one there goes on from it to
+            the same result; None keeps none. The folder is the caller's to remove.
+        checkpoint_every: iterations from one checkpoint to the next, at least 1.
+        experts: folder of the expert buffers, which distillers share; needed by those that match trajectories.
+        validation: held-back real images on which the distillers that choose a checkpoint choose it; None takes the
+            last one.
+        snapshot: is shown the set now and then, at every checkpoint.
+    """
+
+    progress: Progress = lambda done, total, loss: None
+    say: Callable[[str], None] = lambda sentence: None
+    folder: Path | None = None
+    checkpoint_every: int = 100
+    experts: Path | None = None
+    validation: ImageDataset | None = None
+    snapshot: Snapshot = lambda iterations, distilled: None
+
+
+HERE = Workspace()
 
 
 class Distiller(Protocol):
@@ -29,17 +61,19 @@ class Distiller(Protocol):
     def check(self, source: ImageDataset, images_per_class: int) -> None:
         """Raise UserError if the set cannot be made; costs next to nothing."""
 
-    def distill(self, source: ImageDataset, images_per_class: int, seed: int, progress: Progress) -> DistilledSet:
+    def distill(
+        self, source: ImageDataset, images_per_class: int, seed: int, workspace: Workspace = HERE
+    ) -> DistilledSet:
         """Make the set.
 
         Args:
             source: the training images; never validation or test images.
             images_per_class: ipc, at least 1 and at most the images of the smallest class.
             seed: of every random choice; the same seed on the same machine gives the same set.
-            progress: is told how far it is.
+            workspace: where to keep checkpoints and whom to tell.
 
         Raises:
-            UserError: ipc out of range.
+            UserError: ipc out of range, or the distillation diverges however small its steps.
         """
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from dp_core.data import ImageDataset
-from dp_core.distillation.base import Distiller, Progress
+from dp_core.distillation.base import HERE, Distiller, Workspace
 from dp_core.distillation.distilled_set import FORMAT, DistilledSet, card_path
 from dp_core.files import digest_of_json
 
@@ -36,9 +38,18 @@ class DistilledLibrary:
         return path.exists() and card_path(path).exists()
 
     def get(
-        self, distiller: Distiller, source: ImageDataset, images_per_class: int, seed: int, progress: Progress
+        self,
+        distiller: Distiller,
+        source: ImageDataset,
+        images_per_class: int,
+        seed: int,
+        workspace: Workspace = HERE,
     ) -> DistilledSet:
         """Return the set, making and saving it if it is not there.
+
+        A distillation that was interrupted goes on from its last checkpoint, which is kept beside where the set will
+        be unless the workspace names a folder, and removed when the set is there. Expert buffers are kept in `experts`
+        in the library's folder unless the workspace names another.
 
         Raises:
             UserError: the set is there but damaged, or cannot be made.
@@ -46,6 +57,12 @@ class DistilledLibrary:
         path = self.path(distiller, source, images_per_class, seed)
         if self.holds(distiller, source, images_per_class, seed):
             return DistilledSet.load(path)
-        made = distiller.distill(source, images_per_class, seed, progress)
+        checkpoints = workspace.folder or path.with_suffix(".checkpoint")
+        experts = workspace.experts or self._folder / "experts"
+        made = distiller.distill(
+            source, images_per_class, seed, replace(workspace, folder=checkpoints, experts=experts)
+        )
         made.save(path)
+        if workspace.folder is None:
+            shutil.rmtree(checkpoints, ignore_errors=True)
         return made

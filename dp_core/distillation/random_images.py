@@ -8,7 +8,8 @@ from typing import Any
 
 from dp_core.data import ImageDataset
 from dp_core.distillation.base import (
-    Progress,
+    HERE,
+    Workspace,
     check_images_per_class,
     draw_images,
     pixels,
@@ -31,13 +32,15 @@ class RandomImages:
         """See Distiller."""
         check_images_per_class(source, images_per_class)
 
-    def distill(self, source: ImageDataset, images_per_class: int, seed: int, progress: Progress) -> DistilledSet:
+    def distill(
+        self, source: ImageDataset, images_per_class: int, seed: int, workspace: Workspace = HERE
+    ) -> DistilledSet:
         """See Distiller."""
         self.check(source, images_per_class)
         started = time.perf_counter()
         chosen = draw_images(source, images_per_class, generator(seed, "random images"))
         space = standardisation_of(source)
-        progress(1, 1, 0.0)
+        workspace.progress(1, 1, 0.0)
         return DistilledSet(
             images=space(pixels(source, chosen)),
             labels=source.labels[chosen].clone(),

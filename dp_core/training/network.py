@@ -23,6 +23,7 @@ class Network:
         mode: `eager`, the model as it is; `fused`, with the blocks of `dp_core.kernels` (CPU only); `compiled`, by
             torch.compile. What was asked for, or `eager` where that cannot be had; `auto` is `fused` if possible.
         bfloat16: whether it computes in bfloat16 autocast and channels-last memory.
+        executed: the module that is executed: the model itself, or what stands for it.
         stance: what a compiled network does where there is no code yet (another shape, evaluation): compile, raise, or
             execute the model as it is. Trainings get the last from `dp_core.training.warmup`, so that nothing is
             compiled in the middle of them.
@@ -30,18 +31,18 @@ class Network:
 
     def __init__(self, model: nn.Module, *, mode: Mode = "auto", precision: Precision = "auto") -> None:
         self._device = next(model.parameters()).device
-        self._executed = model
+        self.executed = model
         self.mode: Literal["eager", "fused", "compiled"] = "eager"
         self.stance: Stance = "default"
         if self._device.type == "cpu":
             keep_freed_memory()
         if mode == "compiled":
-            self._executed, self.mode = torch.compile(model, dynamic=False), "compiled"  # type: ignore[assignment]
+            self.executed, self.mode = torch.compile(model, dynamic=False), "compiled"  # type: ignore[assignment]
         elif mode != "eager" and self._device.type == "cpu":
             self._fuse(model, precision)
-        slow_norms = self.mode != "compiled" and unfused_norms(self._executed) > 0
+        slow_norms = self.mode != "compiled" and unfused_norms(self.executed) > 0
         self.bfloat16 = uses_bfloat16(precision, self._device, slow_norms=slow_norms)
-        self._is_fused = self._executed is not model and mode != "compiled"
+        self._is_fused = self.executed is not model and mode != "compiled"
         if self.bfloat16 or self._is_fused:
             _in_channels_last(model)
 
@@ -52,12 +53,12 @@ class Network:
                 return
             slow_norms = unfused_norms(executed) > 0
             if uses_bfloat16(precision, self._device, slow_norms=slow_norms) == (dtype is torch.bfloat16):
-                self._executed, self.mode = executed, "fused"
+                self.executed, self.mode = executed, "fused"
                 return
 
     def train(self, mode: bool = True) -> None:
         """Set training or evaluation mode, of the model and of what stands for it."""
-        self._executed.train(mode)
+        self.executed.train(mode)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map float32 images [N, C, H, W] in the network's space to logits, float32 [N, classes]."""
@@ -65,7 +66,7 @@ class Network:
             images = images.contiguous(memory_format=torch.channels_last)
         stance = torch.compiler.set_stance(self.stance) if self.mode == "compiled" else nullcontext()
         with stance, torch.autocast(self._device.type, torch.bfloat16, enabled=self.bfloat16):
-            logits: Tensor = self._executed(images)
+            logits: Tensor = self.executed(images)
         return logits.float()
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ LABELS = np.array([0, 0, 1, 1, 2, 2])
 def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Import:
     write_images(tmp_path / "images")
 
-    def run(*options: str, labels: npt.NDArray[np.int64] = LABELS) -> DistilledSet:
+    def run(*options: str, labels: npt.NDArray[Any] = LABELS) -> DistilledSet:
         np.savez(tmp_path / "published.npz", images=IMAGES, labels=labels)
         arguments = [str(tmp_path / "published.npz"), str(tmp_path / "sets" / "mtt.safetensors")]
         folders = ["--data", str(tmp_path / "images"), "--cache", str(tmp_path / "cache")]
@@ -50,6 +51,11 @@ def test_images_and_labels_are_as_published(imported: Import) -> None:
     assert np.array_equal(found.images.numpy(), IMAGES)
     assert found.labels.tolist() == LABELS.tolist()
     assert (found.class_names, found.images_per_class, found.learning_rate) == (CLASSES, 2, None)
+
+
+def test_soft_labels_stay_soft(imported: Import) -> None:
+    soft = np.eye(3)[LABELS] * 0.7 + 0.1
+    assert np.array_equal(imported(labels=soft).labels.numpy(), soft.astype(np.float32))
 
 
 def test_without_a_word_they_are_standardised(imported: Import, tmp_path: Path) -> None:

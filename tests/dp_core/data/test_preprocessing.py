@@ -66,6 +66,12 @@ def test_whitened_images_are_uncorrelated_as_eps_vanishes(eps: float, tolerance:
     np.testing.assert_allclose(np.linalg.eigvalsh(covariance), np.sort(variances / (variances + eps)), atol=1e-3)
 
 
+@pytest.mark.parametrize("n", [3, 50, 400])
+def test_a_fitted_matrix_is_symmetric_to_the_last_bit(n: int) -> None:
+    matrix = ZCA.fit(torch.from_numpy(images(n, (3, 6, 5))).float(), 1e-6).matrix.numpy()
+    assert matrix.tobytes() == np.ascontiguousarray(matrix.T).tobytes()
+
+
 def test_zca_of_fewer_images_than_pixels_is_finite() -> None:
     x = torch.from_numpy(images(3))
     space = ZCA.fit(x)

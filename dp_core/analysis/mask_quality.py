@@ -1,0 +1,172 @@
+"""What the masks are worth that a distilled set finds in few steps, beside those of other data at equal cost."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+from dp_core.data import ImageDataset
+from dp_core.device import default_device
+from dp_core.distillation import DistilledSet
+from dp_core.distillation.base import standardisation_of
+from dp_core.distillation.judging import judging_recipe
+from dp_core.models import ModelSpec, build
+from dp_core.pruning import (
+    ErdosRenyiKernel,
+    GlobalMagnitude,
+    IterativePruning,
+    Mask,
+    PruningPlan,
+    check_sparsity,
+    geometric_schedule,
+    no_examples,
+)
+from dp_core.seeds import derive_seed, generator
+from dp_core.training import Diverged, Recipe, Training, TrainingData, evaluate
+
+REAL = "real"
+"""What rows call real data with as many image-gradients as the set."""
+RANDOM_MASK = "random_mask"
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class TicketTrial:
+    """How masks are found and what is done with them.
+
+    Args:
+        steps: trainings between two prunings, each at least 1; every number is a trial of its own.
+        sparsity: of the tickets, above 0 and below 1.
+        rounds: prunings on the way there, at least 1; after each all weights go back to initialisation.
+        retraining: of a ticket on real data.
+    """
+
+    steps: tuple[int, ...] = (10, 30, 100)
+    sparsity: float = 0.9
+    rounds: int = 8
+    retraining: Recipe = field(
+        default_factory=lambda: Recipe(
+            optimizer="adamw", learning_rate=3e-3, steps=300, batch_size=128, augmentation="flip_crop", mode="fused"
+        )
+    )
+
+
+USUAL = TicketTrial()
+
+
+def mask_quality(
+    distilled: DistilledSet,
+    train: ImageDataset,
+    validation: ImageDataset,
+    spec: ModelSpec,
+    trial: TicketTrial = USUAL,
+    *,
+    controls: Mapping[str, DistilledSet],
+    seeds: Sequence[int] = (0,),
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> list[dict[str, Any]]:
+    """Find tickets on a set and on its rivals, retrain them on real data and measure their validation accuracy.
+
+    Tickets are lottery tickets: magnitude over the whole network, `rounds` rounds, rewound to initialisation. Each
+    source trains by `judging_recipe`; real data by that of a set without a learned rate, in batches of the set's size,
+    which gives all sets of this size and real data the same image-gradients. `random_mask` has Erdős–Rényi-Kernel
+    layers (the stronger random control) and `dense` all weights: floor and ceiling. All tickets of a seed have the same
+    initial weights and the same retraining, in the standardised space of `train`. What diverges has the accuracy of
+    chance.
+
+    Args:
+        distilled: the set.
+        train: real images that tickets are retrained on.
+        validation: real images held back from them.
+        spec: the network.
+        trial: steps, sparsity, rounds and retraining.
+        controls: other sets by name, of real images at equal ipc for instance.
+        seeds: one repetition each.
+        tell: is told what is done next.
+
+    Returns:
+        Rows with `source` ("distilled", a control's name, "real", "random_mask" or "dense"), `steps` (None for the last
+        two), `sparsity`, `rounds`, `seed`, `image_gradients` of finding the mask, and `accuracy` in [0, 1].
+
+    Raises:
+        UserError: the set is not for such images, or the network cannot be built or be as sparse.
+    """
+    distilled.check_fits(train.image_shape, train.class_names)
+    bench = _Bench(train, validation, spec, trial)
+    rows = []
+    for seed, steps in itertools.product(seeds, trial.steps):
+        for source, (data, recipe) in _sources(bench, distilled, controls, steps).items():
+            tell(f"{source}, {steps} steps a round")
+            mask, gradients = bench.ticket(data, recipe, seed)
+            found = {"source": source, "steps": steps, "sparsity": trial.sparsity, "rounds": trial.rounds, "seed": seed}
+            rows.append({**found, "image_gradients": gradients, "accuracy": bench.retrained(mask, seed)})
+    for seed in seeds:
+        for source, mask, sparsity in (
+            (RANDOM_MASK, bench.random_mask(seed), trial.sparsity),
+            (DENSE, bench.dense, 0.0),
+        ):
+            tell(source)
+            found = {"source": source, "steps": None, "sparsity": sparsity, "rounds": None, "seed": seed}
+            rows.append({**found, "image_gradients": 0, "accuracy": bench.retrained(mask, seed)})
+    return rows
+
+
+def _sources(
+    bench: _Bench, distilled: DistilledSet, controls: Mapping[str, DistilledSet], steps: int
+) -> dict[str, tuple[TrainingData, Recipe]]:
+    """Return for every source what is trained on between prunings, and how."""
+    sets = {"distilled": distilled, **controls}
+    found = {name: (TrainingData(*each.training_data()), judging_recipe(each, steps)) for name, each in sets.items()}
+    return {**found, REAL: (bench.real, judging_recipe(replace(distilled, learning_rate=None), steps))}
+
+
+class _Bench:
+    """The network, its real data, and retraining."""
+
+    def __init__(self, train: ImageDataset, validation: ImageDataset, spec: ModelSpec, trial: TicketTrial) -> None:
+        space, device = standardisation_of(train), default_device()
+        self.spec, self.trial, self.classes, self._shape = spec, trial, train.classes, train.image_shape
+        self.real = TrainingData(train.images, train.labels, space).to(device)
+        self._validation = TrainingData(validation.images, validation.labels, space)
+        self.dense = Mask.ones(self.network(0))
+        check_sparsity(trial.sparsity, {name: kept.numel() for name, kept in self.dense.items()})
+
+    def network(self, seed: int) -> nn.Module:
+        """Return the network as initialised."""
+        made = build(self.spec, self._shape, self.classes, seed=derive_seed(seed, "initial weights"))
+        return made.to(default_device())
+
+    def ticket(self, data: TrainingData, recipe: Recipe, seed: int) -> tuple[Mask | None, int]:
+        """Find a mask by training on `data`; return it, or None if a training diverges, and its image-gradients."""
+        plan = PruningPlan(geometric_schedule(self.trial.sparsity, self.trial.rounds), GlobalMagnitude(), recipe)
+        pruning = IterativePruning(
+            self.network(seed), data.to(default_device()), plan, seed=derive_seed(seed, "finding")
+        )
+        try:
+            for _ in range(self.trial.rounds):
+                pruning.run_round()
+        except Diverged:
+            return None, pruning.image_gradients
+        return pruning.prune(), pruning.image_gradients
+
+    def random_mask(self, seed: int) -> Mask:
+        """Draw a mask of the sparsity that the tickets have."""
+        draw = generator(seed, RANDOM_MASK)
+        return ErdosRenyiKernel()(self.network(seed), self.dense, self.trial.sparsity, draw, no_examples)
+
+    def retrained(self, mask: Mask | None, seed: int) -> float:
+        """Return the validation accuracy of a ticket that was retrained on real data from initialisation."""
+        if mask is None:
+            return 1 / self.classes
+        model = self.network(seed)
+        recipe = self.trial.retraining
+        training = Training(model, self.real, recipe, seed=derive_seed(seed, "retraining"), mask=mask)
+        try:
+            training.run()
+        except Diverged:
+            return 1 / self.classes
+        return evaluate(model, self._validation).accuracy

@@ -1,0 +1,253 @@
+"""What distillers have in common that improve a set step by step along a gradient."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from dp_core.data import ImageDataset
+from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.data.preprocessing import ZCA, Preprocessing
+from dp_core.device import default_device
+from dp_core.distillation.base import (
+    HERE,
+    Workspace,
+    check_images_per_class,
+    draw_images,
+    pixels,
+    provenance,
+    standardisation_of,
+)
+from dp_core.distillation.distilled_set import DistilledSet
+from dp_core.distillation.judging import few_step_accuracy
+from dp_core.distillation.pool import Architectures, Pool
+from dp_core.distillation.running import Choice, Objective, Outcome, Running
+from dp_core.distillation.synthetic import Synthetic
+from dp_core.errors import UserError, nearest
+from dp_core.files import digest_of_json
+from dp_core.seeds import generator
+from dp_core.training.schedule import SCHEDULES
+
+Labels = Literal["hard", "learned"]
+
+# Networks of a pool that judge a state, where the pool has as many.
+_JUDGES = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """One set to be made: real images in [0, 255], the space it is to live in, ipc, seed, and where to work."""
+
+    source: ImageDataset
+    space: Preprocessing
+    images_per_class: int
+    seed: int
+    workspace: Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterativeDistiller(ABC):
+    """Starts from random real images and follows the gradient of an objective; see `Running` for what surrounds it."""
+
+    method: ClassVar[str]
+
+    iterations: int = 1000
+    """Steps on the images, at least 1."""
+    image_rate: float = 1.0
+    """Learning rate of the images, above 0."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """What steps on the images: `sgd` with `momentum`, or `adam` (betas 0.9 and 0.99)."""
+    momentum: float = 0.5
+    """SGD's momentum on the images, from 0 to below 1."""
+    schedule: str = "constant"
+    """Of the images' and labels' rates: `constant`, `cosine`, `one_cycle` or `half_step`."""
+    labels: Labels = "hard"
+    """`hard`, or `learned`: soft labels that are optimised with the images, from 95 % certainty on."""
+    label_rate: float = 0.01
+    """The same optimiser's learning rate for learned labels (their logits), above 0."""
+    augmentation: str = "siamese"
+    """`siamese` (DSA), `flip_crop` or `none`; of real and synthetic images."""
+    space: Literal["standardisation", "zca"] = "standardisation"
+    """What the images live in: standardised channels, or ZCA-whitened images (its matrix is part of the set)."""
+    zca_eps: float = 0.1
+    """Added to the eigenvalues of the covariance of ZCA, above 0."""
+    architectures: Architectures = field(default_factory=lambda: {"name": "convnet", "depth": 3, "width": 64})
+    """The network that the set is made with: `name` and hyperparameters. A list of values (or `choice: [...]`) for a
+    hyperparameter, or a list of networks, makes it a pool from which one is drawn at a time."""
+    validate_every: int = 0
+    """Iterations from one look at the validation images to the next: the state is kept whose set trains fresh networks
+    to the highest validation accuracy. 0 keeps the last state."""
+    validate_steps: int = 100
+    """Steps that the fresh networks (up to three of the pool) are trained for at such a look, at least 1."""
+
+    def __post_init__(self) -> None:
+        for name, fine, wanted in (
+            ("iterations", self.iterations >= 1, "at least 1"),
+            ("image_rate", self.image_rate > 0, "above 0"),
+            ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
+            ("label_rate", self.label_rate > 0, "above 0"),
+            ("zca_eps", self.zca_eps > 0, "above 0"),
+            ("validate_every", self.validate_every >= 0, "0 or more"),
+            ("validate_steps", self.validate_steps >= 1, "at least 1"),
+        ):
+            self._require(name, fine, wanted)
+        for name, known in (
+            ("optimizer", ("sgd", "adam")),
+            ("schedule", tuple(SCHEDULES)),
+            ("labels", ("hard", "learned")),
+            ("augmentation", tuple(AUGMENTATIONS)),
+            ("space", ("standardisation", "zca")),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                raise UserError(
+                    f"{self.method} has no {name} '{value}'.{nearest(str(value), known)} Known: {', '.join(known)}."
+                )
+        Pool.of(self.architectures)
+
+    def _require(self, name: str, fine: bool, wanted: str) -> None:
+        if not fine:
+            raise UserError(f"{self.method} needs {name} {wanted}, not {getattr(self, name)}.")
+
+    @abstractmethod
+    def objective(self, task: Task) -> Objective:
+        """Return what is minimised; networks, buffers and whatever else it needs are made here."""
+
+    def prepare(self, synthetic: Synthetic, objective: Objective, task: Task) -> None:  # noqa: B027 - most need none
+        """Change what a distillation starts from."""
+
+    @property
+    def learned_rate(self) -> float | None:
+        """Where the learning rate that is learned with the images starts; None if the method learns none."""
+        return None
+
+    @property
+    def rate_of_learned_rate(self) -> float:
+        """What the learned learning rate itself is learned with."""
+        return 1e-5
+
+    @property
+    def pool(self) -> Pool:
+        """The networks that the set is made with."""
+        return Pool.of(self.architectures)
+
+    def settings(self) -> dict[str, Any]:
+        """See Distiller."""
+        return {"method": self.method, **_plain(asdict(self))}
+
+    def check(self, source: ImageDataset, images_per_class: int) -> None:
+        """See Distiller."""
+        check_images_per_class(source, images_per_class)
+        self.pool.check(source.image_shape, source.classes)
+
+    def distill(
+        self, source: ImageDataset, images_per_class: int, seed: int, workspace: Workspace = HERE
+    ) -> DistilledSet:
+        """See Distiller."""
+        self.check(source, images_per_class)
+        if self.validate_every and workspace.validation is None:
+            raise UserError(f"{self.method} needs validation images where validate_every is {self.validate_every}.")
+        space = self._space(source)
+        task = Task(source, space, images_per_class, seed, workspace)
+        chosen = draw_images(source, images_per_class, generator(seed, "initial images"))
+        synthetic = Synthetic(
+            space(pixels(source, chosen)).to(default_device()),
+            source.labels[chosen],
+            source.classes,
+            learn_labels=self.labels == "learned",
+            learning_rate=self.learned_rate,
+        )
+        objective = self.objective(task)
+        self.prepare(synthetic, objective, task)
+        running = Running(
+            synthetic,
+            objective,
+            self.build_optimizer(synthetic, images_per_class),
+            self.iterations,
+            SCHEDULES[self.schedule],
+            self._choice(task) if self.validate_every else None,
+            digest_of_json([self.settings(), source.digest, images_per_class, seed]),
+            workspace,
+        )
+        outcome = running.run(
+            lambda done: workspace.snapshot(done, self._result(synthetic, task, {"iterations_done": done}))
+        )
+        return self._result(synthetic, task, self._provenance(task, outcome))
+
+    def build_optimizer(self, synthetic: Synthetic, images_per_class: int) -> torch.optim.Optimizer:
+        """Return the optimiser, with a group "images" and others for learned labels and learning rate."""
+        groups: list[dict[str, Any]] = [
+            {"params": [synthetic.images], "lr": self.scaled_image_rate(images_per_class), "name": "images"}
+        ]
+        if synthetic.logits is not None:
+            groups.append({"params": [synthetic.logits], "lr": self.label_rate, "name": "labels"})
+        if synthetic.rate is not None:
+            groups.append({"params": [synthetic.rate], "lr": self.rate_of_learned_rate, "name": "rate"})
+        if self.optimizer == "adam":
+            return torch.optim.Adam(groups, betas=(0.9, 0.99))
+        return torch.optim.SGD(groups, momentum=self.momentum)
+
+    def scaled_image_rate(self, images_per_class: int) -> float:
+        """Return the rate of the images for a set of `images_per_class`."""
+        return self.image_rate
+
+    def _space(self, source: ImageDataset) -> Preprocessing:
+        if self.space == "standardisation":
+            return standardisation_of(source)
+        return ZCA.fit(source.images.float().div_(255), self.zca_eps)
+
+    def _choice(self, task: Task) -> Choice:
+        validation, pool = task.workspace.validation, self.pool
+        assert validation is not None
+        networks = [pool.draw(task.seed, "judge", index) for index in range(min(_JUDGES, pool.size))]
+
+        def score(synthetic: Synthetic) -> float:
+            made = self._result(synthetic, task, {})
+            accuracies = [
+                few_step_accuracy(made, validation, network, self.validate_steps, task.seed) for network in networks
+            ]
+            return sum(accuracies) / len(accuracies)
+
+        return Choice(score, self.validate_every)
+
+    def _result(self, synthetic: Synthetic, task: Task, made: dict[str, Any]) -> DistilledSet:
+        return synthetic.distilled(task.space, task.source.class_names, made)
+
+    def _provenance(self, task: Task, outcome: Outcome) -> dict[str, Any]:
+        made = provenance(
+            self.settings(),
+            task.source,
+            task.seed,
+            seconds=outcome.seconds,
+            image_gradients=outcome.image_gradients,
+        )
+        last = outcome.losses[-min(100, len(outcome.losses)) :]
+        validation = task.workspace.validation
+        return made | {
+            "matching_loss": sum(last) / len(last),
+            "divergences": outcome.divergences,
+            "kept_iteration": outcome.iteration,
+            "validation_accuracy": outcome.score,
+            "validation_digest": validation.digest if self.validate_every and validation is not None else None,
+            "peak_memory_bytes": peak_memory(),
+        }
+
+
+def peak_memory() -> int:
+    """Return the most memory that was in use at once so far, in bytes: of the GPU, or of this process on a CPU."""
+    if default_device().type == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` as JSON has it, so that settings are the same before and after they were written."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
