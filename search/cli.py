@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,7 +14,10 @@ from rich.table import Table
 
 from dp_core.errors import UserError
 from search.bench import app as bench_app
+from search.distill.cli import app as distill_app
 from search.environment import prepare_environment
+from search.showing import show_facts, show_leaderboard, show_sets, show_study
+from search.stopping import stoppable
 
 app = typer.Typer(
     add_completion=False,
@@ -26,6 +26,7 @@ app = typer.Typer(
     help="Find small networks that are worth training.",
 )
 app.add_typer(bench_app, name="bench")
+app.add_typer(distill_app, name="distill")
 
 ConfigArgument = Annotated[Path, typer.Argument(help="YAML file of the search.", show_default=False)]
 OverridesArgument = Annotated[
@@ -53,9 +54,9 @@ def search(
     from search.run import start
 
     settings = load_config(SearchConfig, config, overrides or [])
-    with _stoppable(str(settings.run.directory / settings.run.name)):
+    with stoppable(str(settings.run.directory / settings.run.name)):
         rows = start(settings, str(config), ["winnow", *sys.argv[1:]], address, Progress())
-    _show_leaderboard(rows, settings.run.directory / settings.run.name, as_json)
+    show_leaderboard(rows, settings.run.directory / settings.run.name, as_json)
 
 
 @app.command()
@@ -73,63 +74,69 @@ def prune(
 
     settings = load_config(StudyConfig, config, overrides or [])
     folder = settings.run.directory / settings.run.name
-    with _stoppable(str(folder)):
+    with stoppable(str(folder)):
         rows = start_study(settings, str(config), ["winnow", *sys.argv[1:]], address, Progress())
-    _show_study(rows, folder, as_json)
+    show_study(rows, folder, as_json)
 
 
 @app.command()
 def resume(run: RunArgument, address: AddressOption = None, as_json: JsonOption = False) -> None:
-    """Take a run, of a search or a study of pruning methods, on from wherever it stopped."""
+    """Take a run, of a search, a study or a distillation, on from wherever it stopped."""
+    from search.distill.run import resume_distillation
     from search.progress import Progress
     from search.prune.study import resume_study
-    from search.run import resume as resume_run
+    from search.run import resume as resume_search
     from search.run_directory import find_run
-    from search.run_record import is_study, read_run
+    from search.run_kinds import DISTILLATION, STUDY, kind_of
+    from search.run_record import read_run
 
-    found = find_run(run)
-    if is_study(read_run(found)):
-        with _stoppable(run):
-            rows = resume_study(found, address, Progress())
-        _show_study(rows, found.path, as_json)
-        return
-    with _stoppable(run):
-        rows = resume_run(found, address, Progress())
-    _show_leaderboard(rows, found.path, as_json)
+    found, progress = find_run(run), Progress()
+    kind = kind_of(read_run(found))
+    with stoppable(run):
+        if kind == DISTILLATION:
+            rows = resume_distillation(found, progress)
+        elif kind == STUDY:
+            rows = resume_study(found, address, progress)
+        else:
+            rows = resume_search(found, address, progress)
+    {DISTILLATION: show_sets, STUDY: show_study}.get(kind, show_leaderboard)(rows, found.path, as_json)
 
 
 @app.command()
 def status(run: RunArgument, as_json: JsonOption = False) -> None:
     """Say how far a run is."""
+    from search.distill.status import distillation_status
     from search.prune.status import study_status
     from search.run_directory import find_run
-    from search.run_record import is_study, read_run
+    from search.run_kinds import DISTILLATION, STUDY, kind_of
+    from search.run_record import read_run
     from search.status import status_of
 
-    directory = find_run(run)
-    found = study_status(directory) if is_study(read_run(directory)) else status_of(directory)
-    if as_json:
-        print(json.dumps(found))
-        return
-    table = Table.grid(padding=(0, 2))
-    for key, value in found.items():
-        table.add_row(f"[bold]{key.replace('_', ' ')}", str(value))
-    Console().print(table)
+    found = find_run(run)
+    of_kind = {DISTILLATION: distillation_status, STUDY: study_status}.get(kind_of(read_run(found)), status_of)
+    show_facts(of_kind(found), as_json)
 
 
 @app.command()
 def report(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Write the tables of a run anew, and the report.html of a search or the plots of a study."""
+    """Write the tables of a run anew, and the report.html of a search or the plots of a study; list distilled sets."""
     from search.collecting import write_tables
+    from search.distill.run import reopened, rows_of
     from search.prune.study import rewrite_outputs
     from search.record import read_trials
     from search.report import write_report
     from search.run_directory import find_run
-    from search.run_record import is_study, read_run
+    from search.run_kinds import DISTILLATION, STUDY, kind_of
+    from search.run_record import read_run
 
     found = find_run(run)
-    if is_study(read_run(found)):
-        _show_study(rewrite_outputs(found), found.path, as_json)
+    kind = kind_of(read_run(found))
+    if kind == DISTILLATION:
+        _, prepared = reopened(found)
+        show_sets(rows_of(prepared), found.path, as_json)
+        return
+    if kind == STUDY:
+        show_study(rewrite_outputs(found), found.path, as_json)
         return
     rows = write_tables(found, read_trials(found.journal))
     path = write_report(found.path)
@@ -160,57 +167,6 @@ def doctor(
         Console().print(table)
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _stoppable(run: str) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a clean end that says how to go on, and keep standard output for the result."""
-    stopped = False
-
-    def interrupt(number: int, frame: Any) -> None:
-        nonlocal stopped
-        stopped = True
-        raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    except BaseException:
-        # A library that was interrupted while it cleaned up may raise something else over the KeyboardInterrupt.
-        if not stopped:
-            raise
-        print(f"\nStopped. Nothing that was finished is lost; go on with: winnow resume {run}", file=sys.stderr)
-        raise typer.Exit(130) from None
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _show_study(rows: list[dict[str, Any]], run: Path, as_json: bool) -> None:
-    from search.prune.tables import prune_tables
-
-    if as_json:
-        print(json.dumps(rows))
-        return
-    console = Console() if sys.stdout.isatty() else Console(width=180)
-    for table in prune_tables(rows):
-        console.print(table)
-    if rows:
-        console.print(f"Tables and plots: {run / 'results.md'}, {run / 'figures'}", highlight=False)
-
-
-def _show_leaderboard(rows: list[dict[str, Any]], run: Path, as_json: bool) -> None:
-    from search.tables import leaderboard_table
-
-    if as_json:
-        print(json.dumps(rows))
-        return
-    # In a log file or a pipe a table is as wide as it needs to be.
-    console = Console() if sys.stdout.isatty() else Console(width=140)
-    console.print(leaderboard_table(rows))
-    console.print(f"Report: {run / 'report.html'}", highlight=False)
-    console.print(f"Curves: tensorboard --logdir {run / 'tensorboard'}", highlight=False)
 
 
 def main() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dp_core.data import ImageDataset
-from dp_core.distillation import DistilledLibrary, DistilledSet, Distiller
+from dp_core.data import Splits
+from dp_core.distillation import DistilledLibrary, DistilledSet, Distiller, Workspace
 from search.config.models import SearchConfig
 from search.progress import Progress
 from search.prune.config import StudyConfig
@@ -13,22 +13,26 @@ from search.prune.config import StudyConfig
 
 def make_sets(
     wanted: Mapping[str, tuple[Distiller, int]],
-    train: ImageDataset,
+    splits: Splits,
     config: SearchConfig | StudyConfig,
     progress: Progress,
 ) -> dict[str, DistilledSet]:
-    """Return the wanted sets (distiller and ipc) by name, making those that the config's library does not have."""
-    library = DistilledLibrary(config.distill.directory)
+    """Return the wanted sets (distiller and ipc) by name, making those that the config's library does not have.
+
+    A set whose making was interrupted goes on from the checkpoint that it left in the library.
+    """
+    library, train = DistilledLibrary(config.distill.directory), splits.train
+    workspace = Workspace(
+        progress=lambda done, total, loss: progress.step("distilling", done, total, f"iterations, loss {loss:.4g}"),
+        say=lambda sentence: progress.say("distilling", sentence),
+        validation=splits.validation,
+    )
     sets = {}
     for name, (distiller, ipc) in wanted.items():
         path = library.path(distiller, train, ipc, config.run.seed)
         found = library.holds(distiller, train, ipc, config.run.seed)
         progress.say("distilling", f"{'found' if found else 'making'} {path}")
-
-        def tell(done: int, total: int, loss: float) -> None:
-            progress.step("distilling", done, total, f"iterations, loss {loss:.4g}")
-
-        made = library.get(distiller, train, ipc, config.run.seed, tell)
+        made = library.get(distiller, train, ipc, config.run.seed, workspace)
         made.check_fits(train.image_shape, train.class_names)
         sets[name] = made
     return sets

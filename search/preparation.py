@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from dp_core.data import Splits, open_splits
-from dp_core.distillation import Distiller
+from dp_core.distillation import DistilledSet, Distiller
 from dp_core.distillation.base import standardisation_of
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build, check_forward
@@ -19,7 +19,7 @@ from dp_core.training import Recipe
 from search.checkpoints import absolute, open_storage
 from search.config.models import SearchConfig
 from search.machine import this_machine
-from search.prune.config import StudyConfig
+from search.run_kinds import RunConfig
 from search.space import ChoiceParameter, Constant, Space
 from trainables import Candidate
 from trainables.candidate import default_source
@@ -31,11 +31,12 @@ _WORKER_BYTES = 1000 * 2**20
 
 @dataclass(frozen=True)
 class Preparation:
-    """A config that has been found sound, with what was read on the way."""
+    """A config that has been found sound, with what was read on the way; `ready` has the ready-made sets by ipc."""
 
     config: SearchConfig
     space: Space
     distiller: Distiller
+    ready: Mapping[int, DistilledSet]
     retraining: Recipe
     splits: Splits
     images_per_class: tuple[int, ...]
@@ -69,13 +70,32 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
         _check_candidates(space, splits, config.screen.rewind_step)
         if {"distilled", "subset"} & set(sources):
             _check_images_per_class(ipcs, splits)
+        ready = _ready_sets(config, splits, ipcs if "distilled" in sources else ())
         if "distilled" in sources:
             for ipc in ipcs:
-                distiller.check(splits.train, ipc)
-    return Preparation(config, space, distiller, recipe, splits, ipcs, sources)
+                if ipc not in ready:
+                    distiller.check(splits.train, ipc)
+    return Preparation(config, space, distiller, ready, recipe, splits, ipcs, sources)
 
 
-def splits_of(config: SearchConfig | StudyConfig) -> Splits:
+def _ready_sets(config: SearchConfig, splits: Splits, wanted: tuple[Any, ...]) -> dict[int, DistilledSet]:
+    """Return the ready-made sets by ipc, having seen that each is for these images and for a candidate."""
+    found: dict[int, DistilledSet] = {}
+    for path in config.distill.sets:
+        with naming("'distill.sets'"):
+            ready = DistilledSet.load(path)
+        with naming(f"'distill.sets': {path}"):
+            ready.check_fits(splits.train.image_shape, splits.train.class_names)
+            ipc = ready.images_per_class
+            if ipc in found:
+                raise UserError(f"two sets have {ipc} images a class.")
+            if ipc not in wanted:
+                raise UserError(f"it has {ipc} images a class, which no distilled candidate of 'space.ipc' asks for.")
+        found[ipc] = ready
+    return found
+
+
+def splits_of(config: RunConfig) -> Splits:
     """Return the three splits of a run: the same images wherever the config is opened."""
     return open_splits(
         config.data.format,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from rich.console import Console
 
@@ -13,7 +14,7 @@ class Progress:
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self._started = time.monotonic()
-        self._last_step: dict[str, float] = {}
+        self._works: dict[str, _Work] = {}
 
     def say(self, phase: str, text: str) -> None:
         """Print one line."""
@@ -24,15 +25,30 @@ class Progress:
     def step(self, phase: str, done: int, total: int, text: str, *, every: float = 5.0) -> None:
         """Print a line for a step of long work, at most one every `every` seconds, with the time left; the last always.
 
-        The estimate takes the time since the first step for granted.
+        The estimate takes the time since the first step that was told for granted, which need not be step 1: work that
+        goes on from a checkpoint begins in the middle. A step that is no later than the one before, or another total,
+        is the beginning of other work.
         """
         now = time.monotonic()
-        first = self._last_step.setdefault(f"{phase} first", now)
-        due = now - self._last_step.get(phase, first) >= every
-        if not due and done < total:
+        work = self._works.get(phase)
+        if work is None or work.total != total or done <= work.done:
+            work = self._works[phase] = _Work(began=now, first=done, total=total, told=now)
+        work.done = done
+        if now - work.told < every and done < total:
             return
-        self._last_step[phase] = now
+        work.told = now
         if done >= total:
-            del self._last_step[f"{phase} first"], self._last_step[phase]
-        left = (now - first) / max(done - 1, 1) * (total - done)
+            del self._works[phase]
+        left = (now - work.began) / max(done - work.first, 1) * (total - done)
         self.say(phase, f"{done}/{total} {text}" + (f", about {left:.0f} s left" if done < total else ""))
+
+
+@dataclass
+class _Work:
+    """Long work of one phase: when and at which step it began, its last step, and when a line was last printed."""
+
+    began: float
+    first: int
+    total: int
+    told: float
+    done: int = -1

@@ -81,7 +81,8 @@ def _session(prepared: Preparation, address: str | None) -> AbstractContextManag
 def _advance(run: RunDirectory, prepared: Preparation, progress: Progress) -> list[dict[str, Any]]:
     config = prepared.config
     progress.say("run", f"{run.path}")
-    sets = make_sets(wanted_sets(prepared), prepared.splits.train, config, progress)
+    ready = {f"distilled-{ipc}": found for ipc, found in prepared.ready.items()}
+    sets = {**ready, **make_sets(wanted_sets(prepared), prepared.splits, config, progress)}
     record_sets(run, sets)
     record = StudyRecord(run.journal, config, prepared.space)
     board = TensorBoardLog(run.tensorboard, parameter_types(prepared.space))
@@ -99,12 +100,13 @@ def _advance(run: RunDirectory, prepared: Preparation, progress: Progress) -> li
 
 
 def wanted_sets(prepared: Preparation) -> dict[str, tuple[Distiller, int]]:
-    """Return the distilled sets and random subsets of the space, distiller and ipc by `Candidate.data_key`."""
+    """Return the distilled sets and random subsets that are to be made, distiller and ipc by `Candidate.data_key`."""
     makers: dict[str, Distiller] = {"distilled": prepared.distiller, "subset": DISTILLERS["random_images"]()}
     return {
         f"{source}-{ipc}": (distiller, ipc)
         for source, distiller in makers.items()
         for ipc in (prepared.images_per_class if source in prepared.sources else ())
+        if not (source == "distilled" and ipc in prepared.ready)
     }
 
 
@@ -112,6 +114,7 @@ def _record(prepared: Preparation, command: Sequence[str]) -> dict[str, Any]:
     record = new_record(command, prepared.config, prepared.splits)
     storage = prepared.config.run.storage
     record["config"]["run"]["storage"] = None if storage is None else absolute(storage)
+    record["config"]["distill"]["sets"] = [str(path.resolve()) for path in prepared.config.distill.sets]
     return record
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -17,14 +18,26 @@ from dp_core.data import Splits
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
 from dp_core.files import write_text
-from search.config.models import NamedRunSection, SearchConfig
+from search.config.models import SearchConfig
+from search.config.sections import NamedRunSection
+from search.distill.config import DistillConfig
 from search.machine import this_machine
 from search.prune.config import StudyConfig
 from search.run_directory import LOCK, RunDirectory
+from search.run_kinds import RunConfig, described, kind_for, kind_of
 
 _LIBRARIES = ("winnow", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow")
 
-C = TypeVar("C", SearchConfig, StudyConfig)
+# Keys of folders; a resumed run must find them wherever it is resumed from.
+_FOLDERS = (
+    ("data", "root"),
+    ("data", "cache"),
+    ("distill", "directory"),
+    ("distill", "experts"),
+    ("distill", "output"),
+)
+
+C = TypeVar("C", SearchConfig, StudyConfig, DistillConfig)
 
 
 def refuse_taken(run: RunDirectory, section: NamedRunSection) -> None:
@@ -55,17 +68,14 @@ def claimed(run: RunDirectory, section: NamedRunSection) -> Iterator[None]:
                 shutil.rmtree(run.path, ignore_errors=True)
 
 
-def new_record(command: Sequence[str], config: SearchConfig | StudyConfig, splits: Splits) -> dict[str, Any]:
-    """Return the record of a run that starts now.
-
-    Folders are written in full, as a resumed run must find its data wherever it is resumed from.
-    """
+def new_record(command: Sequence[str], config: RunConfig, splits: Splits) -> dict[str, Any]:
+    """Return the record of a run that starts now, with folders written in full."""
     dumped = config.model_dump(mode="json")
-    dumped["data"]["root"] = str(config.data.root.resolve())
-    dumped["data"]["cache"] = str(config.data.cache.resolve())
-    dumped["distill"]["directory"] = str(config.distill.directory.resolve())
+    for section, key in _FOLDERS:
+        if dumped[section].get(key) is not None:
+            dumped[section][key] = str(Path(dumped[section][key]).resolve())
     return {
-        "kind": "study" if isinstance(config, StudyConfig) else "search",
+        "kind": kind_for(type(config)),
         "command": shlex.join(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": config.run.seed,
@@ -95,15 +105,10 @@ def read_run(run: RunDirectory) -> dict[str, Any]:
     return recorded
 
 
-def is_study(recorded: Mapping[str, Any]) -> bool:
-    """Return whether a run is a study (`winnow prune`) and not a search."""
-    return recorded.get("kind") == "study"
-
-
 def config_of(run: RunDirectory, recorded: Mapping[str, Any], model: type[C]) -> C:
     """Return the config that a run was started with."""
-    if is_study(recorded) != (model is StudyConfig):
-        raise UserError(f"The run {run.path} is {'a study of pruning methods' if is_study(recorded) else 'a search'}.")
+    if (kind := kind_of(recorded)) != kind_for(model):
+        raise UserError(f"The run {run.path} is {described(kind)}.")
     try:
         return model.model_validate(recorded["config"])
     except ValueError as error:
@@ -127,7 +132,7 @@ def record_sets(run: RunDirectory, sets: Mapping[str, DistilledSet]) -> None:
     for key, digest in recorded["distilled_sets"].items():
         if found.get(key, digest) != digest:
             raise UserError(f"The distilled set '{key}' of the run {run.path} has changed since it started.")
-    recorded["distilled_sets"] = found
+    recorded["distilled_sets"] |= found
     write_record(run, recorded)
 
 

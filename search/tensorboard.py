@@ -1,8 +1,7 @@
 """What TensorBoard shows of a search: screening over rounds, retraining over epochs, hyperparameters with true ends.
 
-Two habits of TensorBoard 2.21 shape this file. Its data server drops every point of a series that lies at or beyond a
-later-written step, so steps within a run must grow; and it keeps only the first description that a run gives of its
-hyperparameters, so a session's end is written once, when it is final.
+Two habits of TensorBoard 2.21 shape this file. Steps within a run must grow (see `EventRun`); and it keeps only the
+first description that a run gives of its hyperparameters, so a session's end is written once, when it is final.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
-from torch.utils.tensorboard import FileWriter
 from torch.utils.tensorboard.summary import text
+
+from search.event_run import EventRun
 
 Scalar = bool | int | float | str | None
 
@@ -51,7 +50,7 @@ class TensorBoardLog:
     ) -> None:
         self._directory = directory
         self._detailed_trials = detailed_trials
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, EventRun] = {}
         self._ended, self._counts, self._best = _ended_before(directory / "screening" / "all")
         if parameters:
             self._run("screening/all").add(_experiment(parameters))
@@ -97,9 +96,9 @@ class TensorBoardLog:
         for name in list(self._runs):
             self._close(name)
 
-    def _run(self, name: str) -> _Run:
+    def _run(self, name: str) -> EventRun:
         if name not in self._runs:
-            self._runs[name] = _Run(self._directory / name)
+            self._runs[name] = EventRun(self._directory / name)
         return self._runs[name]
 
     def _close(self, name: str) -> None:
@@ -114,30 +113,6 @@ class TensorBoardLog:
         values: dict[str, object] = {f"final/{name}": value for name, value in row.items() if name not in _KEYS}
         values |= {f"trials/{name.lower()}": self._counts[name] for name in _STATUS}
         return _scalars({**values, "trial_number": trial, "best/score": self._best})
-
-
-class _Run:
-    """One run's event file; a step that was written before starts that part of the curves anew."""
-
-    def __init__(self, directory: Path) -> None:
-        self._continues = any(directory.glob("events.out.tfevents.*"))
-        self._writer = FileWriter(directory)
-        self._last_step = 0
-
-    def add(self, summary: Summary, step: int | None = None) -> None:
-        """Write `summary` at `step`, or beside what was written last if there is none."""
-        if step is not None:
-            if self._continues or step < self._last_step:
-                # Readers without the data server drop what was written from `step` on when they see this.
-                self._writer.add_event(Event(session_log=SessionLog(status=SessionLog.START)), step)
-            self._continues = False
-            self._last_step = step
-        self._writer.add_summary(summary, self._last_step)
-        # Not later: what a killed driver had not flushed is lost.
-        self._writer.flush()
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 def _name(trial: int) -> str:

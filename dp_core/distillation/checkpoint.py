@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -31,7 +33,10 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
     tree = json.dumps(_without_tensors(state, tensors))
     newest, previous = (folder / name for name in _FILES)
     with room_for(newest), replacing(newest) as temporary:
-        temporary.write_bytes(save(tensors, metadata={"tree": tree, "sha256": _digest(tree, tensors)}))
+        with temporary.open("wb") as file:
+            file.write(save(tensors, metadata={"tree": tree, "sha256": _digest(tree, tensors)}))
+            file.flush()
+            os.fsync(file.fileno())  # a disk may say only now that it is full, and nothing has been renamed yet
         if newest.exists():
             newest.replace(previous)
 
@@ -70,8 +75,9 @@ def _load(path: Path) -> dict[str, Any]:
 def _digest(tree: str, tensors: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256(tree.encode())
     for name in sorted(tensors):
-        found.update(name.encode())
-        found.update(tensors[name].contiguous().flatten().cpu().numpy().tobytes())
+        tensor = tensors[name]
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
     return found.hexdigest()
 
 

@@ -83,11 +83,11 @@ def ridge_regression_loss(synthetic: Tensor, labels: Tensor, real: Tensor, real_
         labels: float [N, classes], what the synthetic images are to mean.
         real: float [B, features].
         real_labels: float [B, classes].
-        ridge: penalty, in shares of the trace of the synthetic images' kernel.
+        ridge: penalty, in shares of the trace of the synthetic images' kernel; gradients take it for a constant.
     """
     kernel = synthetic @ synthetic.T
-    penalty = ridge * kernel.detach().trace() * torch.eye(len(kernel), device=kernel.device)
-    weights = torch.linalg.solve(kernel + penalty, labels)
+    penalty = ridge * kernel.detach().trace() * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
+    weights = torch.linalg.solve_ex(kernel + penalty, labels).result  # not finite, no error, where all features are 0
     loss: Tensor = 0.5 * (real @ synthetic.T @ weights - real_labels).square().sum(1).mean()
     return loss
 

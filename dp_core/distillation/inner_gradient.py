@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, replace_all_batch_norm_modules_, vjp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dp_core.distillation.lowering import NotLowered, lowered
 from dp_core.training import Network
@@ -84,7 +85,7 @@ class InnerGradient:
         flat = [*(parameters[name] for name in self._names), *(vector[name] for name in self._names), images, labels]
         function = self._flat_products(soft=labels.dim() == 2, hessian=hessian)
         arguments = [_laid_out(value.detach()) for value in flat]  # compiled code is for one layout
-        with torch.no_grad():
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # the only attention that can be differentiated twice
             found = list(self._compiled_or_not(function, arguments, (labels.dim() == 2, hessian))(*arguments))
         count = len(self._names)
         gradient = dict(zip(self._names, found[:count], strict=True))

@@ -171,7 +171,7 @@ class IterativeDistiller(ABC):
             self.iterations,
             SCHEDULES[self.schedule],
             self._choice(task) if self.validate_every else None,
-            digest_of_json([self.settings(), source.digest, images_per_class, seed]),
+            self._identity(task),
             workspace,
         )
         outcome = running.run(
@@ -195,6 +195,15 @@ class IterativeDistiller(ABC):
     def scaled_image_rate(self, images_per_class: int) -> float:
         """Return the rate of the images for a set of `images_per_class`."""
         return self.image_rate
+
+    def _identity(self, task: Task) -> str:
+        return digest_of_json(
+            [self.settings(), task.source.digest, task.images_per_class, task.seed, self._validation_digest(task)]
+        )
+
+    def _validation_digest(self, task: Task) -> str | None:
+        validation = task.workspace.validation
+        return validation.digest if self.validate_every and validation is not None else None
 
     def _space(self, source: ImageDataset) -> Preprocessing:
         if self.space == "standardisation":
@@ -227,13 +236,12 @@ class IterativeDistiller(ABC):
             image_gradients=outcome.image_gradients,
         )
         last = outcome.losses[-min(100, len(outcome.losses)) :]
-        validation = task.workspace.validation
         return made | {
             "matching_loss": sum(last) / len(last),
             "divergences": outcome.divergences,
             "kept_iteration": outcome.iteration,
             "validation_accuracy": outcome.score,
-            "validation_digest": validation.digest if self.validate_every and validation is not None else None,
+            "validation_digest": self._validation_digest(task),
             "peak_memory_bytes": peak_memory(),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ class Pool:
     @property
     def size(self) -> int:
         """Number of different networks."""
-        return sum(len(list(itertools.product(*family.values()))) for family in self.families)
+        return sum(math.prod(len(values) for values in family.values()) for family in self.families)
 
     def specs(self) -> list[ModelSpec]:
         """Return every network of the pool."""
@@ -89,7 +90,7 @@ def _family(family: Any) -> Mapping[str, tuple[Any, ...]]:
     if not isinstance(family, Mapping) or not isinstance(family.get("name"), str):
         raise UserError(f"Each of the architectures needs a 'name' and hyperparameters: {family} has none.")
     found = {}
-    for name, value in family.items():
+    for name, value in sorted(family.items()):  # in whatever order it was written, the same is drawn
         if isinstance(value, Mapping) and set(value) == {"choice"}:
             value = value["choice"]
         values = tuple(value) if isinstance(value, list | tuple) else (value,)

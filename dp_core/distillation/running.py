@@ -163,8 +163,10 @@ class Running:
                 f"The distillation diverged at iteration {reached} for the {divergences}th time, though its steps on "
                 f"the images had been halved {ATTEMPTS} times: start with a smaller image_rate."
             )
+        spent = self._objective.image_gradients
         self._load(good)
         self._divergences, self._scale = divergences, scale
+        self._objective.image_gradients = spent  # what was taken back has cost them all the same
         self._workspace.say(
             f"diverged at iteration {reached}: back to iteration {self._iteration}, with steps {scale:g} times as large"
         )
@@ -202,9 +204,10 @@ class Running:
         folder = self._workspace.folder
         if folder is None:
             return
-        for state in load_states(folder):
+        states = load_states(folder)
+        for state in states:
             if isinstance(state, Damaged):
-                self._workspace.say(f"{state}: the one before it is taken")
+                self._workspace.say(f"{state}, and is not used")
                 continue
             if state["identity"] != self._identity:
                 raise UserError(
@@ -213,3 +216,5 @@ class Running:
             self._load(state)
             self._workspace.say(f"goes on from iteration {self._iteration} of {self._iterations}")
             return
+        if states:
+            self._workspace.say("starts over: no checkpoint can be used")

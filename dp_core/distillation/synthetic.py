@@ -14,6 +14,8 @@ from dp_core.distillation.distilled_set import DistilledSet
 
 # Learned labels start with this share of certainty in the image's own class, spread evenly over the others.
 _CERTAINTY = 0.95
+# Images are stored as float16.
+_LARGEST = torch.finfo(torch.float16).max
 
 
 class Synthetic:
@@ -61,10 +63,11 @@ class Synthetic:
         return {name: leaf for name, leaf in found.items() if leaf is not None}
 
     def finite(self) -> bool:
-        """Return whether everything, and every gradient, is finite and a learned rate is positive."""
+        """Return whether all values and gradients are finite, images can be stored and a learned rate is positive."""
         tensors = [tensor for leaf in self.leaves().values() for tensor in (leaf, leaf.grad) if tensor is not None]
         sound = all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
-        return sound and (self.rate is None or self.rate.item() > 0)
+        storable = self.images.detach().abs().max().item() <= _LARGEST
+        return sound and storable and (self.rate is None or self.rate.item() > 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of what is optimised."""

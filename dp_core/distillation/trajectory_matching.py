@@ -157,7 +157,7 @@ class Matching:
         settings, task, device = self._settings, self._task, synthetic.images.device
         assert synthetic.rate is not None
         draws = generator(task.seed, "match", iteration)
-        expert = int(torch.randint(settings.plan(task.seed).experts, (), generator=draws))
+        expert = int(torch.randint(len(self.experts), (), generator=draws))
         low, high = settings.epochs_at(iteration)
         start = int(torch.randint(low, high, (), generator=draws))
         begin = self.experts.parameters(expert, start, device)
@@ -206,10 +206,18 @@ class Matching:
 
 
 def matching_loss(begin: Parameters, end: Parameters, goal: Parameters) -> tuple[float, dict[str, Tensor]]:
-    """Return ‖end − goal‖² / ‖begin − goal‖² over all parameters, and its gradient by `end`."""
+    """Return ‖end − goal‖² / ‖begin − goal‖² over all parameters, and its gradient by `end`.
+
+    Raises:
+        UserError: `begin` is `goal`.
+    """
     away = {name: end[name] - goal[name] for name in goal}
     distance = sum(value.detach().square().sum().item() for value in away.values())
     length = sum((begin[name] - goal[name]).square().sum().item() for name in goal)
+    if length == 0:
+        raise UserError(
+            "An expert did not move between two epochs that were to be matched: raise experts.learning_rate."
+        )
     return distance / length, {name: 2 * value / length for name, value in away.items()}
 
 

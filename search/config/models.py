@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from dp_core.distillation import DISTILLERS, Distiller
-from dp_core.errors import UserError, nearest
+from dp_core.errors import UserError
 from dp_core.pruning import CRITERIA
 from dp_core.training import Recipe
+from search.config.distillers import DistillSection
+from search.config.sections import DataSection, NamedRunSection, Section, one_of
 from search.samplers import SAMPLERS
-from trainables.placement import Stream
 from trainables.settings import parse_settings
-
-
-class Section(BaseModel):
-    """A group of keys: none but those declared, each described by the docstring below it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class NamedRunSection(Section):
-    """The run directory and the seed."""
-
-    name: str
-    """Name of the run; its directory is `run.directory`/`run.name`."""
-    directory: Path = Path("runs")
-    """Where runs are kept."""
-    seed: int = Field(default=0, ge=0)
-    """The seed that every random choice of the run follows from: validation split, distilled sets, what is proposed,
-    initial weights, data orders."""
-
-    @field_validator("name")
-    @classmethod
-    def _plain(cls, name: str) -> str:
-        return plain_name(name)
 
 
 class RunSection(NamedRunSection):
@@ -49,42 +24,12 @@ class RunSection(NamedRunSection):
     null keeps them in the run directory, which is right on one machine."""
 
 
-class DataSection(Section):
-    """The images."""
-
-    format: str = "parquet"
-    """`parquet` (shards in the Hugging Face image layout), `cifar10` or `cifar100` (torchvision), `folder`
-    (train/<class>/*.png), or your own `package.module:function`."""
-    root: Path
-    """Folder that holds the data."""
-    validation: float = Field(default=0.1, gt=0, lt=1)
-    """Fraction of every class of the training images that is held back to score proxies; never trained on."""
-    cache: Path = Path(".cache/winnow")
-    """Folder for the decoded images."""
-    stream: Stream = "auto"
-    """Whether real training images come to a trial's device piece by piece: `auto` (if they take more than half of a
-    GPU's free memory), `always` or `never`. Streamed images come in another order, so set `always` or `never` where a
-    run must be repeatable bit for bit on a GPU whose free memory varies."""
-
-
-class DistillSection(Section):
+class SearchDistillSection(DistillSection):
     """How the `distilled` source is made; as many sets as there are values of `ipc`."""
 
-    method: str = "distribution_matching"
-    """A distiller: `distribution_matching` or `random_images`."""
-    directory: Path = Path("distilled")
-    """Folder in which sets are kept and found again by the digest of all that they depend on."""
-    settings: dict[str, Any] = Field(default_factory=dict)
-    """The distiller's own settings, such as `iterations`."""
-
-    @field_validator("method")
-    @classmethod
-    def _known(cls, method: str) -> str:
-        return one_of(method, DISTILLERS)
-
-    def distiller(self) -> Distiller:
-        """Return the distiller with its settings; UserError if they are not its own."""
-        return parse_settings(DISTILLERS[self.method], self.settings, "distill.settings")
+    sets: tuple[Path, ...] = ()
+    """Ready-made sets (`<name>.safetensors` with the card beside it), each instead of the one that would be made for
+    the `ipc` that it has."""
 
 
 class ScreenSection(Section):
@@ -196,7 +141,7 @@ class SearchConfig(Section):
     """The run directory and the seed."""
     data: DataSection
     """The images."""
-    distill: DistillSection = Field(default_factory=DistillSection)
+    distill: SearchDistillSection = Field(default_factory=SearchDistillSection)
     """How distilled sets are made."""
     space: dict[str, Any]
     """What may vary: `model`, `sparsity`, `source` (`distilled`, `subset` or `real`), `ipc`, `image_gradients` and
@@ -211,18 +156,3 @@ class SearchConfig(Section):
     """Which tickets are retrained."""
     retrain: RetrainSection = Field(default_factory=RetrainSection)
     """How tickets are retrained."""
-
-
-def plain_name(name: str) -> str:
-    """Return `name` if it can be that of a file on every system, else raise ValueError."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError(f"must be letters, digits, '.', '_' and '-', not {name!r}")
-    return name
-
-
-def one_of(value: str, known: Iterable[str]) -> str:
-    """Return `value` if it is one of `known`, else raise ValueError with the nearest that is."""
-    if value not in known:
-        hint = nearest(value, known).strip().replace("Did", "did")
-        raise ValueError(f"must be one of {', '.join(known)}, not '{value}'" + (f" ({hint})" if hint else ""))
-    return value

@@ -7,14 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from search.config.models import (
-    DataSection,
-    DistillSection,
-    NamedRunSection,
-    RealTrainingSection,
-    Section,
-    plain_name,
-)
+from search.config.distillers import DistillSection
+from search.config.models import RealTrainingSection
+from search.config.sections import DataSection, NamedRunSection, Section, plain_name
 from trainables.laboratory import Kind
 from trainables.placement import Stream
 

@@ -102,7 +102,7 @@ def _advance(run: RunDirectory, prepared: StudyPreparation, progress: Progress) 
     config = prepared.config
     progress.say("study", f"{run.path}")
     wanted = {f"distilled-{ipc}": (prepared.distiller, ipc) for ipc in prepared.images_per_class}
-    sets = {**prepared.sets, **make_sets(wanted, prepared.splits.train, config, progress)}
+    sets = {**prepared.sets, **make_sets(wanted, prepared.splits, config, progress)}
     record_sets(run, sets)
     plan = prepared.plan(run.path)
     try:

@@ -36,11 +36,15 @@ def prepared(folder: Path, tmp_path: Path) -> Prepare:
 
 
 BOTH = {"source": {"choice": ["distilled", "subset", "real"]}, "ipc": {"choice": [1, 3], "when": None}}
-DM = {"method": "distribution_matching", "settings": {"iterations": 2, "model": {"name": "convnet", "depth": 1}}}
+DM = {
+    "method": "distribution_matching",
+    "architectures": {"name": "convnet", "depth": 1, "width": 4},
+    "settings": {"iterations": 2},
+}
 
 
 def made(preparation: Preparation) -> dict[str, DistilledSet]:
-    return make_sets(wanted_sets(preparation), preparation.splits.train, preparation.config, Progress(quiet=True))
+    return make_sets(wanted_sets(preparation), preparation.splits, preparation.config, Progress(quiet=True))
 
 
 def test_every_source_and_ipc_of_the_space_has_its_set(prepared: Prepare) -> None:

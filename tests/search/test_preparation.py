@@ -12,9 +12,11 @@ from dp_core.errors import UserError
 from dp_core.training import Recipe
 from search.preparation import Preparation, prepare
 from search.retraining import _context as retraining_context
+from search.run import wanted_sets
 from search.run_directory import RunDirectory
 from search.run_record import digests
 from search.screening import _context as screening_context
+from tests.search.prune.tiny_study import ready_made
 from tests.search.tiny import CLASSES, TEST, TRAIN, config_of, write_images
 
 Prepare = Callable[..., Preparation]
@@ -144,8 +146,36 @@ def test_settings_of_distiller_and_retraining_are_checked(
 
 
 def test_the_distillers_network_is_checked_too(prepared: Prepare) -> None:
-    settings = {"iterations": 1, "model": {"name": "convnt"}}
+    settings = {"iterations": 1, "architectures": {"name": "convnt"}}
     assert "'convnt'" in mistake(prepared, distill={"method": DM, "settings": settings})
+
+
+def test_a_ready_made_set_takes_the_place_of_the_one_of_its_size(prepared: Prepare, tmp_path: Path) -> None:
+    ready_made().save(tmp_path / "mtt.safetensors")  # two images a class
+    space = {"source": {"choice": ["distilled", "subset"]}, "ipc": {"choice": [1, 2], "when": None}}
+    found = prepared(space=space, distill={"sets": [str(tmp_path / "mtt.safetensors")]})
+    assert {ipc: one.digest for ipc, one in found.ready.items()} == {2: ready_made().digest}
+    assert set(wanted_sets(found)) == {"distilled-1", "subset-1", "subset-2"}
+
+
+@pytest.mark.parametrize(
+    ("ipc", "made", "sets", "sentence"),
+    [
+        (2, {}, ["mtt", "mtt"], "two sets have 2 images a class"),
+        (2, {}, ["nothing"], "No such file"),
+        (2, {"shape": (1, 8, 8)}, ["mtt"], "has images of shape (1, 8, 8), the data (3, 8, 8)"),
+        (2, {"classes": ("a", "b", "c")}, ["mtt"], "The distilled set has 3 classes (a, b, c, …)"),
+        (3, {}, ["mtt"], "it has 2 images a class, which no distilled candidate of 'space.ipc' asks for"),
+    ],
+)
+def test_a_ready_made_set_that_cannot_be_used_is_named(
+    prepared: Prepare, tmp_path: Path, ipc: int, made: dict[str, Any], sets: list[str], sentence: str
+) -> None:
+    ready_made(**made).save(tmp_path / "mtt.safetensors")
+    paths = [str(tmp_path / f"{name}.safetensors") for name in sets]
+    found = mistake(prepared, space={"ipc": {"choice": [ipc]}}, distill={"sets": paths})
+    assert sentence in found
+    assert "'distill.sets'" in found
 
 
 def test_a_rewind_step_beyond_the_round_is_checked(prepared: Prepare) -> None:

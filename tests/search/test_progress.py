@@ -73,3 +73,23 @@ def test_quiet_is_quiet(clock: Clock, capsys: pytest.CaptureFixture[str]) -> Non
     progress.say("run", "something")
     progress.step("run", 1, 1, "something")
     assert lines(capsys) == []
+
+
+def test_work_that_goes_on_from_its_middle_is_timed_from_there(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = Progress()
+    progress.step("distilling", 801, 1000, "iterations")
+    clock.now += 10
+    progress.step("distilling", 821, 1000, "iterations")
+    assert lines(capsys)[0].endswith("821/1000 iterations, about 90 s left")  # 179 steps of half a second
+
+
+def test_a_phase_of_other_length_is_timed_anew(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    progress.step("distilling", 1, 50, "epochs")
+    clock.now += 600
+    progress.step("distilling", 30, 100, "iterations")
+    clock.now += 10
+    progress.step("distilling", 40, 100, "iterations")
+    assert [line.split(maxsplit=2)[2] for line in lines(capsys)] == ["40/100 iterations, about 60 s left"]

@@ -15,9 +15,9 @@ from search.config.models import SearchConfig
 from search.preparation import splits_of
 from search.prune.config import StudyConfig
 from search.run_directory import RunDirectory
+from search.run_kinds import SEARCH, STUDY, kind_of
 from search.run_record import (
     config_of,
-    is_study,
     new_record,
     read_run,
     record_sets,
@@ -54,14 +54,14 @@ def started(run: RunDirectory, config: SearchConfig | StudyConfig, splits: Split
 
 def test_a_record_says_what_it_is_of(run: RunDirectory, folder: Path, splits: Splits) -> None:
     recorded = started(run, study_config(folder, run={"seed": 3}), splits)
-    assert is_study(recorded)
+    assert kind_of(recorded) == STUDY
     assert recorded["command"] == "winnow do 'a b.yaml'"
     assert recorded["seed"] == 3
     assert recorded["splits"] == {"train": 48, "validation": 12, "test": 15}
     assert recorded["data"] == {name: getattr(splits, name).digest for name in ("train", "validation", "test")}
     assert recorded["distilled_sets"] == {}
-    assert not is_study(new_record(["winnow"], tiny.config_of(folder), splits))
-    assert not is_study({"config": {}, "data": {}})  # from before there were studies
+    assert kind_of(new_record(["winnow"], tiny.config_of(folder), splits)) == SEARCH
+    assert kind_of({"config": {}, "data": {}}) == SEARCH  # from before there were studies
 
 
 def test_a_config_comes_back_with_folders_in_full(
@@ -79,6 +79,11 @@ def test_a_config_comes_back_with_folders_in_full(
             assert getattr(getattr(found, section), key) == path.resolve()
     assert found.methods == config.methods
     assert (found.run, found.sparsities, found.retrain) == (config.run, config.sparsities, config.retrain)
+
+
+def test_a_run_of_a_later_kind_is_named() -> None:
+    with pytest.raises(UserError, match=r"no kind of run 'studdy'\. Did you mean 'study'"):
+        kind_of({"kind": "studdy"})
 
 
 @pytest.mark.parametrize(

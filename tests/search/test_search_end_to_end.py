@@ -286,7 +286,7 @@ def test_trials_are_those_of_a_search_that_nobody_stopped(story: Story) -> None:
     config = load_config(SearchConfig, story.run.path.parents[1] / "tiny.yaml")
     prepared = prepare(config, "tiny.yaml", local=False)
     context = _context(
-        prepared, make_sets(wanted_sets(prepared), prepared.splits.train, prepared.config, Progress(quiet=True))
+        prepared, make_sets(wanted_sets(prepared), prepared.splits, prepared.config, Progress(quiet=True))
     )
     for number, (state, value, _, candidate, rounds) in story.after_finish.trials.items():
         trial = screening(context, candidate, trial=number)

@@ -98,7 +98,7 @@ def test_a_ready_made_set_is_a_source(prepared: Prepare, tmp_path: Path) -> None
         methods={"x": {"source": "mtt", "steps": 2, "learning_rate": "learned"}},
     )
     assert found.methods["tiny"]["x"].learning_rates == (0.25,)
-    assert found.sets["mtt"].digest == ready_made().digest
+    assert found.sets["mtt"].digest == ready_made(learning_rate=0.25).digest
 
 
 @pytest.mark.parametrize(

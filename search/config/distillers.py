@@ -1,0 +1,60 @@
+"""The sections of a config that choose a distiller and its settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from dp_core.distillation import DISTILLERS, Distiller
+from dp_core.distillation.pool import Pool
+from dp_core.errors import UserError
+from search.config.sections import Section, one_of
+from trainables.settings import parse_settings
+
+
+class DistillerSection(Section):
+    """A distiller with its settings."""
+
+    method: str = "distribution_matching"
+    """A distiller; configs/README.md has them all with their settings."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The distiller's own settings, such as `iterations`."""
+    architectures: dict[str, Any] | tuple[dict[str, Any], ...] | None = None
+    """The networks that the set is made with, instead of `settings.architectures`: `name` and hyperparameters. A list
+    of values, or `{choice: [...]}`, for a hyperparameter, or a list of networks, makes it a pool from which one is
+    drawn at a time; null is the distiller's own."""
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, method: str) -> str:
+        return one_of(method, DISTILLERS)
+
+    def distiller(self) -> Distiller:
+        """Return the distiller with its settings; UserError if they are not its own."""
+        kind, settings = DISTILLERS[self.method], dict(self.settings)
+        if self.architectures is not None:
+            self._check_architectures(kind)
+            settings["architectures"] = self.architectures
+        return parse_settings(kind, settings, "distill.settings")
+
+    def _check_architectures(self, kind: type[Distiller]) -> None:
+        known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+        if "architectures" not in known:
+            instead = ": its network is 'distill.settings.model'" if "model" in known else ""
+            raise UserError(f"'distill.architectures' has no meaning for {self.method}{instead}.")
+        if "architectures" in self.settings:
+            raise UserError("'architectures' stands in 'distill' or in 'distill.settings', not in both.")
+        try:
+            Pool.of(self.architectures or ())
+        except UserError as error:
+            raise UserError(f"'distill.architectures': {error}") from error
+
+
+class DistillSection(DistillerSection):
+    """How the `distilled` source is made; as many sets as there are values of `ipc`."""
+
+    directory: Path = Path("distilled")
+    """Folder in which sets are kept and found again by the digest of all that they depend on."""

@@ -1,0 +1,68 @@
+"""The sections that configs of all kinds have, and what their values are checked with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from dp_core.errors import nearest
+from trainables.placement import Stream
+
+
+class Section(BaseModel):
+    """A group of keys: none but those declared, each described by the docstring below it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class NamedRunSection(Section):
+    """The run directory and the seed."""
+
+    name: str
+    """Name of the run; its directory is `run.directory`/`run.name`."""
+    directory: Path = Path("runs")
+    """Where runs are kept."""
+    seed: int = Field(default=0, ge=0)
+    """The seed that every random choice of the run follows from: validation split, distilled sets, what is proposed,
+    initial weights, data orders."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        return plain_name(name)
+
+
+class DataSection(Section):
+    """The images."""
+
+    format: str = "parquet"
+    """`parquet` (shards in the Hugging Face image layout), `cifar10` or `cifar100` (torchvision), `folder`
+    (train/<class>/*.png), or your own `package.module:function`."""
+    root: Path
+    """Folder that holds the data."""
+    validation: float = Field(default=0.1, gt=0, lt=1)
+    """Fraction of every class of the training images that is held back to score proxies; never trained on."""
+    cache: Path = Path(".cache/winnow")
+    """Folder for the decoded images."""
+    stream: Stream = "auto"
+    """Whether real training images come to a trial's device piece by piece: `auto` (if they take more than half of a
+    GPU's free memory), `always` or `never`. Streamed images come in another order, so set `always` or `never` where a
+    run must be repeatable bit for bit on a GPU whose free memory varies."""
+
+
+def plain_name(name: str) -> str:
+    """Return `name` if it can be that of a file on every system, else raise ValueError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"must be letters, digits, '.', '_' and '-', not {name!r}")
+    return name
+
+
+def one_of(value: str, known: Iterable[str]) -> str:
+    """Return `value` if it is one of `known`, else raise ValueError with the nearest that is."""
+    if value not in known:
+        hint = nearest(value, known).strip().replace("Did", "did")
+        raise ValueError(f"must be one of {', '.join(known)}, not '{value}'" + (f" ({hint})" if hint else ""))
+    return value

@@ -1,0 +1,1 @@
+"""`winnow distill`: distilled sets as runs of their own, and their evaluation."""

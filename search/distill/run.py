@@ -1,0 +1,132 @@
+"""A distillation from its start, or from wherever it was, to its sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dp_core.distillation import DistilledSet, Workspace
+from dp_core.errors import UserError
+from search.distill.config import DistillConfig
+from search.distill.preparation import DistillPreparation, prepare_distillation, refuse_taken_outputs
+from search.distill.watching import Watch
+from search.progress import Progress
+from search.run_directory import RunDirectory
+from search.run_record import (
+    claimed,
+    config_of,
+    new_record,
+    read_run,
+    record_sets,
+    refuse_changed_data,
+    refuse_taken,
+    write_record,
+)
+
+
+def start_distillation(
+    config: DistillConfig, where: str, command: Sequence[str], progress: Progress
+) -> list[dict[str, Any]]:
+    """Make the sets of a config read from `where`, as a new run; return a row for each.
+
+    Raises:
+        UserError: the name is taken, or a check failed, and nothing is left behind then; or the distillation diverges.
+    """
+    run = RunDirectory((config.run.directory / config.run.name).resolve())
+    refuse_taken(run, config.run)
+    prepared = prepare_distillation(config, run.path, where)
+    refuse_taken_outputs(prepared)
+    with claimed(run, config.run):
+        write_record(run, {**new_record(command, config, prepared.splits), "identity": prepared.identity})
+        return _advance(run, prepared, progress)
+
+
+def resume_distillation(run: RunDirectory, progress: Progress) -> list[dict[str, Any]]:
+    """Take a distillation on from its last checkpoint; of a finished one nothing changes.
+
+    Raises:
+        UserError: the run cannot be read, its config or data have changed, or another process drives it.
+    """
+    recorded, prepared = reopened(run)
+    refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.root)
+    if recorded.get("identity") != prepared.identity:
+        raise UserError(f"The config in {run.config} has changed since the run started: start another run with it.")
+    if is_finished(recorded, prepared):
+        progress.say("run", f"{run.path} is finished: there is nothing left to do")
+        return rows_of(prepared)
+    with run.locked():
+        return _advance(run, prepared, progress)
+
+
+def reopened(run: RunDirectory) -> tuple[dict[str, Any], DistillPreparation]:
+    """Return what run.yaml says, and the config in it checked again."""
+    recorded = read_run(run)
+    config = config_of(run, recorded, DistillConfig)
+    return recorded, prepare_distillation(config, run.path, str(run.config))
+
+
+def is_finished(recorded: Mapping[str, Any], prepared: DistillPreparation) -> bool:
+    """Return whether every set of the run has been made and recorded, and is there."""
+    ipcs = prepared.config.distill.images_per_class
+    return all(_key(ipc) in recorded["distilled_sets"] and prepared.path(ipc).exists() for ipc in ipcs)
+
+
+def rows_of(prepared: DistillPreparation) -> list[dict[str, Any]]:
+    """Return a row for each set that has been made: where it is, and what its card says."""
+    return [
+        row_of(prepared, ipc, made)
+        for ipc in prepared.config.distill.images_per_class
+        if (made := prepared.ready(ipc)) is not None
+    ]
+
+
+def row_of(prepared: DistillPreparation, images_per_class: int, made: DistilledSet) -> dict[str, Any]:
+    """Return what is said of a set; its validation accuracy is None where nothing was chosen by it."""
+    cost = made.provenance["cost"]
+    return {
+        "set": str(prepared.path(images_per_class)),
+        "method": made.provenance["distiller"]["method"],
+        "images_per_class": images_per_class,
+        "classes": made.classes,
+        "validation_accuracy": made.provenance.get("validation_accuracy"),
+        "seconds": cost["seconds"],
+        "image_gradients": cost["image_gradients"],
+        "digest": made.digest,
+    }
+
+
+def _advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress) -> list[dict[str, Any]]:
+    progress.say("run", f"{run.path}")
+    for ipc in prepared.config.distill.images_per_class:
+        unfinished = prepared.unfinished(ipc)
+        with Watch(run.path, ipc, prepared.distiller, unfinished, progress) as watch:
+            made = prepared.ready(ipc)
+            progress.say("distilling", f"{'making' if made is None else 'found'} {prepared.path(ipc)}")
+            if made is None:
+                made = _make(prepared, ipc, watch)
+            if _key(ipc) not in read_run(run)["distilled_sets"]:
+                watch.finished(made)
+        record_sets(run, {_key(ipc): made})
+        unfinished.remove()
+    return rows_of(prepared)
+
+
+def _make(prepared: DistillPreparation, images_per_class: int, watch: Watch) -> DistilledSet:
+    """Make the set of this size, from its checkpoint on if there is one, and save it."""
+    section, splits = prepared.config.distill, prepared.splits
+    workspace = Workspace(
+        progress=watch.step,
+        say=watch.say,
+        folder=prepared.unfinished(images_per_class).folder,
+        checkpoint_every=section.checkpoint_every,
+        experts=section.experts,
+        validation=splits.validation,
+        snapshot=watch.snapshot,
+    )
+    made = prepared.distiller.distill(splits.train, images_per_class, prepared.config.run.seed, workspace)
+    made.save(prepared.path(images_per_class))
+    return made
+
+
+def _key(images_per_class: int) -> str:
+    return f"{images_per_class}ipc"

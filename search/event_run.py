@@ -1,0 +1,41 @@
+"""One run as TensorBoard sees it: an event file that an interrupted writer's successor continues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import FileWriter
+
+
+class EventRun:
+    """One run's event file; a step that was written before starts that part of the curves anew.
+
+    TensorBoard's data server drops every point of a series that lies at or beyond a later-written step, so steps within
+    a run must grow.
+
+    Args:
+        directory: where the event file goes; event files that are there are continued.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._continues = any(directory.glob("events.out.tfevents.*"))
+        self._writer = FileWriter(directory)
+        self._last_step = 0
+
+    def add(self, summary: Summary, step: int | None = None) -> None:
+        """Write `summary` at `step`, or beside what was written last if there is none."""
+        if step is not None:
+            if self._continues or step < self._last_step:
+                # Readers without the data server drop what was written from `step` on when they see this.
+                self._writer.add_event(Event(session_log=SessionLog(status=SessionLog.START)), step)
+            self._continues = False
+            self._last_step = step
+        self._writer.add_summary(summary, self._last_step)
+        # Not later: what a killed driver had not flushed is lost.
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write out and close the file."""
+        self._writer.close()

@@ -1,0 +1,68 @@
+"""Results as a terminal, a log file or a program wants them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show_study(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) -> None:
+    """Print the tables of a study."""
+    from search.prune.tables import prune_tables
+
+    if as_json:
+        print(json.dumps(rows))
+        return
+    console = console_of_width(180)
+    for table in prune_tables(rows):
+        console.print(table)
+    if rows:
+        console.print(f"Tables and plots: {run / 'results.md'}, {run / 'figures'}", highlight=False)
+
+
+def show_leaderboard(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) -> None:
+    """Print the leaderboard of a search."""
+    from search.tables import leaderboard_table
+
+    if as_json:
+        print(json.dumps(rows))
+        return
+    console = console_of_width(140)
+    console.print(leaderboard_table(rows))
+    console.print(f"Report: {run / 'report.html'}", highlight=False)
+    console.print(f"Curves: tensorboard --logdir {run / 'tensorboard'}", highlight=False)
+
+
+def show_sets(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) -> None:
+    """Print the sets that a distillation made."""
+    from search.distill.table import sets_table
+
+    if as_json:
+        print(json.dumps(rows))
+        return
+    console = console_of_width(140)
+    console.print(sets_table(rows))
+    console.print(f"Pictures: {run / 'images'}", highlight=False)
+    console.print(f"Curves: tensorboard --logdir {run / 'tensorboard'}", highlight=False)
+
+
+def show_facts(facts: Mapping[str, Any], as_json: bool) -> None:
+    """Print one fact a line."""
+    if as_json:
+        print(json.dumps(facts))
+        return
+    table = Table.grid(padding=(0, 2))
+    for key, value in facts.items():
+        table.add_row(f"[bold]{key.replace('_', ' ')}", str(value))
+    Console().print(table)
+
+
+def console_of_width(width: int) -> Console:
+    """Return a console as wide as the terminal; in a log file or a pipe a table is as wide as it needs to be."""
+    return Console() if sys.stdout.isatty() else Console(width=width)

@@ -1,0 +1,252 @@
+"""A distillation through the command line, inside the test's own process: finished, stopped, and taken up again."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dp_core import files
+from dp_core.distillation import DistilledSet
+from search.distill.preparation import prepare_distillation
+from search.distill.watching import Watch
+from tests.search.conftest import Outcome
+from tests.search.distill.tiny_distillation import (
+    NETWORK,
+    TRAIN_IMAGES,
+    contents,
+    distill_config,
+    write_distillation,
+    write_gray_images,
+)
+
+Winnow = Callable[..., Outcome]
+JUDGED = {"settings": {"validate_every": 3, "validate_steps": 2}}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def finished(winnow: Winnow, *arguments: str) -> list[dict[str, Any]]:
+    """Return the rows of a command that ended well."""
+    outcome = winnow(*arguments, "--json")
+    assert outcome.status == 0, outcome.err
+    rows: list[dict[str, Any]] = json.loads(outcome.out)
+    return rows
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, images_per_class: int, iteration: int) -> None:
+    """Make the distillation end as by Ctrl-C when it has done so many iterations of a set."""
+    step = Watch.step
+
+    def stepping(self: Watch, done: int, total: int, loss: float) -> None:
+        step(self, done, total, loss)
+        if (self._name, done) == (f"{images_per_class}ipc", iteration):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Watch, "step", stepping)
+
+
+def status(winnow: Winnow, run: str = "tiny") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(winnow("status", run, "--json").out)
+    return found
+
+
+def test_the_sets_are_those_that_the_distiller_makes(folder: Path, winnow: Winnow) -> None:
+    write_distillation(folder, distill={"ipc": [1, 3]})
+    rows = finished(winnow, "distill", "tiny.yaml")
+    assert [row["images_per_class"] for row in rows] == [1, 3]
+    prepared = prepare_distillation(distill_config(folder, distill={"ipc": [1, 3]}), folder, "tiny.yaml")
+    assert len(prepared.splits.train) == 3 * TRAIN_IMAGES
+    for row in rows:
+        made = DistilledSet.load(row["set"])
+        alone = prepared.distiller.distill(prepared.splits.train, row["images_per_class"], 0)
+        assert made.digest == alone.digest == row["digest"]
+        assert made.provenance["source_digest"] == prepared.splits.train.digest
+        assert row["set"] == str(folder / "runs" / "tiny" / f"tiny-{row['images_per_class']}ipc.safetensors")
+    recorded = yaml.safe_load((folder / "runs" / "tiny" / "run.yaml").read_text())
+    assert recorded["kind"] == "distillation"
+    assert recorded["distilled_sets"] == {f"{row['images_per_class']}ipc": row["digest"] for row in rows}
+    assert not (folder / "runs" / "tiny" / "checkpoints").exists()
+
+
+def test_sets_go_where_output_says(folder: Path, winnow: Winnow) -> None:
+    write_distillation(folder, distill={"output": "assets"})
+    (row,) = finished(winnow, "distill", "tiny.yaml")
+    assert {path.name for path in (folder / "assets").iterdir()} == {"tiny-2ipc.safetensors", "tiny-2ipc.card.json"}
+    again = winnow("distill", "tiny.yaml", f"run.directory={folder / 'others'}")
+    assert again.status == 2
+    assert f"{row['set']} exists: choose another run.name or distill.output" in again.err
+    assert not (folder / "others").exists()
+
+
+def test_it_can_be_watched(folder: Path, winnow: Winnow) -> None:
+    write_distillation(folder, distill=JUDGED)
+    (row,) = finished(winnow, "distill", "tiny.yaml")
+    run = folder / "runs" / "tiny"
+    names = ["2ipc-00002", "2ipc-00004", "2ipc-00006", "2ipc"]
+    assert {path.stem for path in (run / "images").iterdir()} == set(names)
+    board = EventAccumulator(str(run / "tensorboard" / "2ipc"), size_guidance={"scalars": 0, "images": 0})
+    board.Reload()
+    assert [event.step for event in board.Scalars("loss")] == [1, 2, 3, 4, 5, 6]
+    shown = board.Images("images")
+    assert [event.step for event in shown] == [2, 4, 6]
+    assert shown[-1].encoded_image_string == (run / "images" / "2ipc-00006.png").read_bytes()
+    # Looked at after iterations 3 and 6: nothing is known at 2, and what the card says is the best of both.
+    best = board.Scalars("best_validation_accuracy")
+    assert [event.step for event in best] == [4, 6]
+    assert best[-1].value == pytest.approx(row["validation_accuracy"])
+    assert best[0].value <= best[1].value
+
+
+def test_a_finished_run_that_is_resumed_says_so_and_changes_nothing(folder: Path, winnow: Winnow) -> None:
+    write_distillation(folder)
+    rows = finished(winnow, "distill", "tiny.yaml")
+    before = contents(folder)
+    again = winnow("resume", "tiny", "--json")
+    assert again.status == 0
+    assert json.loads(again.out) == rows
+    assert "is finished: there is nothing left to do" in again.err
+    assert contents(folder) == before
+    assert json.loads(winnow("report", "tiny", "--json").out) == rows
+    assert contents(folder) == before
+
+
+def test_a_stopped_run_says_how_to_go_on_and_ends_with_the_same_sets(
+    folder: Path, winnow: Winnow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"ipc": [1, 2], **JUDGED}
+    write_distillation(folder, run={"name": "straight"}, distill=changes)
+    straight = finished(winnow, "distill", "tiny.yaml")
+    write_distillation(folder, distill=changes)
+    with monkeypatch.context() as patched:
+        stop_at(patched, images_per_class=2, iteration=5)
+        stopped = winnow("distill", "tiny.yaml")
+    assert stopped.status == 130
+    assert stopped.out == ""
+    assert stopped.err.endswith(f"go on with: winnow resume {folder / 'runs' / 'tiny'}\n")
+    assert status(winnow) == {
+        "run": str(folder / "runs" / "tiny"),
+        "state": "stopped",
+        "sets_done": "1 of 2",
+        "images_per_class": 2,
+        "iteration": 4,
+        "iterations": 6,
+        "best_validation_accuracy": pytest.approx(0.5, abs=0.5),
+    }
+    resumed = finished(winnow, "resume", "tiny")
+    assert [row["digest"] for row in resumed] == [row["digest"] for row in straight]
+    assert [row["validation_accuracy"] for row in resumed] == [row["validation_accuracy"] for row in straight]
+    for one, other in zip(straight, resumed, strict=True):
+        assert Path(one["set"]).read_bytes() == Path(other["set"]).read_bytes()
+    assert status(winnow)["state"] == "finished"
+    # The curve has each of its steps once.
+    board = EventAccumulator(str(folder / "runs" / "tiny" / "tensorboard" / "2ipc"), size_guidance={"scalars": 0})
+    board.Reload()
+    assert [event.step for event in board.Scalars("loss")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_set_that_was_made_but_not_recorded_is_not_made_again(
+    folder: Path, winnow: Winnow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_distillation(folder)
+    rows = finished(winnow, "distill", "tiny.yaml")
+    path = folder / "runs" / "tiny" / "run.yaml"
+    recorded = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**recorded, "distilled_sets": {}}))
+    assert status(winnow)["state"] == "stopped"
+    monkeypatch.setattr(DistilledSet, "save", lambda *args: pytest.fail("made a second time"))
+    assert finished(winnow, "resume", "tiny") == rows
+    assert yaml.safe_load(path.read_text()) == recorded
+
+
+@pytest.mark.parametrize("change", [{"run": {"seed": 7}}, {"distill": {"settings": {"iterations": 9}}}])
+def test_a_config_that_was_edited_is_refused(folder: Path, winnow: Winnow, change: dict[str, Any]) -> None:
+    write_distillation(folder)
+    finished(winnow, "distill", "tiny.yaml")
+    path = folder / "runs" / "tiny" / "run.yaml"
+    recorded = yaml.safe_load(path.read_text())
+    for section, values in change.items():
+        recorded["config"][section] |= values
+    path.write_text(yaml.safe_dump(recorded))
+    outcome = winnow("resume", "tiny")
+    assert outcome.status == 2
+    assert "changed since" in outcome.err
+
+
+def test_a_set_that_is_not_the_runs_is_refused(folder: Path, winnow: Winnow) -> None:
+    write_distillation(folder, run={"name": "other", "seed": 1})
+    (other,) = finished(winnow, "distill", "tiny.yaml")
+    write_distillation(folder)
+    (row,) = finished(winnow, "distill", "tiny.yaml")
+    for ending in (".safetensors", ".card.json"):
+        Path(row["set"].replace(".safetensors", ending)).write_bytes(
+            Path(other["set"].replace(".safetensors", ending)).read_bytes()
+        )
+    path = folder / "runs" / "tiny" / "run.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "distilled_sets": {}}))
+    outcome = winnow("resume", "tiny")
+    assert outcome.status == 2
+    assert "is not what the run" in outcome.err
+
+
+@pytest.mark.parametrize("part", ["checkpoints", "images/.2ipc", "tiny-2ipc"])
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
+    folder: Path, winnow: Winnow, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    write_distillation(folder)
+    flush = files._flush
+
+    def full(path: Path) -> None:
+        if part in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "_flush", full)
+        outcome = winnow("distill", "tiny.yaml")
+    assert outcome.status == 2
+    assert outcome.err.splitlines()[-1].startswith("winnow: There is no room left on the disk for ")
+    assert not list((folder / "runs").rglob("*.tmp"))
+    assert not list((folder / "runs").rglob("tiny-2ipc*"))
+    finished(winnow, "resume", "tiny")
+
+
+@pytest.mark.parametrize(
+    "distill",
+    [
+        {"settings": {"space": "zca"}},
+        {"method": "feature_regression", "settings": {"iterations": 3, "real_images": 8, "networks": 2}},
+        {"method": "random_images", "settings": None, "architectures": None},
+        {
+            "method": "herding",
+            "settings": {"iterations": None, "real_images": None, "steps": 0, "model": NETWORK},
+            "architectures": None,
+        },
+    ],
+    ids=["zca", "feature_regression", "random_images", "herding"],
+)
+def test_gray_images_go_all_the_way(folder: Path, winnow: Winnow, distill: dict[str, Any]) -> None:
+    write_gray_images(folder / "images")
+    write_distillation(folder, distill=distill)
+    (row,) = finished(winnow, "distill", "tiny.yaml")
+    made = DistilledSet.load(row["set"])
+    assert made.image_shape == (1, 8, 8)
+    picture = Image.open(folder / "runs" / "tiny" / "images" / "2ipc.png")
+    assert picture.mode == "L"
+    # Rows are classes, and those of a later class are brighter.
+    brightness = np.asarray(picture)[2:-2].reshape(-1, picture.width)[:, 2:-2].astype(float)
+    thirds = [part.mean() for part in np.array_split(brightness, 3)]
+    assert thirds == sorted(thirds)
