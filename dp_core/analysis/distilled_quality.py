@@ -122,7 +122,7 @@ def _against_real_data(
             train,
             plan.model,
             sparsity=plan.trial.sparsity,
-            recipe_set=judging_recipe(each, max(plan.steps)),
+            recipe_set=judging_recipe(replace(each, learning_rate=None), max(plan.steps)),
             recipe_real=plan.trial.retraining,
             seed=plan.seed,
         )

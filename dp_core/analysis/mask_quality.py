@@ -72,11 +72,12 @@ def mask_quality(
     """Find tickets on a set and on its rivals, retrain them on real data and measure their validation accuracy.
 
     Tickets are lottery tickets: magnitude over the whole network, `rounds` rounds, rewound to initialisation. Each
-    source trains by `judging_recipe`; real data by that of a set without a learned rate, in batches of the set's size,
-    which gives all sets of this size and real data the same image-gradients. `random_mask` has Erdős–Rényi-Kernel
-    layers (the stronger random control) and `dense` all weights: floor and ceiling. All tickets of a seed have the same
-    initial weights and the same retraining, in the standardised space of `train`. What diverges has the accuracy of
-    chance.
+    source trains by the `judging_recipe` of a set without a learned rate, in batches of the set's size, which gives all
+    sets of this size and real data the same image-gradients. (A learned rate is for plain SGD, whose few steps hardly
+    move the weights: the largest would be those of the widest initialisation, and layers would be lost.) `random_mask`
+    has Erdős–Rényi-Kernel layers (the stronger random control) and `dense` all weights: floor and ceiling. All tickets
+    of a seed have the same initial weights and the same retraining, in the standardised space of `train`. What diverges
+    has the accuracy of chance.
 
     Args:
         distilled: the set.
@@ -119,9 +120,10 @@ def _sources(
     bench: _Bench, distilled: DistilledSet, controls: Mapping[str, DistilledSet], steps: int
 ) -> dict[str, tuple[TrainingData, Recipe]]:
     """Return for every source what is trained on between prunings, and how."""
+    recipe = judging_recipe(replace(distilled, learning_rate=None), steps)
     sets = {"distilled": distilled, **controls}
-    found = {name: (TrainingData(*each.training_data()), judging_recipe(each, steps)) for name, each in sets.items()}
-    return {**found, REAL: (bench.real, judging_recipe(replace(distilled, learning_rate=None), steps))}
+    found = {name: (TrainingData(*each.training_data()), recipe) for name, each in sets.items()}
+    return {**found, REAL: (bench.real, recipe)}
 
 
 class _Bench:

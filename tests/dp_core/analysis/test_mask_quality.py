@@ -56,13 +56,21 @@ def test_the_dense_network_is_retrained_from_the_initial_weights_of_the_tickets(
 
 
 def test_what_diverges_is_worth_chance() -> None:
-    absurd = replace(SET, learning_rate=1e30)
+    absurd = replace(SET, images=SET.images.sign() * 3e38)
     rows = mask_quality(
         absurd, TRAIN, VALIDATION, small_spec("none"), replace(TRIAL, steps=(5,)), controls={}, seeds=(0,)
     )
     accuracies = {row["source"]: row["accuracy"] for row in rows}
     assert accuracies["distilled"] == pytest.approx(1 / 3)
-    assert accuracies["real"] > 0.34  # by the recipe of a set without a rate
+    assert accuracies["real"] > 0.34
+
+
+def test_a_learned_rate_changes_nothing() -> None:
+    one, other = (
+        mask_quality(replace(SET, learning_rate=rate), TRAIN, VALIDATION, small_spec(), QUICKER, controls={})
+        for rate in (None, 10.0)
+    )
+    assert one == other
 
 
 def test_impossible_tickets_are_refused_before_anything_is_trained() -> None:
