@@ -53,8 +53,8 @@ def match(
         logits = functional_call(model, dict(zip(names, current, strict=True)), (augment(images, step),))
         gradients = torch.autograd.grad(F.cross_entropy(logits, labels), current, create_graph=True)
         current = [value - learned * gradient for value, gradient in zip(current, gradients, strict=True)]
-    distance = sum((value - goal[name]).square().sum() for name, value in zip(names, current, strict=True))
-    length = sum((begin[name] - goal[name]).square().sum() for name in names)
-    loss = distance / length
+    distance = torch.stack([(value - goal[name]).square().sum() for name, value in zip(names, current, strict=True)])
+    length = torch.stack([(begin[name] - goal[name]).square().sum() for name in names])
+    loss = distance.sum() / length.sum()
     by_images, by_rate = torch.autograd.grad(loss, [images, learned])
     return Match(loss.item(), by_images, by_rate.item())

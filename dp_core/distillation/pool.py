@@ -90,7 +90,8 @@ def _family(family: Any) -> Mapping[str, tuple[Any, ...]]:
     if not isinstance(family, Mapping) or not isinstance(family.get("name"), str):
         raise UserError(f"Each of the architectures needs a 'name' and hyperparameters: {family} has none.")
     found = {}
-    for name, value in sorted(family.items()):  # in whatever order it was written, the same is drawn
+    for name in sorted(family, key=str):  # in whatever order they were written, the same is drawn
+        value = family[name]
         if isinstance(value, Mapping) and set(value) == {"choice"}:
             value = value["choice"]
         values = tuple(value) if isinstance(value, list | tuple) else (value,)

@@ -159,9 +159,10 @@ class Running:
     def _take_back(self, good: Mapping[str, Any]) -> None:
         reached, divergences, scale = self._iteration + 1, self._divergences + 1, self._scale * SHRINKING
         if divergences > ATTEMPTS:
+            too_large = "image_rate" if self._synthetic.rate is None else "image_rate or learned_rate_rate"
             raise UserError(
                 f"The distillation diverged at iteration {reached} for the {divergences}th time, though its steps on "
-                f"the images had been halved {ATTEMPTS} times: start with a smaller image_rate."
+                f"the images had been halved {ATTEMPTS} times: start with a smaller {too_large}."
             )
         spent = self._objective.image_gradients
         self._load(good)

@@ -8,7 +8,7 @@ from tests.dp_core.small import random_dataset
 
 
 def drawn(ipc: int, seed: int = 0) -> DistilledSet:
-    return RandomImages().distill(random_dataset(), ipc, seed, lambda *_: None)
+    return RandomImages().distill(random_dataset(), ipc, seed)
 
 
 @pytest.mark.parametrize("ipc", [1, 3, 8])
