@@ -23,7 +23,10 @@ Snapshot = Callable[[int, DistilledSet], None]
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where a distiller works: what it may use and whom it tells, none of which changes the set that is made.
+    """Where a distiller works: what it may use and whom it tells.
+
+    None of it changes the set that is made, but for two things: validation images where the distiller chooses by them,
+    and `checkpoint_every` where the distillation diverges, as it goes back to the last checkpoint then.
 
     Args:
         progress: is told how far it is.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.distillation.base import draw_images, pixels
@@ -18,6 +18,7 @@ from dp_core.distillation.running import Objective
 from dp_core.distillation.synthetic import Synthetic
 from dp_core.errors import UserError
 from dp_core.seeds import generator
+from dp_core.training import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,21 +67,21 @@ class _MeanEmbeddings:
     def __call__(self, synthetic: Synthetic, iteration: int) -> float:
         task = self._task
         model = self._pool.build(task.source.image_shape, task.source.classes, task.seed, iteration)
-        model.requires_grad_(False).to(synthetic.images.device)
+        network = Network(model.requires_grad_(False).to(synthetic.images.device))
         drawn = draw_images(task.source, self._count, generator(task.seed, "real batch", iteration))
         with torch.no_grad():
             pictured = task.space(pixels(task.source, drawn).to(synthetic.images.device))
-            real = self._class_means(model, pictured, self._count, iteration)
-        made = self._class_means(model, synthetic.images, task.images_per_class, iteration)
+            real = self._class_means(network, pictured, self._count, iteration)
+        made = self._class_means(network, synthetic.images, task.images_per_class, iteration)
         loss = (real - made).square().sum()
         loss.backward()
         self.image_gradients += len(synthetic.images)
         return loss.item()
 
-    def _class_means(self, model: nn.Module, images: Tensor, count: int, iteration: int) -> Tensor:
+    def _class_means(self, network: Network, images: Tensor, count: int, iteration: int) -> Tensor:
         """Return the mean embedding of each class, [classes, features]; the same augmentation for every caller."""
         augmented = self._augment(images, generator(self._task.seed, "augmentation", iteration))
-        embedded = embed(model, augmented)
+        embedded = embed(network.executed, augmented, network).float()
         return embedded.view(-1, count, embedded.shape[1]).mean(1)
 
     def state_dict(self) -> dict[str, Any]:

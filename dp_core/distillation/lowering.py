@@ -40,6 +40,7 @@ def lowered(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Tenso
     Raises:
         NotLowered: it cannot be traced or compiled.
     """
+    import torch._inductor.lowering  # first of all: tracing max pooling needs what it registers
     from torch._inductor import compile as compile_graph
     from torch._inductor.decomposition import select_decomp_table
     from torch.fx.experimental.proxy_tensor import make_fx

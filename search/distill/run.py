@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dp_core.distillation import DistilledSet, Workspace
@@ -103,7 +105,7 @@ def _advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress
             made = prepared.ready(ipc)
             progress.say("distilling", f"{'making' if made is None else 'found'} {prepared.path(ipc)}")
             if made is None:
-                made = _make(prepared, ipc, watch)
+                made = _make(prepared, ipc, watch, _without_folders(read_run(run)["command"]))
             if _key(ipc) not in read_run(run)["distilled_sets"]:
                 watch.finished(made)
         record_sets(run, {_key(ipc): made})
@@ -111,8 +113,8 @@ def _advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress
     return rows_of(prepared)
 
 
-def _make(prepared: DistillPreparation, images_per_class: int, watch: Watch) -> DistilledSet:
-    """Make the set of this size, from its checkpoint on if there is one, and save it."""
+def _make(prepared: DistillPreparation, images_per_class: int, watch: Watch, command: str) -> DistilledSet:
+    """Make the set of this size, from its checkpoint on if there is one, and save it with the command in its card."""
     section, splits = prepared.config.distill, prepared.splits
     workspace = Workspace(
         progress=watch.step,
@@ -124,8 +126,18 @@ def _make(prepared: DistillPreparation, images_per_class: int, watch: Watch) -> 
         snapshot=watch.snapshot,
     )
     made = prepared.distiller.distill(splits.train, images_per_class, prepared.config.run.seed, workspace)
+    made = replace(made, provenance={**made.provenance, "command": command})
     made.save(prepared.path(images_per_class))
     return made
+
+
+def _without_folders(command: str) -> str:
+    """Return a command with PATH in the place of folders outside the one it was given in: a card is for everybody."""
+    words = [word.rpartition("=") for word in shlex.split(command)]
+    return shlex.join(
+        f"{key}{equals}PATH" if value.startswith(("/", "~", "..")) else f"{key}{equals}{value}"
+        for key, equals, value in words
+    )
 
 
 def _key(images_per_class: int) -> str:

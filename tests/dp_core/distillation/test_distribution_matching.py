@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from dp_core.data import ImageDataset
-from dp_core.distillation import DistilledSet, DistributionMatching
+from dp_core.distillation import DistilledSet, DistributionMatching, distribution_matching
 from dp_core.distillation.base import Workspace
 from dp_core.distillation.embedding import embed
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
+from dp_core.training import Network
 from tests.dp_core.small import CLASSES, random_dataset
 
 PIXELS, FEATURES = 36, 5
@@ -65,7 +67,8 @@ def test_it_starts_from_real_images_in_the_space_of_its_preprocessing() -> None:
 
 
 @pytest.mark.parametrize(("ipc", "momentum"), [(1, 0.0), (2, 0.0), (3, 0.5)])
-def test_steps_follow_equation_4_worked_out_by_hand(ipc: int, momentum: float) -> None:
+def test_steps_follow_equation_4_worked_out_by_hand(ipc: int, momentum: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distribution_matching, "Network", partial(Network, precision="float32"))
     # With ψ(x) = A·x and all real images of a class in every batch, Eq. 4 of the paper is
     # Σ_c |A·(mean real - mean synthetic)|², and its gradient for a synthetic image -2/ipc · Aᵀ·A·(the difference).
     source, rate = random_dataset(), 0.05

@@ -53,8 +53,8 @@ def by_autograd(
         inner = F.cross_entropy(functional_call(model, leaves, (shifted,)), labels)
         gradients = torch.autograd.grad(inner, list(leaves.values()), create_graph=True)
         current = {name: leaves[name] - rate * g for name, g in zip(leaves, gradients, strict=True)}
-    away = sum((current[name] - goal[name]).square().sum() for name in goal)
-    return away / sum((start[name].detach() - goal[name]).square().sum() for name in goal)
+    away = torch.stack([(current[name] - goal[name]).square().sum() for name in goal]).sum()
+    return away / torch.stack([(start[name].detach() - goal[name]).square().sum() for name in goal]).sum()
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -128,8 +128,8 @@ def test_tesla_drops_only_what_later_steps_owe_to_earlier_ones() -> None:
         )
         current = {name: leaves[name].detach() - RATE * gradients[-1][name].detach() for name in leaves}
     summed = {name: start[name] - RATE * sum(gradient[name] for gradient in gradients) for name in start}
-    length = sum((start[name] - goal[name]).square().sum() for name in goal)
-    loss = sum((summed[name] - goal[name]).square().sum() for name in goal) / length
+    length = torch.stack([(start[name] - goal[name]).square().sum() for name in goal]).sum()
+    loss = torch.stack([(summed[name] - goal[name]).square().sum() for name in goal]).sum() / length
     wanted = torch.autograd.grad(loss, inputs)
 
     unrolled = Unrolled(

@@ -250,3 +250,10 @@ def test_gray_images_go_all_the_way(folder: Path, winnow: Winnow, distill: dict[
     brightness = np.asarray(picture)[2:-2].reshape(-1, picture.width)[:, 2:-2].astype(float)
     thirds = [part.mean() for part in np.array_split(brightness, 3)]
     assert thirds == sorted(thirds)
+
+
+def test_the_card_has_the_command_without_folders_of_this_machine(folder: Path, winnow: Winnow) -> None:
+    write_distillation(folder)
+    (row,) = finished(winnow, "distill", "tiny.yaml", f"run.directory={folder / 'there'}", "run.seed=3")
+    command = DistilledSet.load(row["set"]).provenance["command"]
+    assert command == "winnow distill tiny.yaml run.directory=PATH run.seed=3 --json"
