@@ -104,10 +104,14 @@ class DistilledSet:
         return self.preprocessing(images)
 
     def check_fits(self, image_shape: tuple[int, int, int], class_names: tuple[str, ...]) -> None:
-        """Raise UserError unless the set is for images of this shape and these classes."""
+        """Raise UserError unless the set is for images of this shape and these classes.
+
+        Names are compared where both sides have them: data without names call their classes "0", "1" and so on.
+        """
         if self.image_shape != image_shape:
             raise UserError(f"The distilled set has images of shape {self.image_shape}, the data {image_shape}.")
-        if self.class_names != class_names:
+        named = not {self.class_names, class_names} & {tuple(map(str, range(self.classes)))}
+        if len(class_names) != self.classes or (named and self.class_names != class_names):
             raise UserError(
                 f"The distilled set has {self.classes} classes ({', '.join(self.class_names[:3])}, …), "
                 f"the data {len(class_names)} ({', '.join(class_names[:3])}, …)."

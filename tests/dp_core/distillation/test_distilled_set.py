@@ -199,6 +199,9 @@ def test_a_set_for_other_classes_or_images_is_noticed() -> None:
         found.check_fits(SHAPE, (*NAMES, "pig"))
     with pytest.raises(UserError, match=r"has 3 classes \(cat, dog, owl, …\), the data 3 \(dog, cat, owl, …\)"):
         found.check_fits(SHAPE, ("dog", "cat", "owl"))
+    found.check_fits(SHAPE, ("0", "1", "2"))  # data without names
+    with pytest.raises(UserError, match=r"has 3 classes \(cat, dog, owl, …\), the data 4 \(0, 1, 2, …\)"):
+        found.check_fits(SHAPE, ("0", "1", "2", "3"))
     with pytest.raises(UserError, match=r"images of shape \(2, 3, 4\), the data \(2, 4, 3\)"):
         found.check_fits((2, 4, 3), NAMES)
 
