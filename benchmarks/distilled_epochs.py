@@ -67,7 +67,7 @@ class Case:
     def distilled(self) -> DistilledSet:
         """Return the images."""
         train, _ = open_train_test("parquet", self.data, cache=self.cache)
-        return RandomImages().distill(train, self.images_per_class, 0, lambda *_: None)
+        return RandomImages().distill(train, self.images_per_class, 0)
 
     def network(self, images: DistilledSet) -> nn.Module:
         """Return the network, untrained, on the device."""

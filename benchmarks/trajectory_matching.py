@@ -18,7 +18,6 @@ Memory: what an iteration of each form adds to a process of its own, for 10 to 8
 
 from __future__ import annotations
 
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -33,6 +32,7 @@ from torch.func import replace_all_batch_norm_modules_
 from benchmarks.measuring import alone, as_a_program, interleaved, provenance, ratios, timing_parser_of, write_report
 from benchmarks.plain_matching import match
 from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.device import peak_memory
 from dp_core.distillation.inner_gradient import InnerGradient, InnerMode
 from dp_core.distillation.trajectory_matching import matching_loss
 from dp_core.distillation.unrolling import Batch, Unrolled
@@ -121,13 +121,17 @@ def agreement(found: Outcome, plain: Outcome) -> dict[str, float]:
 
 
 def added_memory(form: str, steps: int, width: int) -> int:
-    """Return how many bytes an iteration adds to the most memory that this process has used so far."""
+    """Return how many bytes an iteration adds to the most memory that this process has used so far; all eagerly."""
     problem = Problem(width)
-    if form in ("compiled", "tesla"):  # the compiler's own memory is none of the iteration's
-        problem.forms(2)[form]()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    problem.forms(steps)[form]()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    forms: Mapping[str, Callable[[int], Outcome]] = {
+        "plain": problem.plain,
+        "exact": partial(problem.ours, mode="eager", exact=True),
+        "tesla": partial(problem.ours, mode="eager", exact=False),
+    }
+    forms[form](1)  # what the first one needs is none of the iteration's own
+    before = peak_memory(torch.device("cpu"))
+    forms[form](steps)
+    return peak_memory(torch.device("cpu")) - before
 
 
 def main() -> None:
@@ -155,7 +159,7 @@ def main() -> None:
         },
         "added_memory_bytes": {
             form: {str(steps): alone(added_memory, form, steps, MEMORY_WIDTH) for steps in MEMORY_STEPS}
-            for form in ("plain", "eager", "tesla")
+            for form in ("plain", "exact", "tesla")
         },
     }
     write_report(options.output, report)

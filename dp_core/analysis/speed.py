@@ -9,8 +9,9 @@ import torch
 
 from dp_core.analysis.ceiling import flops_of_matmul, products_of_step, seconds_of_products
 from dp_core.analysis.shares import shares_of_epoch
-from dp_core.analysis.timing import now, peak_memory, seconds_each
+from dp_core.analysis.timing import now, seconds_each
 from dp_core.analysis.workload import Loop, Workload, open_loop
+from dp_core.device import peak_memory
 from dp_core.kernels import keep_freed_memory
 from dp_core.training.loop import Training
 

@@ -65,10 +65,9 @@ class FeatureRegression(IterativeDistiller):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require("real_images", self.real_images >= 1, "at least 1")
-        self._require("ridge", self.ridge > 0, "above 0")
         self._require("networks", self.networks >= 1, "at least 1")
         self._require("network_steps", self.network_steps >= 1, "at least 1")
-        self._require("network_rate", self.network_rate > 0, "above 0")
+        self._require_positive("ridge", "network_rate")
 
     def objective(self, task: Task) -> Objective:
         """See IterativeDistiller."""

@@ -65,7 +65,7 @@ class GradientMatching(IterativeDistiller):
         fine = self.network_iterations is None or self.network_iterations >= 1
         self._require("network_iterations", fine, "at least 1 (or null)")
         self._require("network_steps", self.network_steps >= 0, "0 or more")
-        self._require("network_rate", self.network_rate > 0, "above 0")
+        self._require_positive("network_rate")
         self._require("network_momentum", 0 <= self.network_momentum < 1, "from 0 to below 1")
         if self.labels != "hard":
             raise UserError("gradient_matching matches classes and has no use for learned labels: labels is hard.")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import resource
-import sys
+import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
@@ -13,7 +12,7 @@ import torch
 from dp_core.data import ImageDataset
 from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.data.preprocessing import ZCA, Preprocessing
-from dp_core.device import default_device
+from dp_core.device import default_device, peak_memory
 from dp_core.distillation.base import (
     HERE,
     Workspace,
@@ -35,6 +34,8 @@ from dp_core.training.schedule import SCHEDULES
 
 Labels = Literal["hard", "learned"]
 
+# Most values of an image that is whitened: the matrix of 64×64 colour images has 600 MB and takes half an hour.
+_WHITENED = 4096
 # Networks of a pool that judge a state, where the pool has as many.
 _JUDGES = 3
 
@@ -88,14 +89,12 @@ class IterativeDistiller(ABC):
     def __post_init__(self) -> None:
         for name, fine, wanted in (
             ("iterations", self.iterations >= 1, "at least 1"),
-            ("image_rate", self.image_rate > 0, "above 0"),
             ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
-            ("label_rate", self.label_rate > 0, "above 0"),
-            ("zca_eps", self.zca_eps > 0, "above 0"),
             ("validate_every", self.validate_every >= 0, "0 or more"),
             ("validate_steps", self.validate_steps >= 1, "at least 1"),
         ):
             self._require(name, fine, wanted)
+        self._require_positive("image_rate", "label_rate", "zca_eps")
         for name, known in (
             ("optimizer", ("sgd", "adam")),
             ("schedule", tuple(SCHEDULES)),
@@ -113,6 +112,11 @@ class IterativeDistiller(ABC):
     def _require(self, name: str, fine: bool, wanted: str) -> None:
         if not fine:
             raise UserError(f"{self.method} needs {name} {wanted}, not {getattr(self, name)}.")
+
+    def _require_positive(self, *names: str) -> None:
+        for name in names:
+            self._require(name, getattr(self, name) > 0, "above 0")
+            self._require(name, getattr(self, name) < math.inf, "finite")
 
     @abstractmethod
     def objective(self, task: Task) -> Objective:
@@ -143,6 +147,12 @@ class IterativeDistiller(ABC):
     def check(self, source: ImageDataset, images_per_class: int) -> None:
         """See Distiller."""
         check_images_per_class(source, images_per_class)
+        values = source.images[0].numel()
+        if self.space == "zca" and values > _WHITENED:
+            raise UserError(
+                f"Whitening (space zca) is for images of up to {_WHITENED} values, not for {values}: "
+                f"take the space standardisation."
+            )
         self.pool.check(source.image_shape, source.classes)
 
     def distill(
@@ -242,16 +252,8 @@ class IterativeDistiller(ABC):
             "kept_iteration": outcome.iteration,
             "validation_accuracy": outcome.score,
             "validation_digest": self._validation_digest(task),
-            "peak_memory_bytes": peak_memory(),
+            "peak_memory_bytes": peak_memory(default_device()),
         }
-
-
-def peak_memory() -> int:
-    """Return the most memory that was in use at once so far, in bytes: of the GPU, or of this process on a CPU."""
-    if default_device().type == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _plain(value: Any) -> Any:

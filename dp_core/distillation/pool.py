@@ -87,7 +87,10 @@ class Pool:
 
 
 def _family(family: Any) -> Mapping[str, tuple[Any, ...]]:
-    if not isinstance(family, Mapping) or not isinstance(family.get("name"), str):
+    called = family.get("name") if isinstance(family, Mapping) else None
+    if isinstance(called, list | tuple | Mapping):
+        raise UserError(f"Each of the architectures has one name, not {called}: several networks are a list of them.")
+    if not isinstance(called, str):
         raise UserError(f"Each of the architectures needs a 'name' and hyperparameters: {family} has none.")
     found = {}
     for name in sorted(family, key=str):  # in whatever order they were written, the same is drawn

@@ -16,7 +16,7 @@ from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.distillation.experts import ExpertBuffer, ExpertLibrary, ExpertPlan
 from dp_core.distillation.inner_gradient import InnerGradient, InnerMode
 from dp_core.distillation.iterative import IterativeDistiller, Task
-from dp_core.distillation.running import Objective
+from dp_core.distillation.running import Objective, Outcome
 from dp_core.distillation.synthetic import Synthetic
 from dp_core.distillation.unrolling import Batch, Parameters, Unrolled
 from dp_core.errors import UserError, nearest
@@ -27,6 +27,12 @@ from dp_core.seeds import derive_seed, generator
 _WORTH_COMPILING = 30
 
 _EXPERT_SETTINGS = tuple(name for name in asdict(ExpertPlan()) if name not in ("models", "seed"))
+# What may be given for a setting of each type, and what it is called.
+_TYPES: Mapping[type, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a text"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +45,8 @@ class TrajectoryMatching(IterativeDistiller):
     the `expert_epochs`. The gradient goes back through all steps exactly, with the activations of one at a time in
     memory (see `unrolling`). With several `architectures` each expert is of a drawn one.
 
-    The defaults are the authors' for CIFAR-10 with 10 images a class, but for fewer experts and iterations.
+    The defaults are the authors' for CIFAR-10 with 10 images a class, but for fewer experts and iterations. Experts are
+    shared by sets, so that the `cost` in a card is without them; what training them took stands beside it.
     """
 
     method: ClassVar[str] = "trajectory_matching"
@@ -73,8 +80,7 @@ class TrajectoryMatching(IterativeDistiller):
         super().__post_init__()
         for name in ("steps", "batch_size", "expert_epochs"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("learned_rate_start", "learned_rate_rate"):
-            self._require(name, getattr(self, name) > 0, "above 0")
+        self._require_positive("learned_rate_start", "learned_rate_rate")
         if not 0 <= self.min_start_epoch < self.max_start_epoch:
             raise UserError(
                 f"{self.method} needs start epochs from 0 on, min_start_epoch below max_start_epoch, not "
@@ -82,18 +88,25 @@ class TrajectoryMatching(IterativeDistiller):
             )
         if self.mode not in ("auto", "eager", "compiled"):
             raise UserError(f"{self.method} has no mode '{self.mode}'. Known: auto, eager, compiled.")
-        for name in self.experts:
-            if name not in _EXPERT_SETTINGS:
-                raise UserError(
-                    f"{self.method} has no setting '{name}' of its experts.{nearest(name, _EXPERT_SETTINGS)} "
-                    f"Known: {', '.join(_EXPERT_SETTINGS)}."
-                )
+        for name, value in self.experts.items():
+            self._check_of_experts(name, value)
         last = self.max_start_epoch - 1 + self.expert_epochs
         if self.plan(0).epochs < last:
             raise UserError(
                 f"{self.method} matches up to epoch {last}, but its experts are trained for "
                 f"{self.plan(0).epochs}: raise experts.epochs or lower max_start_epoch."
             )
+
+    def _check_of_experts(self, name: str, value: Any) -> None:
+        """Raise UserError unless the experts have such a setting, and it is of this type."""
+        if name not in _EXPERT_SETTINGS:
+            raise UserError(
+                f"{self.method} has no setting '{name}' of its experts.{nearest(name, _EXPERT_SETTINGS)} "
+                f"Known: {', '.join(_EXPERT_SETTINGS)}."
+            )
+        types, wanted = _TYPES[type(getattr(ExpertPlan(), name))]
+        if isinstance(value, bool) or not isinstance(value, types):
+            raise UserError(f"{self.method} needs {wanted} as {name} of its experts, not {value!r}.")
 
     @property
     def learned_rate(self) -> float | None:
@@ -125,6 +138,10 @@ class TrajectoryMatching(IterativeDistiller):
     def objective(self, task: Task) -> Objective:
         """See IterativeDistiller; trains the experts that are missing."""
         return Matching(self, task)
+
+    def _provenance(self, task: Task, outcome: Outcome) -> dict[str, Any]:
+        experts = self.plan(task.seed).image_gradients(len(task.source))
+        return super()._provenance(task, outcome) | {"experts": {"image_gradients": experts}}
 
 
 class Matching:

@@ -12,6 +12,7 @@ from dp_core.data import Splits, open_splits
 from dp_core.distillation import DistilledSet, RandomImages, Workspace
 from dp_core.distillation.evaluation import CONTROLS, EvaluationPlan, evaluate_set, evaluation_controls
 from dp_core.distillation.pool import Pool
+from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build, check_forward
 from search.engine_bench import model_spec
 from search.progress import Progress
@@ -94,6 +95,8 @@ def evaluate(
             fit, or an impossible number.
     """
     plan = EvaluationPlan(networks=networks, steps=steps, seed=seed)
+    if not set_path.is_file():
+        raise UserError(f"There is no distilled set {set_path}: name its .safetensors file.")
     distilled = DistilledSet.load(set_path)
     splits = open_splits(data_format, data_root, cache=cache, validation=_VALIDATION, seed=0)
     distilled.check_fits(splits.train.image_shape, splits.train.class_names)
@@ -132,15 +135,16 @@ class _Work:
 
     @property
     def validation_unseen(self) -> bool:
-        """Whether the set was made from the very images that validation was held back from."""
-        return self.distilled.provenance.get("source_digest") == self.splits.train.digest
+        """Whether validation images had no part in the set: it was neither made from them nor chosen by them."""
+        made = self.distilled.provenance
+        return made.get("source_digest") == self.splits.train.digest and made.get("validation_digest") is None
 
     def say_what_was_seen(self) -> None:
         if not self.validation_unseen:
             self.progress.say(
                 "evaluating",
-                "the set was made from another training split than this one: it may have seen the validation images "
-                "that learning rates are chosen by.",
+                "the set was made from another training split, or was chosen by validation images: it may have seen "
+                "those that learning rates are chosen by.",
             )
 
     def evaluated(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from dp_core.data import Splits
 from dp_core.distillation import DistilledSet, Distiller
@@ -88,3 +89,20 @@ def refuse_taken_outputs(prepared: DistillPreparation) -> None:
         for path in (prepared.path(ipc), card_path(prepared.path(ipc))):
             if path.exists():
                 raise UserError(f"{path} exists: choose another run.name or distill.output, or move it away.")
+
+
+def make_output(prepared: DistillPreparation) -> None:
+    """Make `distill.output`, so that it is known before the distillation that its sets can be written there.
+
+    Raises:
+        UserError: it cannot be made, or nothing can be written to it.
+    """
+    folder = prepared.config.distill.output
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"'distill.output': {folder} cannot be written to: {error.strerror or error}.") from error

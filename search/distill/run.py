@@ -10,7 +10,7 @@ from typing import Any
 from dp_core.distillation import DistilledSet, Workspace
 from dp_core.errors import UserError
 from search.distill.config import DistillConfig
-from search.distill.preparation import DistillPreparation, prepare_distillation, refuse_taken_outputs
+from search.distill.preparation import DistillPreparation, make_output, prepare_distillation, refuse_taken_outputs
 from search.distill.watching import Watch
 from search.progress import Progress
 from search.run_directory import RunDirectory
@@ -38,6 +38,7 @@ def start_distillation(
     refuse_taken(run, config.run)
     prepared = prepare_distillation(config, run.path, where)
     refuse_taken_outputs(prepared)
+    make_output(prepared)
     with claimed(run, config.run):
         write_record(run, {**new_record(command, config, prepared.splits), "identity": prepared.identity})
         return _advance(run, prepared, progress)
@@ -68,9 +69,13 @@ def reopened(run: RunDirectory) -> tuple[dict[str, Any], DistillPreparation]:
 
 
 def is_finished(recorded: Mapping[str, Any], prepared: DistillPreparation) -> bool:
-    """Return whether every set of the run has been made and recorded, and is there."""
+    """Return whether every set of the run has been made and recorded, and is there with its card.
+
+    Raises:
+        UserError: a set is damaged, or not what the run makes.
+    """
     ipcs = prepared.config.distill.images_per_class
-    return all(_key(ipc) in recorded["distilled_sets"] and prepared.path(ipc).exists() for ipc in ipcs)
+    return all(_key(ipc) in recorded["distilled_sets"] and prepared.ready(ipc) is not None for ipc in ipcs)
 
 
 def rows_of(prepared: DistillPreparation) -> list[dict[str, Any]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,16 @@ def make(name: str) -> Distiller:
 
 def distilled(name: str, source: ImageDataset, ipc: int = 2, seed: int = 0) -> DistilledSet:
     return make(name).distill(source, ipc, seed)
+
+
+@ITERATIVE
+def test_infinite_settings_are_refused(name: str) -> None:
+    known = fields(DISTILLERS[name])  # type: ignore[arg-type]
+    floats = [field.name for field in known if isinstance(field.default, float)]
+    assert "image_rate" in floats
+    for setting in floats:
+        with pytest.raises(UserError, match=rf"^{name} needs {setting} .*, not inf\.$"):
+            DISTILLERS[name](**{**QUICK[name], setting: math.inf})
 
 
 @EVERY

@@ -303,3 +303,9 @@ def test_image_gradients_count_a_matching_and_a_training_step_an_iteration() -> 
 def test_impossible_settings_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         FeatureRegression(**given)
+
+
+def test_large_images_are_not_whitened() -> None:
+    source = random_dataset(shape=(3, 64, 64))
+    with pytest.raises(UserError, match=r"Whitening \(space zca\) is for images of up to 4096 values, not for 12288"):
+        FeatureRegression(space="zca").check(source, 1)

@@ -106,6 +106,7 @@ def test_networks_are_built_with_weights_of_their_own() -> None:
         ([], r"or a list of them, not \[\]\.$"),
         ({"depth": 3}, r"needs a 'name' and hyperparameters: \{'depth': 3\} has none\.$"),
         ([SPACE, "vgg11"], r"needs a 'name' and hyperparameters: vgg11 has none\.$"),
+        ({"name": ["convnet", "vgg11"]}, r"has one name, not \['convnet', 'vgg11'\]: several networks are a list"),
         ({"name": 3}, r"needs a 'name'"),
         ({"name": "convnet", "depth": []}, r"^The choice of 'depth' among the architectures is empty\.$"),
         ({"name": "convnet", "depth": {"choice": []}}, r"^The choice of 'depth' among the architectures is empty\.$"),

@@ -112,6 +112,8 @@ def test_image_gradients_count_three_passes_a_step(experts: Path) -> None:
     made, _ = distil(TrajectoryMatching(**{**SETTINGS, "batch_size": 5}), experts)
     # Once forwards, and backwards an image whose gradient is differentiated again counts twice.
     assert made.provenance["cost"]["image_gradients"] == 3 * 3 * 5 * 3
+    # Two experts saw each of the real images in each of three epochs; they may be another set's, too.
+    assert made.provenance["experts"] == {"image_gradients": 2 * 3 * len(random_dataset())}
 
 
 def test_matching_loss_worked_out_by_hand() -> None:
@@ -360,3 +362,19 @@ def test_what_is_compiled_gives_the_eager_gradients(
 def test_impossible_settings_are_refused(kind: type[TrajectoryMatching], given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         kind(**{**(EARLY if kind is DATM else SETTINGS), **given})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("epochs", "ten", "a whole number"),
+        ("experts", 2.5, "a whole number"),
+        ("experts", True, "a whole number"),
+        ("batch_size", [1], "a whole number"),
+        ("learning_rate", "0.1", "a number"),
+        ("augmentation", 1, "a text"),
+    ],
+)
+def test_settings_of_experts_of_another_type_are_refused(name: str, value: Any, wanted: str) -> None:
+    with pytest.raises(UserError, match=f"needs {wanted} as {name} of its experts, not "):
+        TrajectoryMatching(**{**SETTINGS, "experts": {**EXPERTS, name: value}})

@@ -38,6 +38,7 @@ def refused(folder: Path, winnow: Winnow, *overrides: str) -> str:
         ({"distill": {"method": "herdin"}}, "(did you mean 'herding'?)"),
         ({"distill": {"settings": {"iteratons": 3}}}, "'distill.settings.iteratons'. Did you mean 'iterations'?"),
         ({"distill": {"settings": {"image_rate": -1.0}}}, "distribution_matching needs image_rate above 0, not -1.0."),
+        ({"distill": {"settings": {"image_rate": float("inf")}}}, "image_rate finite, not inf."),
         ({"distill": {"architectures": {"norm": "bach"}}}, "no norm 'bach'. Did you mean 'batch'?"),
         ({"distill": {"architectures": {"depth": [1, 9]}}}, "halves the image 9 times"),
         ({"distill": {"ipc": 17}}, "The class 'red' has 16 images, fewer than the 17 asked for."),
@@ -54,6 +55,14 @@ def refused(folder: Path, winnow: Winnow, *overrides: str) -> str:
 def test_a_mistake_in_the_config(folder: Path, winnow: Winnow, changes: dict[str, Any], sentence: str) -> None:
     write_distillation(folder, **changes)
     assert sentence in refused(folder, winnow)
+
+
+@pytest.mark.parametrize("name", ["tiny.yaml", "tiny.yaml/sets"])
+def test_an_output_that_is_no_folder_is_refused_before_anything_is_made(
+    folder: Path, winnow: Winnow, name: str
+) -> None:
+    write_distillation(folder, distill={"output": str(folder / name)})
+    assert f"'distill.output': {folder / name} cannot be written to: " in refused(folder, winnow)
 
 
 def test_a_class_without_images(folder: Path, winnow: Winnow) -> None:

@@ -175,7 +175,7 @@ def test_every_training_is_told_and_counted(run: Evaluate, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"set_path": Path("nowhere.safetensors")}, "is not the readable card of a distilled set"),
+        ({"set_path": Path("nowhere.safetensors")}, r"^There is no distilled set nowhere\.safetensors: name its"),
         ({"architectures": ["convnt"]}, r"no architecture 'convnt'\. Did you mean 'convnet'"),
         ({"architectures": ["convnet:widht=4"]}, r"no hyperparameter 'widht'\. Did you mean 'width'"),
         ({"architectures": ["convnet:depth=4"]}, "halves the image 4 times"),

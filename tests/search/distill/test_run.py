@@ -124,6 +124,18 @@ def test_a_finished_run_that_is_resumed_says_so_and_changes_nothing(folder: Path
     assert contents(folder) == before
 
 
+@pytest.mark.parametrize("ending", [".safetensors", ".card.json"])
+def test_a_set_of_which_a_file_is_lost_is_made_again(folder: Path, winnow: Winnow, ending: str) -> None:
+    write_distillation(folder)
+    (row,) = finished(winnow, "distill", "tiny.yaml")
+    Path(row["set"].replace(".safetensors", ending)).unlink()
+    status = json.loads(winnow("status", "tiny", "--json").out)
+    assert (status["state"], status["sets_done"]) == ("stopped", "0 of 1")
+    (again,) = finished(winnow, "resume", "tiny")
+    assert again["digest"] == row["digest"]
+    assert DistilledSet.load(row["set"]).digest == row["digest"]
+
+
 def test_a_stopped_run_says_how_to_go_on_and_ends_with_the_same_sets(
     folder: Path, winnow: Winnow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
