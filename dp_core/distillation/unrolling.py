@@ -81,7 +81,9 @@ class Unrolled:
         self._inner, self._start, self._rate = inner, dict(start), rate
         self._batches, self._steps, self._exact = batches, steps, exact
         self.image_gradients = 0
-        self._kept: list[Parameters] = []
+        # In one piece: small tensors left between the large ones of the passes would break up the allocator's memory.
+        kept = steps if exact else 0
+        self._kept = {name: value.new_empty((kept, *value.shape)) for name, value in self._start.items()}
         self.rate_gradient = 0.0
         self.end = self._forward()
 
@@ -100,7 +102,8 @@ class Unrolled:
                 batch = self._batches(step)
             self.image_gradients += len(batch.images)
             if self._exact:
-                self._kept.append(current)
+                for name, values in self._kept.items():
+                    values[step] = current[name]
             gradient = self._inner.gradient(current, batch.images, batch.labels)
             current = _stepped(current, gradient, self._rate)
         return current
@@ -110,7 +113,8 @@ class Unrolled:
         for step in reversed(range(self._steps)):
             batch = self._batches(step)
             self.image_gradients += 2 * len(batch.images)
-            found = self._inner.products(self._kept[step], batch.images, batch.labels, vector, hessian=True)
+            reached = {name: values[step] for name, values in self._kept.items()}
+            found = self._inner.products(reached, batch.images, batch.labels, vector, hessian=True)
             self.rate_gradient -= _dot(found.gradient, vector)
             yield StepGradient(batch, *self._by_data(found.images, found.labels))
             assert found.hessian is not None
