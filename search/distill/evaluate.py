@@ -143,8 +143,8 @@ class _Work:
         if not self.validation_unseen:
             self.progress.say(
                 "evaluating",
-                "the set was made from another training split, or was chosen by validation images: it may have seen "
-                "those that learning rates are chosen by.",
+                "the set was made from another training split, or chosen by validation images: it may have seen the "
+                "validation images that learning rates are chosen by.",
             )
 
     def evaluated(
