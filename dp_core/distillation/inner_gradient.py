@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -49,12 +51,13 @@ class InnerGradient:
             shape and lets torch's compiler make code of them in which convolutions are in bfloat16 where the device has
             units for it, and takes the training engine for first derivatives. It costs half a minute for each
             architecture and is then 3 to 4 times faster on CPUs (benchmarks/trajectory_matching.py); what cannot be
-            compiled is done eagerly.
+            compiled is done eagerly, with a warning. `WINNOW_COMPILE=0` turns compiling off.
     """
 
     def __init__(self, model: nn.Module, *, mode: InnerMode = "eager") -> None:
         self._names = [name for name, _ in model.named_parameters()]
         self._model = replace_all_batch_norm_modules_(copy.deepcopy(model).train())
+        mode = "eager" if os.environ.get("WINNOW_COMPILE") == "0" else mode
         self._mode = mode
         self._engine: tuple[nn.Module, Network] | None = None
         if mode == "compiled":
@@ -128,7 +131,8 @@ class InnerGradient:
         if key not in self._compiled:
             try:
                 self._compiled[key] = lowered(function, arguments)
-            except NotLowered:
+            except NotLowered as reason:  # a slower run must not be a silent one
+                warnings.warn(f"Second derivatives are not compiled but computed eagerly: {reason}", stacklevel=3)
                 self._compiled[key] = None
         return self._compiled[key] or function
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import pytest
@@ -10,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from dp_core.distillation import inner_gradient
 from dp_core.distillation.inner_gradient import InnerGradient
+from dp_core.distillation.lowering import NotLowered
 from dp_core.distillation.trajectory_matching import matching_loss
 from dp_core.distillation.unrolling import Batch, Unrolled
 from dp_core.models import ModelSpec, build
@@ -151,3 +154,21 @@ def test_the_last_steps_gradient_is_the_same_with_and_without_the_recursion(exac
     last = found[0] if exact else found[-1]
     assert last.images.abs().sum() > 0
     assert unrolled.image_gradients == 3 * STEPS * COUNT
+
+
+def test_what_cannot_be_compiled_is_computed_eagerly_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise NotLowered("no compiler here")
+
+    monkeypatch.setattr(inner_gradient, "lowered", refuse)
+    model = network().float()
+    at = {name: value.detach() for name, value in model.named_parameters()}
+    images, labels = torch.randn(COUNT, 2, 8, 8), torch.arange(COUNT) % CLASSES
+    with pytest.warns(UserWarning, match="computed eagerly: no compiler here"):
+        found = InnerGradient(model, mode="compiled").products(at, images, labels, at, hessian=True)
+    eager = InnerGradient(model).products(at, images, labels, at, hessian=True)
+    torch.testing.assert_close(found.images, eager.images, rtol=1e-4, atol=1e-7)
+    monkeypatch.setenv("WINNOW_COMPILE", "0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is tried, and so nothing refused
+        InnerGradient(model, mode="compiled").products(at, images, labels, at, hessian=True)
