@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import FileWriter
+
+_PREFIX = "events.out.tfevents."
 
 
 class EventRun:
@@ -20,7 +23,9 @@ class EventRun:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._continues = any(directory.glob("events.out.tfevents.*"))
+        before = [file.name for file in directory.glob(f"{_PREFIX}*")]
+        self._continues = bool(before)
+        _wait_for_a_later_name(before)
         self._writer = FileWriter(directory)
         self._last_step = 0
 
@@ -39,3 +44,15 @@ class EventRun:
     def close(self) -> None:
         """Write out and close the file."""
         self._writer.close()
+
+
+def _wait_for_a_later_name(before: list[str]) -> None:
+    """Return once a new event file sorts after those of `before`: readers take a run's files in the order of names.
+
+    A name starts with the second in which its file was made; what follows (host, process, a counter written without
+    leading zeros) does not grow. A clock that was set back is not waited for.
+    """
+    seconds = [int(name.removeprefix(_PREFIX).split(".")[0]) for name in before if name[len(_PREFIX) :][:1].isdigit()]
+    left = max(seconds, default=-1) + 1 - time.time()
+    if 0 < left <= 1:
+        time.sleep(left)

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata
 
+from search.event_run import EventRun
 from search.tensorboard import TensorBoardLog
 
 
@@ -221,3 +224,18 @@ def test_a_finished_model_keeps_its_curve_when_only_its_test_follows_a_resume(tm
     log.close()
     assert [step for step, _ in curve(tmp_path / "retraining" / "model", "train_loss")] == [0, 1, 2]
     assert read(tmp_path / "retraining" / "model").Scalars("test_accuracy")[0].value == 0.75
+
+
+def test_a_run_continued_within_a_second_is_read_in_the_order_of_writing(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    (first,) = tmp_path.glob("events*")
+    # What follows the second in a file's name (host, process, counter) says nothing of the order.
+    first.rename(tmp_path / f"events.out.tfevents.{int(time.time())}.zzz.9.9")
+    write(tmp_path, 2)
+    assert [event.step for event in read(tmp_path).Scalars("loss")] == [1, 2]
+
+
+def write(directory: Path, step: int) -> None:
+    run = EventRun(directory)
+    run.add(Summary(value=[Summary.Value(tag="loss", simple_value=0.5)]), step)
+    run.close()
