@@ -9,9 +9,9 @@ from statistics import fmean
 
 import numpy as np
 
+from search.drawing import save
+from search.panels import GREY, PALE, Axis, Level, Line, Look, Panel, look, round_ticks, shade
 from search.prune.budgets import Budget, budgets_by_family, paid
-from search.prune.drawing import save
-from search.prune.panels import GREY, PALE, Axis, Level, Line, Look, Panel, look, round_ticks, shade
 from search.prune.statistics import Row, by_sparsity, deviation, finite, grouped, mean, rounded, summarise
 from search.prune.tables import sparsity_label
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.prune.drawing import LINE, SMALL, _limits, _spread_out, _width
+from search.drawing import LINE, SMALL, _limits, _spread_out, _width
+from search.panels import Axis, Level, Line, Look, Panel, look, round_ticks, shade
 from search.prune.figures import (
     accuracy_against_image_gradients,
     accuracy_against_processor_seconds,
@@ -21,7 +22,6 @@ from search.prune.figures import (
     layer_density,
     write_figures,
 )
-from search.prune.panels import Axis, Level, Line, Look, Panel, look, round_ticks, shade
 from tests.search.prune.result_rows import DENSITIES, comparison, dense, result
 
 KINDS = [

@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from scipy.optimize import isotonic_regression
 
 from dp_core.files import replacing
-from search.prune.panels import GREY, Look, Panel, ink
+from search.panels import GREY, Look, Panel, ink
 
 WIDTH = 8.6  # inches at 72 points: the width of a README's column
 FONT, SMALL = 9.0, 8.0  # points
