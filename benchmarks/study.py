@@ -17,10 +17,11 @@ from typing import Any
 
 from dp_core.errors import UserError
 from dp_core.files import replacing_directory, write_text
+from search.markdown import markdown
 from search.prune.page import page_body
 from search.prune.statistics import Row, paired_differences
 from search.prune.study import rewrite_outputs
-from search.prune.tables import markdown, sparsity_label
+from search.prune.tables import sparsity_label
 from search.run_directory import find_run
 from search.run_record import read_run
 

@@ -18,10 +18,12 @@ from pydantic import BaseModel
 from dp_core.distillation import DISTILLERS
 from dp_core.files import write_text
 from dp_core.models import ARCHITECTURES, INITIALISATIONS
+from dp_core.proxies import PROXIES
 from dp_core.training import Recipe
 from search.config.loader import describe_keys, write_schema
 from search.config.models import SearchConfig
 from search.distill.config import DistillConfig
+from search.proxy.config import ProxyEvaluationConfig
 from search.prune.config import StudyConfig
 
 Page = Callable[[], str]
@@ -69,6 +71,25 @@ architectures are described in [`../README.md`](../README.md). This page is writ
 """
 
 
+EVALUATIONS = """# Configs of proxy evaluations
+
+A proxy evaluation says how well cheap scores rank architectures as real training does, and what they cost: `winnow
+proxy-eval configs/proxy/nasbench201_zero_cost.yaml data.root=DATA truth.table=TABLE`. Every key can be given on the
+command line as `key=value`, the value being YAML; null takes a score out: `proxies.zen=null`. It can be stopped at any
+moment and goes on with `winnow resume`. `schema.json` is the JSON schema, for editors. Recipes and architectures are
+described in [`../README.md`](../README.md). This page is written by `python scripts/write_config_docs.py`.
+
+| config | asks |
+|---|---|
+| `mini.yaml` | The same as `convnet720.yaml`, on 5,000 images and twelve networks, in about two minutes. |
+| `convnet720.yaml` | Which cheap score ranks the ConvNets of the distillation literature as real training does? |
+| `nasbench201.yaml` | Do short trainings rank NAS-Bench-201 better than scores without training? |
+| `nasbench201_zero_cost.yaml` | How well do scores that need no training rank a table of NAS-Bench-201? |
+
+## Keys
+"""
+
+
 def main() -> None:
     """Write all files."""
     write_schema(SearchConfig, FOLDER / "schema.json")
@@ -77,6 +98,8 @@ def main() -> None:
     write_text(FOLDER / "prune" / "README.md", study_page())
     write_schema(DistillConfig, FOLDER / "distill" / "schema.json")
     write_text(FOLDER / "distill" / "README.md", distillation_page())
+    write_schema(ProxyEvaluationConfig, FOLDER / "proxy" / "schema.json")
+    write_text(FOLDER / "proxy" / "README.md", evaluation_page())
 
 
 def study_page() -> str:
@@ -87,6 +110,19 @@ def study_page() -> str:
 def distillation_page() -> str:
     """Return the text of configs/distill/README.md."""
     return "\n".join([DISTILLATIONS, *keys_table(DistillConfig), ""])
+
+
+def evaluation_page() -> str:
+    """Return the text of configs/proxy/README.md."""
+    sections = [line for name, kind in PROXIES.items() for line in proxy_section(name, kind)]
+    return "\n".join([EVALUATIONS, *keys_table(ProxyEvaluationConfig), "", *sections])
+
+
+def proxy_section(name: str, kind: type) -> list[str]:
+    """Return the section of one proxy: the first sentence about it, and its settings."""
+    told = (inspect.getdoc(kind) or "").split("\n\n")[0]
+    settings = ["", *settings_table(kind)] if fields(kind) else []
+    return [f"## `settings` of `{name}`", "", escaped(told), *settings, ""]
 
 
 def keys_table(model: type[BaseModel]) -> list[str]:

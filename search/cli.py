@@ -16,7 +16,7 @@ from dp_core.errors import UserError
 from search.bench import app as bench_app
 from search.distill.cli import app as distill_app
 from search.environment import prepare_environment
-from search.showing import show_facts, show_leaderboard, show_sets, show_study
+from search.showing import show_facts, show_leaderboard, show_proxies, show_sets, show_study
 from search.stopping import stoppable
 
 app = typer.Typer(
@@ -79,15 +79,36 @@ def prune(
     show_study(rows, folder, as_json)
 
 
+@app.command("proxy-eval")
+def proxy_eval(
+    config: Annotated[Path, typer.Argument(help="YAML file of the evaluation.", show_default=False)],
+    overrides: OverridesArgument = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how well cheap scores rank architectures as real training does, and what they cost."""
+    from search.config.loader import load_config
+    from search.progress import Progress
+    from search.proxy.config import ProxyEvaluationConfig
+    from search.proxy.run import start_proxies
+
+    settings = load_config(ProxyEvaluationConfig, config, overrides or [])
+    folder = settings.run.directory / settings.run.name
+    with stoppable(str(folder)):
+        rows = start_proxies(settings, str(config), ["winnow", *sys.argv[1:]], address, Progress())
+    show_proxies(rows, folder, as_json)
+
+
 @app.command()
 def resume(run: RunArgument, address: AddressOption = None, as_json: JsonOption = False) -> None:
-    """Take a run, of a search, a study or a distillation, on from wherever it stopped."""
+    """Take a run, of whatever kind, on from wherever it stopped."""
     from search.distill.run import resume_distillation
     from search.progress import Progress
+    from search.proxy.run import resume_proxies
     from search.prune.study import resume_study
     from search.run import resume as resume_search
     from search.run_directory import find_run
-    from search.run_kinds import DISTILLATION, STUDY, kind_of
+    from search.run_kinds import DISTILLATION, PROXIES, STUDY, kind_of
     from search.run_record import read_run
 
     found, progress = find_run(run), Progress()
@@ -97,40 +118,48 @@ def resume(run: RunArgument, address: AddressOption = None, as_json: JsonOption 
             rows = resume_distillation(found, progress)
         elif kind == STUDY:
             rows = resume_study(found, address, progress)
+        elif kind == PROXIES:
+            rows = resume_proxies(found, address, progress)
         else:
             rows = resume_search(found, address, progress)
-    {DISTILLATION: show_sets, STUDY: show_study}.get(kind, show_leaderboard)(rows, found.path, as_json)
+    show = {DISTILLATION: show_sets, STUDY: show_study, PROXIES: show_proxies}.get(kind, show_leaderboard)
+    show(rows, found.path, as_json)
 
 
 @app.command()
 def status(run: RunArgument, as_json: JsonOption = False) -> None:
     """Say how far a run is."""
     from search.distill.status import distillation_status
+    from search.proxy.status import proxies_status
     from search.prune.status import study_status
     from search.run_directory import find_run
-    from search.run_kinds import DISTILLATION, STUDY, kind_of
+    from search.run_kinds import DISTILLATION, PROXIES, STUDY, kind_of
     from search.run_record import read_run
     from search.status import status_of
 
     found = find_run(run)
-    of_kind = {DISTILLATION: distillation_status, STUDY: study_status}.get(kind_of(read_run(found)), status_of)
-    show_facts(of_kind(found), as_json)
+    kinds = {DISTILLATION: distillation_status, STUDY: study_status, PROXIES: proxies_status}
+    show_facts(kinds.get(kind_of(read_run(found)), status_of)(found), as_json)
 
 
 @app.command()
 def report(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Write the tables of a run anew, and the report.html of a search or the plots of a study; list distilled sets."""
+    """Write the tables of a run anew, and the report of a search or the plots of other kinds; list distilled sets."""
     from search.collecting import write_tables
     from search.distill.run import reopened, rows_of
+    from search.proxy.run import rewrite_outputs as rewrite_proxies
     from search.prune.study import rewrite_outputs
     from search.record import read_trials
     from search.report import write_report
     from search.run_directory import find_run
-    from search.run_kinds import DISTILLATION, STUDY, kind_of
+    from search.run_kinds import DISTILLATION, PROXIES, STUDY, kind_of
     from search.run_record import read_run
 
     found = find_run(run)
     kind = kind_of(read_run(found))
+    if kind == PROXIES:
+        show_proxies(rewrite_proxies(found), found.path, as_json)
+        return
     if kind == DISTILLATION:
         _, prepared = reopened(found)
         show_sets(rows_of(prepared), found.path, as_json)

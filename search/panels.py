@@ -17,7 +17,7 @@ GREY, PALE = "#595959", "#c8c8c8"
 
 @dataclass(frozen=True)
 class Look:
-    """How a line is drawn: colour, marker ("" for none) and matplotlib's line style."""
+    """How a line is drawn: colour, marker ("" for none) and matplotlib's line style ("" for points alone)."""
 
     colour: str
     marker: str = ""
@@ -101,5 +101,6 @@ def round_ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 def _short(value: float) -> str:
     """Return 0.1, 20, 5k or 2M."""
-    size, letter = next(((s, unit) for s, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= s), (1, ""))
+    units = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+    size, letter = next(((s, unit) for s, unit in units if value >= s), (1, ""))
     return f"{value / size:g}{letter}"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
-from dp_core.data import Splits, open_splits
+from dp_core.data import ImageDataset, Splits, open_splits
 from dp_core.distillation import DistilledSet, Distiller
-from dp_core.distillation.base import standardisation_of
+from dp_core.distillation.base import draw_images, standardisation_of
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build, check_forward
 from dp_core.pruning import check_sparsity, prunable_parameters
+from dp_core.seeds import generator
 from dp_core.training import Recipe
 from search.checkpoints import absolute, open_storage
 from search.config.models import SearchConfig
@@ -104,6 +107,16 @@ def splits_of(config: RunConfig) -> Splits:
         validation=config.data.validation,
         seed=config.run.seed,
     )
+
+
+def scoring_images(validation: ImageDataset, count: int | None, seed: int) -> ImageDataset:
+    """Return about `count` of the held-back images, as many of each class, or all of them."""
+    if count is None or count >= len(validation):
+        return validation
+    smallest = min(len(validation.class_indices(label)) for label in range(validation.classes))
+    each = min(math.ceil(count / validation.classes), smallest)
+    chosen = draw_images(validation, each, generator(seed, "scoring images"))
+    return validation.select(torch.sort(chosen).values)
 
 
 @contextmanager

@@ -9,17 +9,23 @@ from typing import Any, TypeAlias
 from dp_core.errors import UserError, nearest
 from search.config.models import SearchConfig
 from search.distill.config import DistillConfig
+from search.proxy.config import ProxyEvaluationConfig
 from search.prune.config import StudyConfig
 
-RunConfig: TypeAlias = SearchConfig | StudyConfig | DistillConfig
+RunConfig: TypeAlias = SearchConfig | StudyConfig | DistillConfig | ProxyEvaluationConfig
 
-SEARCH, STUDY, DISTILLATION = "search", "study", "distillation"
+SEARCH, STUDY, DISTILLATION, PROXIES = "search", "study", "distillation", "proxy-evaluation"
 
 _CONFIGS: Mapping[str, type[RunConfig]] = MappingProxyType(
-    {SEARCH: SearchConfig, STUDY: StudyConfig, DISTILLATION: DistillConfig}
+    {SEARCH: SearchConfig, STUDY: StudyConfig, DISTILLATION: DistillConfig, PROXIES: ProxyEvaluationConfig}
 )
 _WORDS: Mapping[str, str] = MappingProxyType(
-    {SEARCH: "a search", STUDY: "a study of pruning methods", DISTILLATION: "a distillation"}
+    {
+        SEARCH: "a search",
+        STUDY: "a study of pruning methods",
+        DISTILLATION: "a distillation",
+        PROXIES: "a proxy evaluation",
+    }
 )
 
 
@@ -29,7 +35,7 @@ def kind_for(model: type[RunConfig]) -> str:
 
 
 def kind_of(recorded: Mapping[str, Any]) -> str:
-    """Return the kind of a run by its run.yaml: `search`, `study` or `distillation`.
+    """Return the kind of a run by its run.yaml: `search`, `study`, `distillation` or `proxy-evaluation`.
 
     Raises:
         UserError: it is none of them, such as one of a later version of Winnow.

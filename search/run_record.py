@@ -22,6 +22,7 @@ from search.config.models import SearchConfig
 from search.config.sections import NamedRunSection
 from search.distill.config import DistillConfig
 from search.machine import this_machine
+from search.proxy.config import ProxyEvaluationConfig
 from search.prune.config import StudyConfig
 from search.run_directory import LOCK, RunDirectory
 from search.run_kinds import RunConfig, described, kind_for, kind_of
@@ -35,9 +36,11 @@ _FOLDERS = (
     ("distill", "directory"),
     ("distill", "experts"),
     ("distill", "output"),
+    ("truth", "directory"),
+    ("truth", "table"),
 )
 
-C = TypeVar("C", SearchConfig, StudyConfig, DistillConfig)
+C = TypeVar("C", SearchConfig, StudyConfig, DistillConfig, ProxyEvaluationConfig)
 
 
 def refuse_taken(run: RunDirectory, section: NamedRunSection) -> None:
@@ -72,7 +75,7 @@ def new_record(command: Sequence[str], config: RunConfig, splits: Splits) -> dic
     """Return the record of a run that starts now, with folders written in full."""
     dumped = config.model_dump(mode="json")
     for section, key in _FOLDERS:
-        if dumped[section].get(key) is not None:
+        if dumped.get(section, {}).get(key) is not None:
             dumped[section][key] = str(Path(dumped[section][key]).resolve())
     return {
         "kind": kind_for(type(config)),

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
-
-from dp_core.data import ImageDataset
 from dp_core.distillation import DistilledSet
-from dp_core.distillation.base import draw_images, standardisation_of
-from dp_core.seeds import generator
+from dp_core.distillation.base import standardisation_of
 from search.checkpoints import CheckpointStore, absolute
 from search.execution import Resources, run_trials, trial_directory
 from search.monitor import ScreeningMonitor
-from search.preparation import Preparation
+from search.preparation import Preparation, scoring_images
 from search.progress import Progress
 from search.record import StudyRecord
 from search.run_directory import RunDirectory
@@ -68,7 +62,7 @@ def _context(prepared: Preparation, sets: dict[str, DistilledSet]) -> ScreeningC
     return ScreeningContext(
         train=SharedDataset.of(splits.train),
         validation=SharedDataset.of(
-            _scoring_images(splits.validation, config.screen.validation_images, config.run.seed)
+            scoring_images(splits.validation, config.screen.validation_images, config.run.seed)
         ),
         sets=sets,
         space=standardisation_of(splits.train),
@@ -81,13 +75,3 @@ def _context(prepared: Preparation, sets: dict[str, DistilledSet]) -> ScreeningC
         threads=config.search.cpus_per_trial,
         stream=config.data.stream,
     )
-
-
-def _scoring_images(validation: ImageDataset, count: int | None, seed: int) -> ImageDataset:
-    """Return about `count` of the held-back images, as many of each class, or all of them."""
-    if count is None or count >= len(validation):
-        return validation
-    smallest = min(len(validation.class_indices(label)) for label in range(validation.classes))
-    each = min(math.ceil(count / validation.classes), smallest)
-    chosen = draw_images(validation, each, generator(seed, "scoring images"))
-    return validation.select(torch.sort(chosen).values)

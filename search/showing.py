@@ -26,6 +26,20 @@ def show_study(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) -> N
         console.print(f"Tables and plots: {run / 'results.md'}, {run / 'figures'}", highlight=False)
 
 
+def show_proxies(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) -> None:
+    """Print the answers of a proxy evaluation."""
+    from search.proxy.parquet import read_regrets, read_subsets
+    from search.proxy.tables import proxy_tables
+
+    if as_json:
+        print(json.dumps(rows))
+        return
+    console = console_of_width(180)
+    for table in proxy_tables(rows, read_subsets(run / "subsets.parquet"), read_regrets(run / "regret.parquet")):
+        console.print(table)
+    console.print(f"Tables and plots: {run / 'results.md'}, {run / 'figures'}", highlight=False)
+
+
 def show_leaderboard(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) -> None:
     """Print the leaderboard of a search."""
     from search.tables import leaderboard_table

@@ -1,7 +1,21 @@
-"""Architectures, their registry, building one from a ModelSpec, and checking that it takes its images."""
+"""Architectures and spaces of them: the registry, building one from a ModelSpec, checking that it takes its images."""
 
 from dp_core.models.checking import check_forward
 from dp_core.models.initialisation import INITIALISATIONS
+from dp_core.models.spaces import SPACES, convnet720, nasbench201_space, resnet_family, vit_family
 from dp_core.models.spec import ARCHITECTURES, ModelSpec, build
+from dp_core.models.stratified import stratified
 
-__all__ = ["ARCHITECTURES", "INITIALISATIONS", "ModelSpec", "build", "check_forward"]
+__all__ = [
+    "ARCHITECTURES",
+    "INITIALISATIONS",
+    "SPACES",
+    "ModelSpec",
+    "build",
+    "check_forward",
+    "convnet720",
+    "nasbench201_space",
+    "resnet_family",
+    "stratified",
+    "vit_family",
+]

@@ -53,6 +53,19 @@ class DataSection(Section):
     run must be repeatable bit for bit on a GPU whose free memory varies."""
 
 
+class ResourcesSection(Section):
+    """What runs where."""
+
+    concurrency: int = Field(default=2, ge=1)
+    """Jobs that run at a time."""
+    cpus_per_job: int = Field(default=1, ge=1)
+    """CPU cores, and so threads, of a job."""
+    gpus_per_job: float = Field(default=0, ge=0)
+    """GPUs of a job; 0.25 lets four jobs share one."""
+    max_failures: int = Field(default=2, ge=0)
+    """How often a job whose worker is lost is taken up again from where it was."""
+
+
 def plain_name(name: str) -> str:
     """Return `name` if it can be that of a file on every system, else raise ValueError."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dp_core.distillation.evaluation import leads
-from search.prune.tables import markdown
+from search.markdown import markdown
 from search.report.formats import ABSENT, magnitude, percent
 
 Rows = Sequence[Mapping[str, Any]]

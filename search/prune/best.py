@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
+from search.markdown import markdown
 from search.prune.budgets import Budget, affordable, budgets_by_family, paid
 from search.prune.statistics import Row, by_sparsity, grouped, paired, t_interval
-from search.prune.tables import markdown, sparsity_label
+from search.prune.tables import sparsity_label
 from search.report.formats import ABSENT, magnitude, percent
 
 SAME_COST = 1.1

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from search.config.distillers import DistillSection
 from search.config.models import RealTrainingSection
-from search.config.sections import DataSection, NamedRunSection, Section, plain_name
+from search.config.sections import DataSection, NamedRunSection, ResourcesSection, Section, plain_name
 from trainables.laboratory import Kind
 from trainables.placement import Stream
 
@@ -112,19 +112,6 @@ class StabilitySection(Section):
     """Sparsities at which the top eigenvalue of the Hessian of the training loss is found."""
     images: int = Field(default=1000, ge=1)
     """Training images for the eigenvalue, and for BatchNorm statistics on the line."""
-
-
-class ResourcesSection(Section):
-    """What runs where."""
-
-    concurrency: int = Field(default=2, ge=1)
-    """Jobs that run at a time."""
-    cpus_per_job: int = Field(default=1, ge=1)
-    """CPU cores, and so threads, of a job."""
-    gpus_per_job: float = Field(default=0, ge=0)
-    """GPUs of a job; 0.25 lets four jobs share one."""
-    max_failures: int = Field(default=2, ge=0)
-    """How often a job whose worker is lost is taken up again from where it was."""
 
 
 class StudyConfig(Section):

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
+from search.markdown import markdown
 from search.prune.budgets import budgets_by_family, paid
 from search.prune.crossings import Crossing, crossings
 from search.prune.statistics import Row, by_sparsity, grouped
-from search.prune.tables import markdown, sparsity_label
+from search.prune.tables import sparsity_label
 from search.report.formats import ABSENT, magnitude
 
 FEW_SEEDS = 5

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from search.markdown import markdown
 from search.prune.best import best_by_cost
 from search.prune.crossings_table import crossings_table
 from search.prune.notes import notes
 from search.prune.statistics import Row, by_sparsity, finite, grouped, mean
-from search.prune.tables import NOTHING, markdown, markdown_table, sparsity_label
+from search.prune.tables import NOTHING, markdown_table, sparsity_label
 from search.report.formats import ABSENT
 
 _UNCONVERGED = "\n\\*: Lanczos' method had not converged for a seed, so that its eigenvalue may be larger."

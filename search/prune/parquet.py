@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dp_core.errors import UserError
-from dp_core.files import replacing
 from search.prune.statistics import Row
-from search.tables import read_rows
+from search.typed_tables import read_typed, write_typed
 
+_COMMAND = "winnow prune"
 _TEXT, _WHOLE, _NUMBER = pa.string(), pa.int64(), pa.float64()
 _NUMBERS = pa.list_(pa.float64())
 
@@ -85,12 +83,12 @@ def write_results(rows: Sequence[Row], path: Path) -> None:
     that the rounds train on, "standardised" or "whitened". Raises ValueError for an unknown column and for a value that
     does not fit its column.
     """
-    _write(rows, path, RESULTS)
+    write_typed(rows, path, RESULTS)
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
     """Return the rows that `write_results` wrote; raises UserError for a file that is no such table."""
-    return _read(path, RESULTS)
+    return read_typed(path, RESULTS, _COMMAND)
 
 
 def write_rounds(rows: Sequence[Row], path: Path) -> None:
@@ -98,31 +96,9 @@ def write_rounds(rows: Sequence[Row], path: Path) -> None:
 
     Raises ValueError as `write_results`.
     """
-    _write(rows, path, ROUNDS)
+    write_typed(rows, path, ROUNDS)
 
 
 def read_rounds(path: Path) -> list[dict[str, Any]]:
     """Return the rows that `write_rounds` wrote; raises UserError as `read_results`."""
-    return _read(path, ROUNDS)
-
-
-def _write(rows: Sequence[Row], path: Path, schema: pa.Schema) -> None:
-    unknown = sorted({name for row in rows for name in row} - set(schema.names))
-    if unknown:
-        raise ValueError(f"{path.name}: unknown columns {', '.join(unknown)}")
-    columns = []
-    for field in schema:
-        try:
-            columns.append(pa.array([row.get(field.name) for row in rows], field.type))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-            raise ValueError(f"{path.name}, column {field.name}: {error}") from error
-    with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_arrays(columns, schema=schema), temporary)
-
-
-def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
-    rows = read_rows(path)
-    missing = [name for name in schema.names if rows and name not in rows[0]]
-    if missing:
-        raise UserError(f"{path}: this is no such table of winnow prune: it has no column '{missing[0]}'.")
-    return rows
+    return read_typed(path, ROUNDS, _COMMAND)

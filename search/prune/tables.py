@@ -9,13 +9,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from search.markdown import markdown
 from search.prune.parquet import read_results, read_rounds, write_results, write_rounds
 from search.prune.statistics import PairedDifference, Row, grouped, paired_differences, reference_method, summarise
 from search.report.formats import ABSENT, magnitude, percent
 
 __all__ = [
     "PairedDifference",
-    "markdown",
     "markdown_table",
     "paired_differences",
     "prune_tables",
@@ -58,13 +58,6 @@ def markdown_table(rows: Sequence[Row]) -> str:
     """Return the comparison as Markdown, one table a network, to be committed beside the results."""
     parts = [f"**{sheet.title}**\n\n{markdown(sheet.headings, sheet.lines)}\n{sheet.note}\n" for sheet in _sheets(rows)]
     return "\n".join(parts)
-
-
-def markdown(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table whose first column is aligned left and whose others are aligned right."""
-    ruler = [":--", *["--:"] * (len(headings) - 1)]
-    table = [[heading.replace("-\n", "-").replace("\n", " ") for heading in headings], ruler, *lines]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in table)
 
 
 def sparsity_label(sparsity: float) -> str:

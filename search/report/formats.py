@@ -21,7 +21,7 @@ def magnitude(number: float | None) -> str:
     """Return a number of operations or images with three figures and a unit: 1871232 → 1.87 M."""
     if _absent(number):
         return ABSENT
-    for factor, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for factor, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if _number(number) >= factor:
             return f"{_number(number) / factor:.3g} {unit}"
     return f"{_number(number):.0f}"

@@ -29,7 +29,7 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
 
     Spearman, "The Proof and Measurement of Association between Two Things" (1904).
     """
-    return float(_spearman(np.asarray([first], float), np.asarray([second], float))[0])
+    return float(spearman_of_rows(np.asarray([first], float), np.asarray([second], float))[0])
 
 
 def rank_correlation(
@@ -53,13 +53,19 @@ def rank_correlation(
     if np.isnan(rho):
         return None
     drawn = pairs[np.random.default_rng(seed).integers(len(pairs), size=(resamples, len(pairs)))]
+    low, high = percentile_interval(spearman_of_rows(drawn[..., 0], drawn[..., 1]), confidence)
+    return RankCorrelation(rho, low, high, len(pairs), confidence)
+
+
+def percentile_interval(resampled: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """Return the quantiles of a resampled statistic that hold its middle `confidence`; NaNs are left out."""
     tail = (1 - confidence) / 2
-    low, high = np.nanquantile(_spearman(drawn[..., 0], drawn[..., 1]), [tail, 1 - tail])
-    return RankCorrelation(rho, float(low), float(high), len(pairs), confidence)
+    low, high = np.nanquantile(resampled, [tail, 1 - tail])
+    return float(low), float(high)
 
 
-def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rank correlation of each row: [R, N] and [R, N] → [R]."""
+def spearman_of_rows(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rank correlation of each row, NaN where one side is constant: [R, N] and [R, N] → [R]."""
     ranks = [rankdata(values, axis=1) for values in (first, second)]
     centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
     product = (centred[0] * centred[1]).sum(axis=1)

@@ -1,0 +1,182 @@
+"""What proxies have in common that train each architecture for a few steps, on whatever images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from dp_core.data.preprocessing import Preprocessing
+from dp_core.distillation import DistilledSet
+from dp_core.distillation.judging import LEARNING_RATE
+from dp_core.errors import UserError, nearest
+from dp_core.models import ModelSpec
+from dp_core.proxies.base import ProxyInputs, Reading, Stopwatch
+from dp_core.seeds import derive_seed
+from dp_core.training import Diverged, Evaluation, Recipe, Training, TrainingData, evaluate
+
+Measure = Literal["accuracy", "loss", "speed", "late_speed"]
+MEASURES: tuple[Measure, ...] = ("accuracy", "loss", "speed", "late_speed")
+
+# What a training that diverges is worth where worse has no bound. Far below what finite float32 losses can sum to, and
+# far enough from the end of float64 that means over replicates, and their squares, stay finite.
+WORST = -1e100
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Images to train on, the preprocessing that they have had, and the learning rate that they were made for."""
+
+    data: TrainingData
+    preprocessing: Preprocessing
+    learning_rate: float | None = None
+
+
+def of_set(distilled: DistilledSet, device: torch.device) -> Source:
+    """Return a distilled set as what is trained on."""
+    data = TrainingData(*distilled.training_data()).to(device)
+    return Source(data, distilled.preprocessing, distilled.learning_rate)
+
+
+def evaluate_finite(model: nn.Module, data: TrainingData, recipe: Recipe) -> Evaluation:
+    """Evaluate a network as `recipe` has it executed.
+
+    Raises:
+        Diverged: its outputs are not finite, which the training cannot tell: its losses are of weights before a step.
+    """
+    found = evaluate(model, data, precision=recipe.precision, mode=recipe.mode)
+    if not math.isfinite(found.loss):
+        raise Diverged(f"the loss on {len(data)} images that were held back is {found.loss}")
+    return found
+
+
+@dataclass(frozen=True)
+class ShortTraining:
+    """Settings that all proxies share which train; each length is a training of its own, with its whole schedule.
+
+    The readings of a training of n steps are `<measure>@n`, of these measures:
+
+    - `accuracy` on the validation images, in [0, 1]; that of chance if the training diverges, or if its last step
+      leaves a network whose outputs are not finite;
+    - `loss`: minus the mean cross-entropy on them, in nats; -1e100 in these two cases;
+    - `speed`: minus the sum of the training losses of all steps, Training Speed Estimation (TSE; Ru et al. 2021, arXiv
+      2006.04492, equation 4), which needs no validation images; -1e100 if the training diverges;
+    - `late_speed`: the same over the last half of the steps, TSE-E.
+    """
+
+    steps: tuple[int, ...] = (100,)
+    """Lengths of the trainings in optimiser steps, rising, each at least 1."""
+    measures: tuple[Measure, ...] = ("accuracy",)
+    """Which readings there are: `accuracy` and `loss` on held-back images, `speed` (minus the sum of the training
+    losses) and `late_speed` (the same over the last half of the steps)."""
+    learning_rate: float | None = None
+    """AdamW's peak, above 0; null takes what suits the images: the rate that a distilled set learned, by plain SGD as
+    it was made for, else 0.003."""
+    schedule: str = "one_cycle"
+    """A recipe's schedule, for AdamW; plain SGD at a learned rate keeps it constant."""
+    batch_size: int = 100
+    """Images a step, at least 1."""
+    augmentation: str = "siamese"
+    """A recipe's augmentation."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(self.steps))  # from JSON they come as lists
+        object.__setattr__(self, "measures", tuple(self.measures))
+        if not self.steps or self.steps[0] < 1 or list(self.steps) != sorted(set(self.steps)):
+            raise UserError(f"Numbers of steps rise and are at least 1, which {list(self.steps)} do not.")
+        for measure in self.measures:
+            if measure not in MEASURES:
+                known = ", ".join(MEASURES)
+                raise UserError(f"There is no measure '{measure}'.{nearest(measure, MEASURES)} Known: {known}.")
+        if not self.measures or len(set(self.measures)) < len(self.measures):
+            raise UserError("A trained proxy needs one measure or several different ones.")
+        self.recipe(self.steps[0])  # which says what is wrong with the rest
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """See Proxy."""
+        return tuple(f"{measure}@{steps}" for steps in self.steps for measure in self.measures)
+
+    def recipe(self, steps: int, learned: float | None = None) -> Recipe:
+        """Return the recipe of the training of `steps` steps on images that may bring a learned rate."""
+        plain = self.learning_rate is None and learned is not None
+        rate = learned if self.learning_rate is None else self.learning_rate
+        return Recipe(
+            optimizer="sgd" if plain else "adamw",
+            learning_rate=LEARNING_RATE if rate is None else rate,
+            momentum=0.0 if plain else 0.9,
+            weight_decay=0.0 if plain else 5e-4,
+            schedule="constant" if plain else self.schedule,
+            steps=steps,
+            batch_size=self.batch_size,
+            augmentation=self.augmentation,
+            mode="fused",  # `auto` goes by what was measured on the machine, and may compile, which would be counted
+        )
+
+    def check(self, inputs: ProxyInputs) -> None:
+        """See Proxy; data that the other proxies can work on suit these."""
+
+    def readings(self, spec: ModelSpec, inputs: ProxyInputs, source: Source, seed: int) -> tuple[Reading, ...]:
+        """Train on `source`, once for each length, and return the readings.
+
+        Trainings of all lengths start from the same weights, those that every proxy gets for this seed.
+        """
+        return tuple(reading for steps in self.steps for reading in self._readings(spec, inputs, source, steps, seed))
+
+    def _readings(
+        self,
+        spec: ModelSpec,
+        inputs: ProxyInputs,
+        source: Source,
+        steps: int,
+        seed: int,
+    ) -> list[Reading]:
+        held_back = inputs.held_back(source.preprocessing)
+        watch = Stopwatch(inputs.device)
+        model = inputs.network(spec, seed)
+        recipe = self.recipe(steps, source.learning_rate)
+        training = Training(model, source.data, recipe, seed=derive_seed(seed, "proxy"), mask=None)
+        values: dict[Measure, float] = {"accuracy": 1 / inputs.classes, "loss": WORST, "speed": WORST}
+        values["late_speed"] = WORST
+        early = steps // 2
+        try:
+            first = training.run(early) * early
+            late = training.run() * (steps - early)
+        except Diverged:
+            return self._made(steps, values, watch.read(), watch.read(), training.image_gradients, 0)
+        trained = watch.read()
+        values |= {"speed": -(first + late), "late_speed": -late}
+        evaluated = 0
+        if {"accuracy", "loss"} & set(self.measures):
+            evaluated = len(held_back)
+            with suppress(Diverged):
+                found = evaluate_finite(model, held_back, recipe)
+                values |= {"accuracy": found.accuracy, "loss": -found.loss}
+        return self._made(steps, values, trained, watch.read(), training.image_gradients, evaluated)
+
+    def _made(
+        self,
+        steps: int,
+        values: Mapping[Measure, float],
+        trained: tuple[float, float],
+        whole: tuple[float, float],
+        image_gradients: int,
+        evaluated: int,
+    ) -> list[Reading]:
+        """Return the readings; those of the training losses have no part in the cost of the evaluation."""
+        free = {"speed", "late_speed"}
+        return [
+            Reading(
+                f"{measure}@{steps}",
+                values[measure],
+                *(trained if measure in free else whole),
+                image_gradients,
+                0 if measure in free else evaluated,
+            )
+            for measure in self.measures
+        ]

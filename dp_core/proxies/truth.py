@@ -1,0 +1,152 @@
+"""What proxies are judged by: the accuracy of an architecture after training on real data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dp_core.data import ImageDataset
+from dp_core.errors import UserError
+from dp_core.models import ModelSpec
+from dp_core.proxies.base import ProxyInputs, Stopwatch
+from dp_core.proxies.short_training import evaluate_finite
+from dp_core.seeds import derive_seed
+from dp_core.training import Diverged, Recipe, Training, TrainingData
+
+_FORMAT = 1  # rises when the same training would give another result, so that what was kept is not used again
+
+
+@dataclass(frozen=True)
+class RealTraining:
+    """One training of one architecture on the real training images.
+
+    Args:
+        spec: the architecture.
+        recipe: how to train.
+        seed: of initial weights, data order and augmentation.
+        tested: whether the network is evaluated on the test images, too. Trainings that choose a learning rate are not.
+    """
+
+    spec: ModelSpec
+    recipe: Recipe
+    seed: int
+    tested: bool
+
+    def key(self, digests: Mapping[str, str]) -> str:
+        """Return a digest of all that the result follows from, where real images go through their standardisation.
+
+        Args:
+            digests: of the splits `train`, `validation` and `test`; a training that is not tested is the same without
+                the last.
+        """
+        said = {
+            "format": _FORMAT,
+            "data": {name: digest for name, digest in digests.items() if self.tested or name != "test"},
+            "spec": self.spec.to_dict(),
+            "recipe": self.recipe.to_dict(),
+            "seed": self.seed,
+            "tested": self.tested,
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def run(self, inputs: ProxyInputs, test: ImageDataset | None) -> dict[str, Any]:
+        """Train and evaluate.
+
+        Args:
+            inputs: training and validation images.
+            test: test images; looked at only if the network is `tested`, and else may be None.
+
+        Returns:
+            `validation_accuracy`, `test_accuracy` (None if not `tested`), both in [0, 1]; `seconds`,
+            `processor_seconds` and `image_gradients` that it took; `status`, "finished" or "diverged". A training that
+            diverges, or leaves a network whose outputs are not finite, has the accuracy of chance.
+
+        Raises:
+            UserError: the architecture cannot be built.
+            ValueError: there are no test images for a network that is `tested`.
+        """
+        if self.tested and test is None:
+            raise ValueError("A tested training needs test images.")
+        watch = Stopwatch(inputs.device)
+        model = inputs.network(self.spec, derive_seed(self.seed, "truth"))
+        training = Training(model, inputs.real, self.recipe, seed=self.seed, mask=None)
+        accuracies: dict[str, float | None] = {"validation": None, "test": None}
+        wanted = {"validation": inputs.held_back(inputs.preprocessing)}
+        if self.tested and test is not None:
+            wanted["test"] = TrainingData(test.images, test.labels, inputs.preprocessing).to(inputs.device)
+        status = "finished"
+        try:
+            training.run()
+            for name, data in wanted.items():
+                accuracies[name] = evaluate_finite(model, data, self.recipe).accuracy
+        except Diverged:
+            status = "diverged"
+            accuracies |= dict.fromkeys(wanted, 1 / inputs.classes)
+        seconds, processor_seconds = watch.read()
+        return {
+            "status": status,
+            "validation_accuracy": accuracies["validation"],
+            "test_accuracy": accuracies["test"],
+            "seconds": seconds,
+            "processor_seconds": processor_seconds,
+            "image_gradients": training.image_gradients,
+        }
+
+
+@dataclass(frozen=True)
+class TruthPlan:
+    """How the true accuracy of every architecture of a space is found.
+
+    One recipe suits no space: a rate that is right for batch norm stalls or breaks networks without norms. So every
+    architecture is first trained with each of the learning rates, for a part of the full length (the schedule made
+    shorter with it), and the rate that is best on the validation images is used in full, with `seeds` new seeds.
+
+    Args:
+        recipe: the full training; its learning rate is not used.
+        learning_rates: to choose from, each above 0; with one there is nothing to be tuned.
+        tuning: length of a tuning training as a share of the full one, above 0 and at most 1.
+        seeds: full trainings of each architecture, at least 1.
+    """
+
+    recipe: Recipe
+    learning_rates: tuple[float, ...]
+    tuning: float
+    seeds: int
+
+    def __post_init__(self) -> None:
+        if not self.learning_rates or not min(self.learning_rates) > 0:
+            raise UserError(f"The truth needs learning rates above 0, not {list(self.learning_rates)}.")
+        if not 0 < self.tuning <= 1 or self.seeds < 1:
+            raise UserError(
+                "The truth needs a tuning above 0 and at most 1, and at least 1 seed, "
+                f"not {self.tuning} and {self.seeds}."
+            )
+
+    def tunings(self, spec: ModelSpec, images: int) -> list[RealTraining]:
+        """Return the trainings that choose the learning rate, in the order of the rates; none if there is one rate."""
+        if len(self.learning_rates) == 1:
+            return []
+        steps = max(1, round(self.tuning * self.recipe.total_steps(images)))
+        return [
+            RealTraining(spec, replace(self.recipe, learning_rate=rate, steps=steps, epochs=None), 0, tested=False)
+            for rate in self.learning_rates
+        ]
+
+    def finals(self, spec: ModelSpec, learning_rate: float) -> list[RealTraining]:
+        """Return the full trainings with the chosen rate; their seeds are none of the tuning's."""
+        recipe = replace(self.recipe, learning_rate=learning_rate)
+        return [RealTraining(spec, recipe, seed, tested=True) for seed in range(1, self.seeds + 1)]
+
+    def chosen(self, found: Sequence[Mapping[str, Any]]) -> float:
+        """Return the rate whose tuning is best on the validation images, of equally good ones the lowest.
+
+        Args:
+            found: results of all trainings that `tunings` lists, in its order.
+        """
+        if len(self.learning_rates) == 1:
+            return self.learning_rates[0]
+        ranked = zip(self.learning_rates, found, strict=True)
+        return max(ranked, key=lambda pair: (pair[1]["validation_accuracy"], -pair[0]))[0]

@@ -1,0 +1,123 @@
+"""Everything that is checked before a proxy evaluation starts: nothing is left behind if a check fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dp_core.data import Splits
+from dp_core.data.preprocessing import Standardisation
+from dp_core.distillation import DistilledSet
+from dp_core.distillation.base import standardisation_of
+from dp_core.errors import UserError, nearest
+from dp_core.proxies import Proxy, ProxyInputs, TruthPlan
+from dp_core.seeds import derive_seed
+from search.preparation import check_machine, naming, scoring_images, splits_of
+from search.proxy.config import ProxyEvaluationConfig
+from search.proxy.names import reading_name
+from search.proxy.space import Candidate, candidates, known_names
+from search.proxy.truth_table import TruthTable, read_truth_table
+
+FEWEST = 10
+"""Below this many architectures nothing is evaluated: no interval of a correlation would say anything."""
+
+
+@dataclass(frozen=True)
+class ProxyPreparation:
+    """A config that has been found sound, with what was read on the way.
+
+    `truth` is what is to be trained, or None where the accuracies come from `table`. `readings` are the names that the
+    tables give the scores, by proxy and key.
+    """
+
+    config: ProxyEvaluationConfig
+    splits: Splits
+    inputs: ProxyInputs
+    space: Standardisation
+    candidates: Sequence[Candidate]
+    proxies: Mapping[str, Proxy]
+    truth: TruthPlan | None
+    table: TruthTable | None
+
+    @property
+    def readings(self) -> dict[tuple[str, str], str]:
+        """The names of all readings, by proxy and key."""
+        return {(name, key): reading_name(name, key) for name, proxy in self.proxies.items() for key in proxy.keys}
+
+
+def prepare_proxies(config: ProxyEvaluationConfig, where: str, *, local: bool) -> ProxyPreparation:
+    """Check `config`, read from `where`, against itself, the machine (if jobs run here: `local`) and the data.
+
+    Raises:
+        UserError: the first thing that cannot work.
+    """
+    with naming(where):
+        proxies = config.parsed_proxies()
+        truth = None if config.truth.table is not None else _truth_plan(config)
+        if local:
+            resources = config.resources
+            keys = ("resources.concurrency", "resources.cpus_per_job", "resources.gpus_per_job")
+            check_machine(resources.concurrency, resources.cpus_per_job, resources.gpus_per_job, keys)
+    with naming(f"{where}: data"):
+        splits = splits_of(config)
+        if splits.train.classes < 2:
+            raise UserError(f"there is one class, '{splits.train.class_names[0]}', and so nothing to tell apart.")
+        space = standardisation_of(splits.train)
+    with naming(where):
+        scored = scoring_images(splits.validation, config.validation_images, config.run.seed)
+        sets = {name: _loaded(name, config) for name in config.chosen_sets}
+        inputs = ProxyInputs(splits.train, scored, sets, space)
+        for name, proxy in proxies.items():
+            with naming(f"'proxies.{name}'"):
+                proxy.check(inputs)
+        shape, classes = splits.train.image_shape, splits.train.classes
+        section, seed = config.space, derive_seed(config.run.seed, "space")
+        table = None
+        if config.truth.table is not None:
+            columns = config.truth.architecture, config.truth.accuracy
+            table = read_truth_table(config.truth.table, *columns, known=known_names(section))
+        found = candidates(section, seed, shape, classes, None if table is None else table.names)
+        if len(found) < FEWEST:
+            raise UserError(
+                f"'space' has {len(found)} architectures: there is no correlation without its interval, "
+                f"and no interval with fewer than {FEWEST}."
+            )
+        prepared = ProxyPreparation(config, splits, inputs, space, found, proxies, truth, table)
+        _check_names(prepared)
+    return prepared
+
+
+def _truth_plan(config: ProxyEvaluationConfig) -> TruthPlan:
+    section = config.truth
+    recipe = section.parsed_recipe()
+    return TruthPlan(recipe, section.rates, section.tuning, section.seeds)
+
+
+def _loaded(name: str, config: ProxyEvaluationConfig) -> DistilledSet:
+    with naming(f"'sets.{name}'"):
+        return DistilledSet.load(config.chosen_sets[name])
+
+
+def _check_names(prepared: ProxyPreparation) -> None:
+    """Raise UserError if two scores have one name, or a combination or the baseline names one that there is not."""
+    config, names = prepared.config, list(prepared.readings.values())
+    for name in config.chosen_combinations:
+        if name in names:
+            raise UserError(f"'combinations.{name}' has the name of a score.")
+    for name, section in config.chosen_combinations.items():
+        for part in section.of:
+            if part not in names:
+                known = ", ".join(names)
+                raise UserError(
+                    f"'combinations.{name}.of': there is no score '{part}'.{nearest(part, names)} Known: {known}."
+                )
+        count = len(prepared.candidates)
+        if section.kind == "fitted" and section.labelled > count - -(-count // section.folds):
+            raise UserError(
+                f"'combinations.{name}.labelled' is {section.labelled}, more than the architectures outside one of "
+                f"{section.folds} folds of {count}."
+            )
+    baseline = config.answers.baseline
+    everything = [*names, *config.chosen_combinations]
+    if baseline is not None and baseline not in everything and "baseline" in config.answers.model_fields_set:
+        raise UserError(f"'answers.baseline': there is no score '{baseline}'.{nearest(baseline, everything)}")

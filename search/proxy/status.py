@@ -1,0 +1,27 @@
+"""How far a proxy evaluation is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search.proxy.run import journal_of, plan_of, reopened
+from search.proxy.truths import truth_rows
+from search.run_directory import RunDirectory
+
+
+def proxies_status(run: RunDirectory) -> dict[str, Any]:
+    """Return the state of an evaluation and how many scores and true accuracies there are; reads only."""
+    prepared = reopened(run, local=False)
+    plan = plan_of(run, prepared)
+    truths = truth_rows(prepared, plan)
+    known = sum(row["accuracy"] is not None for row in truths)
+    failed = sum(row["status"] == "failed" for row in journal_of(run).read())
+    state = "running" if run.is_driven() else "stopped"
+    return {
+        "run": str(run.path),
+        "state": "finished" if plan.finished else state,
+        "architectures": len(prepared.candidates),
+        "scores_done": f"{plan.scores_wanted - plan.scores_left} of {plan.scores_wanted}",
+        "scores_failed": failed,
+        "true_accuracies": f"{known} of {len(truths)}",
+    }
