@@ -21,13 +21,10 @@ class GraSP(OnBatch):
     mode (Wang et al. 2020). The sum is signed, as in the authors' code. A network whose output does not depend on the
     image scores 0, which is not always the lowest: where a norm follows every layer the sum is close to ‖g‖² and so
     positive, else it can be negative.
-
-    Args:
-        images: see OnBatch.
-        temperature: what logits are divided by, above 0; 1 as in the authors' code, not 200 as in Wang et al.
     """
 
     temperature: float = 1.0
+    """What logits are divided by, above 0; 1 as in the code of Abdelfattah et al., not 200 as in Wang et al."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -44,12 +44,10 @@ class NWOT(OnBatch):
 
     K is made of whole numbers, so its determinant is 0 or at least 1. If it is singular, as when two images have the
     same code or there are more images than units, the score is 0, the lowest.
-
-    Args:
-        images: number of training images in the batch, at least 2; 128 as in the paper.
     """
 
     images: int = 128
+    """Training images in the batch, at least 2; 128 as in the paper."""
 
     @property
     def image_gradients(self) -> int:

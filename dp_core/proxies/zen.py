@@ -33,16 +33,14 @@ class Zen(ZeroCost):
     no part.
 
     A network whose features do not depend on the image has log 2⁻¹⁰²² = -708.4 as its first term.
-
-    Args:
-        images: number of noise images in a batch, at least 2; the authors' 16.
-        repeats: number of times that weights and images are drawn; the score is the mean. The authors' is 32.
-        mixup: γ, above 0; the authors' 0.01.
     """
 
     images: int = 16
+    """Noise images in a batch, at least 2; 16 as in the paper's code."""
     repeats: int = 4
+    """How often weights and images are drawn; the score is the mean. The paper's code draws 32 times."""
     mixup: float = 0.01
+    """γ, above 0; 0.01 as in the paper's code."""
 
     def __post_init__(self) -> None:
         require_at_least(2, self, images=self.images)

@@ -72,13 +72,10 @@ class ZeroCost(ABC):
 
 @dataclass(frozen=True)
 class OnBatch(ZeroCost):
-    """A zero-cost proxy that looks at real training images: by default at one balanced batch, forward and backward.
-
-    Args:
-        images: number of images in a batch, at least 2; 64 as in the code of Abdelfattah et al. (2021).
-    """
+    """A zero-cost proxy that looks at real training images: by default at one balanced batch, forward and backward."""
 
     images: int = 64
+    """Training images in a batch, at least 2; 64 as in the code of Abdelfattah et al. (2021)."""
 
     def __post_init__(self) -> None:
         require_at_least(2, self, images=self.images)

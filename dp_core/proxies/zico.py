@@ -20,13 +20,10 @@ class ZiCo(OnBatch):
     g is the gradient of the cross-entropy of a batch in training mode (see `weights_and_gradients`), and E and Var
     are over batches. Weights whose |g| does not vary are left out, and so are layers of nothing else: a network whose
     output does not depend on the image scores 0, and every layer of more than a few weights adds to that.
-
-    Args:
-        images: number of images in each batch; see OnBatch.
-        batches: number of batches, at least 2; the paper's 2.
     """
 
     batches: int = 2
+    """Batches of training images, at least 2; 2 as in the paper."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -35,7 +35,7 @@ class NamedRunSection(Section):
         return plain_name(name)
 
 
-class DataSection(Section):
+class ImagesSection(Section):
     """The images."""
 
     format: str = "parquet"
@@ -47,6 +47,11 @@ class DataSection(Section):
     """Fraction of every class of the training images that is held back to score proxies; never trained on."""
     cache: Path = Path(".cache/winnow")
     """Folder for the decoded images."""
+
+
+class DataSection(ImagesSection):
+    """The images."""
+
     stream: Stream = "auto"
     """Whether real training images come to a trial's device piece by piece: `auto` (if they take more than half of a
     GPU's free memory), `always` or `never`. Streamed images come in another order, so set `always` or `never` where a

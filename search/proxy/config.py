@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from dp_core.errors import UserError
 from dp_core.proxies import PROXIES, Proxy
 from dp_core.training import Recipe
-from search.config.sections import DataSection, NamedRunSection, ResourcesSection, Section, one_of, plain_name
+from search.config.sections import ImagesSection, NamedRunSection, ResourcesSection, Section, one_of, plain_name
 from search.proxy.space import SpaceSection
 from trainables.settings import parse_settings
 
@@ -112,7 +112,7 @@ class ProxyEvaluationConfig(Section):
 
     run: NamedRunSection
     """The run directory and the seed."""
-    data: DataSection
+    data: ImagesSection
     """The images."""
     space: SpaceSection = Field(default_factory=SpaceSection)
     """The architectures."""

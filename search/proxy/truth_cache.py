@@ -57,6 +57,7 @@ class TruthCache:
         """Keep what was found; other processes may add at the same time."""
         key = training.key(self._digests)
         row = {
+            **dict.fromkeys(TRAININGS.names),
             "key": key,
             "architecture": training.spec.label(),
             "spec": json.dumps(training.spec.to_dict()),
