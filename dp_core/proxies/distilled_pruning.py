@@ -10,7 +10,8 @@ from dp_core.errors import UserError
 from dp_core.models import ModelSpec
 from dp_core.proxies.base import ProxyInputs, Reading, Stopwatch
 from dp_core.proxies.distilled_training import DistilledTraining, set_named
-from dp_core.proxies.short_training import Measure, Source, evaluate_finite, of_set
+from dp_core.proxies.judged import evaluate_finite
+from dp_core.proxies.short_training import Measure, Source, of_set
 from dp_core.pruning import GlobalMagnitude, IterativePruning, PruningPlan
 from dp_core.seeds import derive_seed
 from dp_core.training import Diverged

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
-from torch import nn
 
 from dp_core.data.preprocessing import Preprocessing
 from dp_core.distillation import DistilledSet
@@ -17,15 +15,12 @@ from dp_core.distillation.judging import LEARNING_RATE
 from dp_core.errors import UserError, nearest
 from dp_core.models import ModelSpec
 from dp_core.proxies.base import ProxyInputs, Reading, Stopwatch
+from dp_core.proxies.judged import WORST, Judged, added, has_running_statistics, judge, real_images
 from dp_core.seeds import derive_seed
-from dp_core.training import Diverged, Evaluation, Recipe, Training, TrainingData, evaluate
+from dp_core.training import Diverged, Recipe, Training, TrainingData
 
-Measure = Literal["accuracy", "loss", "speed", "late_speed"]
-MEASURES: tuple[Measure, ...] = ("accuracy", "loss", "speed", "late_speed")
-
-# What a training that diverges is worth where worse has no bound. Far below what finite float32 losses can sum to, and
-# far enough from the end of float64 that means over replicates, and their squares, stay finite.
-WORST = -1e100
+Measure = Literal["accuracy", "calibrated", "loss", "speed", "late_speed"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +38,6 @@ def of_set(distilled: DistilledSet, device: torch.device) -> Source:
     return Source(data, distilled.preprocessing, distilled.learning_rate)
 
 
-def evaluate_finite(model: nn.Module, data: TrainingData, recipe: Recipe) -> Evaluation:
-    """Evaluate a network as `recipe` has it executed.
-
-    Raises:
-        Diverged: its outputs are not finite, which the training cannot tell: its losses are of weights before a step.
-    """
-    found = evaluate(model, data, precision=recipe.precision, mode=recipe.mode)
-    if not math.isfinite(found.loss):
-        raise Diverged(f"the loss on {len(data)} images that were held back is {found.loss}")
-    return found
-
-
 @dataclass(frozen=True)
 class ShortTraining:
     """Settings that all proxies share which train; each length is a training of its own, with its whole schedule.
@@ -63,6 +46,9 @@ class ShortTraining:
 
     - `accuracy` on the validation images, in [0, 1]; that of chance if the training diverges, or if its last step
       leaves a network whose outputs are not finite;
+    - `calibrated`: the same accuracy with the running statistics of batch norms estimated anew on 500 real training
+      images (without their labels). After a few steps these statistics are still half those of initialisation, and
+      those of distilled images are not those of real ones. A network without batch norm has its accuracy;
     - `loss`: minus the mean cross-entropy on them, in nats; -1e100 in these two cases;
     - `speed`: minus the sum of the training losses of all steps, Training Speed Estimation (TSE; Ru et al. 2021, arXiv
       2006.04492, equation 4), which needs no validation images; -1e100 if the training diverges;
@@ -72,8 +58,9 @@ class ShortTraining:
     steps: tuple[int, ...] = (100,)
     """Lengths of the trainings in optimiser steps, rising, each at least 1."""
     measures: tuple[Measure, ...] = ("accuracy",)
-    """Which readings there are: `accuracy` and `loss` on held-back images, `speed` (minus the sum of the training
-    losses) and `late_speed` (the same over the last half of the steps)."""
+    """Which readings there are: `accuracy` and `loss` on held-back images, `calibrated` (that accuracy with the batch
+    norms' statistics estimated anew on real images), `speed` (minus the sum of the training losses) and `late_speed`
+    (the same over the last half of the steps)."""
     learning_rate: float | None = None
     """AdamW's peak, above 0; null takes what suits the images: the rate that a distilled set learned, by plain SGD as
     it was made for, else 0.003."""
@@ -141,42 +128,26 @@ class ShortTraining:
         model = inputs.network(spec, seed)
         recipe = self.recipe(steps, source.learning_rate)
         training = Training(model, source.data, recipe, seed=derive_seed(seed, "proxy"), mask=None)
-        values: dict[Measure, float] = {"accuracy": 1 / inputs.classes, "loss": WORST, "speed": WORST}
-        values["late_speed"] = WORST
-        early = steps // 2
-        try:
+        early, losses = steps // 2, None
+        with suppress(Diverged):
             first = training.run(early) * early
             late = training.run() * (steps - early)
-        except Diverged:
-            return self._made(steps, values, watch.read(), watch.read(), training.image_gradients, 0)
+            losses = {"speed": -(first + late), "late_speed": -late}
         trained = watch.read()
-        values |= {"speed": -(first + late), "late_speed": -late}
-        evaluated = 0
-        if {"accuracy", "loss"} & set(self.measures):
-            evaluated = len(held_back)
-            with suppress(Diverged):
-                found = evaluate_finite(model, held_back, recipe)
-                values |= {"accuracy": found.accuracy, "loss": -found.loss}
-        return self._made(steps, values, trained, watch.read(), training.image_gradients, evaluated)
+        judged = chance = Judged.chance(inputs.classes)
+        made: dict[str, Reading] = {}
 
-    def _made(
-        self,
-        steps: int,
-        values: Mapping[Measure, float],
-        trained: tuple[float, float],
-        whole: tuple[float, float],
-        image_gradients: int,
-        evaluated: int,
-    ) -> list[Reading]:
-        """Return the readings; those of the training losses have no part in the cost of the evaluation."""
-        free = {"speed", "late_speed"}
-        return [
-            Reading(
-                f"{measure}@{steps}",
-                values[measure],
-                *(trained if measure in free else whole),
-                image_gradients,
-                0 if measure in free else evaluated,
-            )
-            for measure in self.measures
-        ]
+        def add(values: Mapping[str, float], seconds: tuple[float, float], forward_images: int) -> None:
+            for measure, value in values.items():
+                cost = (seconds[0], seconds[1], training.image_gradients, forward_images)
+                made[measure] = Reading(f"{measure}@{steps}", value, *cost)
+
+        add(losses or {"speed": WORST, "late_speed": WORST}, trained, 0)
+        if losses is not None and {"accuracy", "loss", "calibrated"} & {*self.measures}:
+            judged = judge(model, held_back, recipe, chance)
+        add(judged.values, added(trained, judged.seconds), judged.forward_images)
+        if losses is not None and "calibrated" in self.measures and has_running_statistics(model):
+            real = real_images(inputs, source.preprocessing, seed)
+            again = judge(model, held_back, recipe, chance, statistics=real)
+            add({"calibrated": again.values["accuracy"]}, added(trained, again.seconds), again.forward_images)
+        return [made[measure] for measure in self.measures]

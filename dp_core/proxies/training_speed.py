@@ -25,7 +25,7 @@ class TrainingSpeed(ShortTraining):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if {"accuracy", "loss"} & {*self.measures}:
+        if {"accuracy", "calibrated", "loss"} & {*self.measures}:
             raise UserError("Training speed is measured without held-back images: by speed, late_speed or both.")
 
     def check(self, inputs: ProxyInputs) -> None:

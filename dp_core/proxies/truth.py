@@ -12,7 +12,7 @@ from dp_core.data import ImageDataset
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec
 from dp_core.proxies.base import ProxyInputs, Stopwatch
-from dp_core.proxies.short_training import evaluate_finite
+from dp_core.proxies.judged import evaluate_finite
 from dp_core.seeds import derive_seed
 from dp_core.training import Diverged, Recipe, Training, TrainingData
 

@@ -48,10 +48,34 @@ def test_all_measures_of_a_training_on_a_set(name: str, steps: int) -> None:
     assert found[f"speed@{steps}"] == pytest.approx(-sum(losses), rel=1e-4)
     assert found[f"late_speed@{steps}"] == pytest.approx(-sum(losses[steps // 2 :]), rel=1e-4)
     assert found[f"accuracy@{steps}"] == accuracy
+    assert found[f"calibrated@{steps}"] == accuracy  # there is no batch norm
     assert found[f"loss@{steps}"] == pytest.approx(-loss, rel=1e-4)
     if name != "plain":
         elsewhere = measured(model, *held_back(inputs, inputs.preprocessing))[1]
         assert found[f"loss@{steps}"] != pytest.approx(-elsewhere, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["plain", "shifted"])
+def test_calibration_takes_the_statistics_of_real_images_in_the_space_of_the_set(name: str) -> None:
+    inputs, spec = trained_inputs(), small_spec("batch")
+    measures = ("accuracy", "calibrated")
+    proxy = DistilledTraining(set=name, steps=(3,), measures=measures, learning_rate=0.01, **FIXED)
+    found = {reading.key: reading for reading in proxy.score(spec, inputs, SEED)}
+    model, chosen = inputs.network(spec, SEED), inputs.sets[name]
+    losses_of(model, chosen.training_data(), 3, adamw(0.01))
+    images, labels = held_back(inputs, chosen.preprocessing)
+    running = measured(model, images, labels)[0]
+    model.train()
+    for norm in (module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model(chosen.preprocessing(inputs.train.images.float() / 255))
+    calibrated = measured(model, images, labels)[0]
+    assert calibrated != running
+    assert found["accuracy@3"].value == pytest.approx(running, abs=0.012)  # two images of 180
+    assert found["calibrated@3"].value == pytest.approx(calibrated, abs=0.012)
+    assert found["calibrated@3"].forward_images == found["accuracy@3"].forward_images + 24
 
 
 def test_soft_labels_are_trained_on() -> None:
