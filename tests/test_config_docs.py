@@ -14,6 +14,7 @@ from scripts import write_config_docs
 from search.config.loader import describe_keys, schema_of
 from search.config.models import SearchConfig
 from search.distill.config import DistillConfig
+from search.proxy.config import ProxyEvaluationConfig
 from search.prune.config import StudyConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -23,6 +24,7 @@ EVERY = pytest.mark.parametrize(
         (SearchConfig, CONFIGS, write_config_docs.page),
         (StudyConfig, CONFIGS / "prune", write_config_docs.study_page),
         (DistillConfig, CONFIGS / "distill", write_config_docs.distillation_page),
+        (ProxyEvaluationConfig, CONFIGS / "proxy", write_config_docs.evaluation_page),
     ],
 )
 
