@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 from dp_core.data.preprocessing import Preprocessing
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
@@ -47,7 +49,8 @@ class ScoreJob:
 def run_scores(bench: ProxyBench, job: ScoreJob) -> list[dict[str, Any]]:
     """Return a row for each wanted score: `architecture`, `proxy`, `replicate`, `readings`, `status` and `reason`.
 
-    A proxy that cannot handle the architecture has the status "failed", and its reason; the others go on.
+    A proxy that cannot handle the architecture has the status "failed", and its reason, and so has one in which a
+    user's own network raises something; the others go on.
     """
     device = claim_device(bench.threads)
     inputs = ProxyInputs(bench.train.open(), bench.scored.open(), bench.sets, bench.space, device)
@@ -56,8 +59,8 @@ def run_scores(bench: ProxyBench, job: ScoreJob) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"architecture": job.label, "proxy": name, "replicate": replicate}
         try:
             readings = bench.proxies[name].score(job.spec, inputs, derive_seed(bench.seed, "replicate", replicate))
-        except UserError as error:
-            rows.append(row | {"readings": [], "status": "failed", "reason": str(error)})
+        except Exception as error:
+            rows.append(row | {"readings": [], "status": "failed", "reason": _reason(error, job.spec)})
         else:
             rows.append(row | {"readings": [asdict(found) for found in readings], "status": "finished", "reason": None})
     return rows
@@ -69,5 +72,17 @@ def run_truth(bench: ProxyBench, training: RealTraining) -> dict[str, Any]:
     inputs = ProxyInputs(bench.train.open(), bench.validation.open(), bench.sets, bench.space, device)
     try:
         return {**training.run(inputs, None if bench.test is None else bench.test.open()), "reason": None}
-    except UserError as error:
-        return {"status": "failed", "reason": str(error)}
+    except Exception as error:
+        return {"status": "failed", "reason": _reason(error, training.spec)}
+
+
+def _reason(error: Exception, spec: ModelSpec) -> str:
+    """Return why an architecture has failed, if it is the architecture's doing; else raise the error again.
+
+    A user's own network may raise anything, also only in training; a lack of memory may pass.
+    """
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    if ":" not in spec.name or isinstance(error, MemoryError | torch.OutOfMemoryError):
+        raise error
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

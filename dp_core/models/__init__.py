@@ -3,7 +3,7 @@
 from dp_core.models.checking import check_forward
 from dp_core.models.initialisation import INITIALISATIONS
 from dp_core.models.spaces import SPACES, convnet720, nasbench201_space, resnet_family, vit_family
-from dp_core.models.spec import ARCHITECTURES, ModelSpec, build
+from dp_core.models.spec import ARCHITECTURES, ModelSpec, build, source_digest
 from dp_core.models.stratified import stratified
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "convnet720",
     "nasbench201_space",
     "resnet_family",
+    "source_digest",
     "stratified",
     "vit_family",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -100,6 +102,23 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
         except Exception as error:  # whatever a user's function may raise
             raise UserError(f"The model '{spec.label()}' cannot be built: {type(error).__name__}: {error}.") from error
     return model
+
+
+def source_digest(spec: ModelSpec) -> str | None:
+    """Return a digest of the file that a user's own function is in; None for Winnow's own architectures.
+
+    What was found out about a network is about another one when its file has changed.
+
+    Raises:
+        UserError: the function cannot be imported.
+    """
+    if spec.name in ARCHITECTURES:
+        return None
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(_builder(spec.name)))
+    except TypeError:  # it is no Python function
+        file = None
+    return None if file is None or not Path(file).is_file() else hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def _require_module(spec: ModelSpec, model: object) -> None:

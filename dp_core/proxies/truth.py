@@ -10,7 +10,7 @@ from typing import Any
 
 from dp_core.data import ImageDataset
 from dp_core.errors import UserError
-from dp_core.models import ModelSpec
+from dp_core.models import ModelSpec, source_digest
 from dp_core.proxies.base import ProxyInputs, Stopwatch
 from dp_core.proxies.judged import evaluate_finite
 from dp_core.seeds import derive_seed
@@ -42,7 +42,7 @@ class RealTraining:
             digests: of the splits `train`, `validation` and `test`; a training that is not tested is the same without
                 the last.
         """
-        said = {
+        said: dict[str, Any] = {
             "format": _FORMAT,
             "data": {name: digest for name, digest in digests.items() if self.tested or name != "test"},
             "spec": self.spec.to_dict(),
@@ -50,6 +50,9 @@ class RealTraining:
             "seed": self.seed,
             "tested": self.tested,
         }
+        source = source_digest(self.spec)
+        if source is not None:  # a user's own network, which may be changed
+            said["source"] = source
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def run(self, inputs: ProxyInputs, test: ImageDataset | None) -> dict[str, Any]:
@@ -119,6 +122,8 @@ class TruthPlan:
     def __post_init__(self) -> None:
         if not self.learning_rates or not min(self.learning_rates) > 0:
             raise UserError(f"The truth needs learning rates above 0, not {list(self.learning_rates)}.")
+        if len(set(self.learning_rates)) < len(self.learning_rates):
+            raise UserError(f"The truth needs different learning rates, not {list(self.learning_rates)}.")
         if not 0 < self.tuning <= 1 or self.seeds < 1:
             raise UserError(
                 "The truth needs a tuning above 0 and at most 1, and at least 1 seed, "

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from dp_core.seeds import derive_seed
-from search.proxy.budget import Point, proxy_then_retrain, random_search, train_everything
+from search.proxy.budget import Hit, Point, first_hit, proxy_then_retrain, random_search, train_everything
 from search.proxy.config import AnswersSection
 from search.proxy.ranking import correlations
 from search.proxy.regret import regrets
 from search.proxy.scores import UNITS, Column, Score
 from search.proxy.significance import advantage
 from search.proxy.subsets import Subset, subsets
+from search.proxy.truth_table import FEWEST
 
 RANDOM_SEARCH, TRAIN_EVERYTHING = "random search", "train everything"
 
@@ -25,14 +26,16 @@ class Answers:
     """Rows for the tables: an answer for each score, and its details.
 
     `overall` has one row a score, `subsets` one for each score and subset of architectures, `regrets` one for each
-    score and k, `budgets` one for each score (and the two ways without one), k and unit of cost, and `failures` one
-    for each score and architecture without a value.
+    score and k, `budgets` one for each score (and the two ways without one), k and unit of cost, `hits` one for each of
+    these ways and units: what it takes to come near to the best; and `failures` one for each score and architecture
+    without a value.
     """
 
     overall: list[dict[str, Any]]
     subsets: list[dict[str, Any]]
     regrets: list[dict[str, Any]]
     budgets: list[dict[str, Any]]
+    hits: list[dict[str, Any]]
     failures: list[dict[str, Any]]
 
 
@@ -64,19 +67,23 @@ def answers_of(
     of_k: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
     for name, score in scores.items():
-        if not (np.isfinite(score.values) & np.isfinite(truth)).any():
+        failures += [
+            {"proxy": name, "architecture": names[row], "reason": reason} for row, reason in score.failures.items()
+        ]
+        if not score.failures and not (np.isfinite(score.values) & np.isfinite(truth)).any():
             continue
         overall.append(_overall(name, score, scores, baseline, truth, settings, seed))
+        if not overall[-1]["architectures"]:
+            continue
         of_subsets += [_of_subset(name, score, part, truth, settings, seed) for part in parts]
         of_k += [
             {"proxy": name, "k": found.k, "regret": found.regret, "random_regret": found.at_random}
             for found in regrets(score.values, truth)
         ]
-        failures += [
-            {"proxy": name, "architecture": names[row], "reason": reason} for row, reason in score.failures.items()
-        ]
-    answered = {row["proxy"]: scores[row["proxy"]] for row in overall}
-    return Answers(overall, of_subsets, of_k, _budgets(answered, truth, truth_costs), failures)
+    answered = {row["proxy"]: scores[row["proxy"]] for row in overall if row["architectures"]}
+    budgets = _budgets(answered, truth, truth_costs)
+    hits = _hits(answered, truth, truth_costs, settings.within)
+    return Answers(overall, of_subsets, of_k, budgets, hits, failures)
 
 
 def _overall(
@@ -90,14 +97,14 @@ def _overall(
 ) -> dict[str, Any]:
     usable = np.isfinite(score.values) & np.isfinite(truth)
     better = None
-    if baseline is not None and name != baseline:
+    if baseline is not None and name != baseline and usable.sum() >= FEWEST:
         better = advantage(score.values, scores[baseline].values, truth, seed, resamples=settings.resamples)
     return {
         "proxy": name,
         "kind": score.kind,
         "architectures": int(usable.sum()),
         "failed": len(score.failures),
-        **_correlated(score.values, truth, settings, seed),
+        **_correlated(score.values, truth, settings, seed, fewest=FEWEST),
         **{unit: _mean(score.costs[unit]) for unit in UNITS},
         "baseline": baseline,
         "advantage": better and better.mean,
@@ -115,8 +122,9 @@ def _of_subset(
     return {"proxy": name, "subset": part.name, "architectures": count, **found}
 
 
-def _correlated(values: Column, truth: Column, settings: AnswersSection, seed: int) -> dict[str, Any]:
-    found = correlations(values, truth, seed, resamples=settings.resamples)
+def _correlated(values: Column, truth: Column, settings: AnswersSection, seed: int, fewest: int = 0) -> dict[str, Any]:
+    enough = (np.isfinite(values) & np.isfinite(truth)).sum() >= fewest
+    found = correlations(values, truth, seed, resamples=settings.resamples) if enough else None
     keys = [f"{kind}{end}" for kind in ("spearman", "kendall") for end in ("", "_low", "_high")]
     return {key: None if found is None else asdict(found)[key] for key in keys}
 
@@ -134,6 +142,22 @@ def _budgets(scores: Mapping[str, Score], truth: Column, truth_costs: Mapping[st
             },
         }
         rows += [{"proxy": name, "unit": unit, **asdict(point)} for name, points in curves.items() for point in points]
+    return rows
+
+
+def _hits(
+    scores: Mapping[str, Score], truth: Column, truth_costs: Mapping[str, Column], within: float
+) -> list[dict[str, Any]]:
+    rows = []
+    for unit, costs in truth_costs.items():
+        whole, nothing = train_everything(truth, costs), np.zeros(len(truth))
+        found: dict[str, Hit | None] = {
+            RANDOM_SEARCH: first_hit(nothing, truth, nothing, costs, within),
+            TRAIN_EVERYTHING: None if whole is None else Hit(whole.k, whole.cost),
+        }
+        for name, score in scores.items():
+            found[name] = first_hit(score.values, truth, score.costs[unit], costs, within)
+        rows += [{"proxy": name, "unit": unit, **asdict(hit)} for name, hit in found.items() if hit is not None]
     return rows
 
 

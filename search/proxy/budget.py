@@ -6,7 +6,6 @@ Architectures whose truth is not finite are left out everywhere, with their cost
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +24,14 @@ class Point:
     k: int
     cost: float
     accuracy: float
+
+
+@dataclass(frozen=True)
+class Hit:
+    """How many architectures are expected to be trained until one is good enough, and what that costs in all."""
+
+    trained: float
+    cost: float
 
 
 def proxy_then_retrain(
@@ -48,8 +55,7 @@ def proxy_then_retrain(
     """
     known = np.isfinite(truth)
     scores, truth, truth_costs = scores[known], truth[known], truth_costs[known]
-    scored = np.isfinite(scores)
-    screening = proxy_costs[known][scored].sum() + np.nansum(proxy_costs[known][~scored])
+    screening = _screening(scores, proxy_costs[known])
     each = [np.full(len(group), truth_costs[group].mean()) for group in tied_groups(scores)]
     costs = screening + np.cumsum(np.concatenate([np.zeros(0), *each]))
     return _points(costs, best_of_top(scores, truth))
@@ -72,20 +78,52 @@ def train_everything(truth: NDArray[np.float64], truth_costs: NDArray[np.float64
     return Point(int(known.sum()), float(truth_costs[known].sum()), float(truth[known].max()))
 
 
-def best_at(points: Sequence[Point], cost: float) -> Point | None:
-    """Return the point of the highest accuracy that costs at most `cost`, the cheapest of equals; None if none does."""
-    return smallest_budget([point for point in points if point.cost <= cost], within=0)
+def first_hit(
+    scores: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    proxy_costs: NDArray[np.float64],
+    truth_costs: NDArray[np.float64],
+    within: float,
+) -> Hit | None:
+    """Return what it takes until an architecture within `within` of the best truth has been trained.
 
+    All N are scored and then trained one by one, the highest score first, until the first such. Trainings and cost are
+    exact expectations over the random order of tied scores: of g in a tie with h hits, (g - h) / (h + 1) others come
+    before the first. Equal scores for all are the control, architectures trained in random order. Chance is told as
+    the expected number of trainings, too, and not as when its expected accuracy is so high: a score's order is a single
+    one, and a single order can be lucky.
 
-def smallest_budget(points: Sequence[Point], within: float) -> Point | None:
-    """Return the cheapest point whose accuracy is at most `within` below the best of the points; None of no points.
+    Args:
+        scores: [N], higher is better.
+        truth: [N], of the same architectures, higher is better.
+        proxy_costs: [N], of each score.
+        truth_costs: [N], of each real training.
+        within: in the unit of the truth; half a point is 0.005 where accuracies are fractions.
 
-    The points of a method end with training everything, so their best is the best of all architectures. `within` is in
-    the unit of the accuracy: half a point is 0.005 where accuracies are fractions.
+    Returns:
+        None where no truth is finite.
     """
-    best = max((point.accuracy for point in points), default=0.0)
-    enough = [point for point in points if point.accuracy >= best - within - _ROUNDING]
-    return min(enough, key=lambda point: point.cost, default=None)
+    known = np.isfinite(truth)
+    if not known.any():
+        return None
+    cost = _screening(scores[known], proxy_costs[known])
+    scores, truth, truth_costs = scores[known], truth[known], truth_costs[known]
+    hits = truth >= truth.max() - within - _ROUNDING
+    trained = 0.0
+    for group in tied_groups(scores):
+        others, wanted = group[~hits[group]], group[hits[group]]
+        before = len(others) / (len(wanted) + 1) if len(wanted) else len(others)
+        trained += before + (len(wanted) > 0)
+        cost += before * truth_costs[others].mean() if len(others) else 0.0
+        if len(wanted):
+            return Hit(trained, float(cost + truth_costs[wanted].mean()))
+    raise AssertionError("the best architecture is a hit")
+
+
+def _screening(scores: NDArray[np.float64], costs: NDArray[np.float64]) -> float:
+    """Return the cost of all scores; of architectures without one, a cost that is NaN counts as nothing."""
+    scored = np.isfinite(scores)
+    return float(costs[scored].sum() + np.nansum(costs[~scored]))
 
 
 def _points(costs: NDArray[np.float64], accuracies: NDArray[np.float64]) -> list[Point]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from search.markdown import markdown
 from search.proxy.answers import RANDOM_SEARCH, TRAIN_EVERYTHING
-from search.proxy.budget import Point, smallest_budget
-from search.proxy.cells import COSTS, Row, cost
-from search.report.formats import ABSENT, count, percent
+from search.proxy.budget import Point
+from search.proxy.cells import COSTS, Row, cost, known
+from search.report.formats import ABSENT, percent
 
 
 def curves(budgets: Sequence[Row], unit: str) -> dict[str, list[Point]]:
@@ -26,47 +26,49 @@ def units(budgets: Sequence[Row]) -> list[str]:
     return [unit for unit in COSTS if unit in there]
 
 
-def budget_table(budgets: Sequence[Row], within: float) -> str:
+def budget_table(hits: Sequence[Row], order: Sequence[str], within: float) -> str:
     """Return a verdict and a table: what it takes to find an architecture `within` (a fraction) of the best.
 
-    One row for each way to choose, the cheapest first by the first unit; "" without rows.
+    Args:
+        hits: a row for each way to choose and unit of cost; "" without any.
+        order: the scores, that of the highest Spearman first: it is the one that the verdict is about, not the one that
+            happens to hit first.
+        within: how near to the best accuracy.
     """
-    told = units(budgets)
+    told = units(hits)
     if not told:
         return ""
-    needed = {unit: _needed(budgets, unit, within) for unit in told}
-    first = needed[told[0]]
-    lines = []
-    for name in sorted(first, key=lambda name: first[name].cost):
-        lines.append([name, count(first[name].k), *(_cell(needed[unit], name, unit) for unit in told)])
+    found = {(row["proxy"], row["unit"]): row for row in hits}
+    names = sorted({row["proxy"] for row in hits}, key=lambda name: found[name, told[0]]["trained"])
+    lines = [
+        [name, f"{found[name, told[0]]['trained']:.3g}", *(_cell(found, name, unit) for unit in told)] for name in names
+    ]
     headings = ["Chosen by", "Trained", *(COSTS[unit] for unit in told)]
-    return f"{_verdict(first, told[0], within)}\n\n{markdown(headings, lines)}"
+    return f"{_verdict(found, order, told[0], within)}\n\n{markdown(headings, lines)}"
 
 
-def _needed(budgets: Sequence[Row], unit: str, within: float) -> dict[str, Point]:
-    found = {name: smallest_budget(points, within) for name, points in curves(budgets, unit).items()}
-    return {name: point for name, point in found.items() if point is not None}
-
-
-def _cell(needed: Mapping[str, Point], name: str, unit: str) -> str:
+def _cell(found: Mapping[tuple[str, str], Row], name: str, unit: str) -> str:
     """Return a cost and its share of that of training everything: 1 h 2 min (12 %)."""
-    if name not in needed:
+    row, everything = found.get((name, unit)), found.get((TRAIN_EVERYTHING, unit))
+    if row is None or not known(row["cost"]):
         return ABSENT
-    spent = needed[name].cost
-    everything = needed.get(TRAIN_EVERYTHING)
-    share = f" ({100 * spent / everything.cost:.3g} %)" if everything is not None and everything.cost > 0 else ""
-    return f"{cost(spent, unit)}{share}"
+    share = ""
+    if everything is not None and known(everything["cost"]) and everything["cost"] > 0:
+        share = f" ({100 * row['cost'] / everything['cost']:.3g} %)"
+    return f"{cost(row['cost'], unit)}{share}"
 
 
-def _verdict(needed: Mapping[str, Point], unit: str, within: float) -> str:
+def _verdict(found: Mapping[tuple[str, str], Row], order: Sequence[str], unit: str, within: float) -> str:
     goal = f"an architecture within {percent(within)} points of the best"
-    scores = [name for name in needed if name not in (RANDOM_SEARCH, TRAIN_EVERYTHING)]
-    if not scores or RANDOM_SEARCH not in needed:
+    scores = [name for name in order if (name, unit) in found]
+    if not scores or (RANDOM_SEARCH, unit) not in found:
         return f"What it takes to find {goal}:"
-    best = min(scores, key=lambda name: needed[name].cost)
+    best, chance = scores[0], found[RANDOM_SEARCH, unit]
+    trained = found[best, unit]["trained"]
     text = (
-        f"Finding {goal} takes {_cell(needed, best, unit)} when {best} chooses what is trained, and "
-        f"{_cell(needed, RANDOM_SEARCH, unit)} when chance does."
+        f"Finding {goal} takes {trained:.3g} trainings and {_cell(found, best, unit)} when {best}, "
+        f"the score of the highest Spearman, chooses what is trained, and is expected to take {chance['trained']:.3g} "
+        f"and {_cell(found, RANDOM_SEARCH, unit)} in random order."
     )
-    useless = [name for name in scores if needed[name].cost >= needed[RANDOM_SEARCH].cost]
+    useless = [name for name in scores if not found[name, unit]["cost"] < chance["cost"]]
     return f"{text} No better than chance: {', '.join(useless)}." if useless else text

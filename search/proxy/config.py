@@ -87,11 +87,19 @@ class TruthSection(Section):
         )
 
     @model_validator(mode="after")
-    def _one_length(self) -> TruthSection:
-        if self.table is None and (self.steps is None) == (self.epochs is None):
-            raise ValueError("needs either a table, or steps, or epochs")
-        if self.table is not None and (self.steps is not None or self.epochs is not None):
-            raise ValueError("has a table, so that steps and epochs have no meaning")
+    def _of_one_kind(self) -> TruthSection:
+        changed = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+        changed -= {"recipe"} if not self.recipe else set()
+        if self.table is None:
+            if (self.steps is None) == (self.epochs is None):
+                raise ValueError("needs either a table, or steps, or epochs")
+            useless = sorted(changed & {"architecture", "accuracy", "image_gradients"})
+            if useless:
+                raise ValueError(f"has no table, so that {useless[0]} has no meaning")
+        else:
+            useless = sorted(changed & {"steps", "epochs", "recipe", "learning_rate", "tuning", "seeds"})
+            if useless:
+                raise ValueError(f"has a table, so that {useless[0]} has no meaning: set it to its default")
         return self
 
 
@@ -100,7 +108,7 @@ class AnswersSection(Section):
 
     baseline: str | None = "parameters"
     """The score that every other one is held against: a proxy that does not beat it has not earned its cost."""
-    resamples: int = Field(default=2000, ge=100)
+    resamples: int = Field(default=2000, ge=100, le=100_000)
     """Bootstrap resamples of the architectures behind every 95 % interval."""
     within: float = Field(default=0.005, ge=0, lt=1)
     """How near, as a fraction, the chosen architecture's accuracy must come to the best one's in the table of what

@@ -36,8 +36,9 @@ def _where_from(truths: Sequence[Row], reached: int) -> str:
     states = Counter(row["status"] for row in truths)
     if states["table"]:
         return f"Accuracies of {plural(reached, 'architecture')} were read from a table."
-    left = [f"{number:,} {state}" for state, number in states.items() if state != "finished"]
-    more = f" ({', '.join(left)})" if left else ""
+    words = {"diverged": "diverged, and count as chance"}
+    left = [f"{number:,} {words.get(state, state)}" for state, number in states.items() if state != "finished"]
+    more = f" ({'; '.join(left)})" if left else ""
     told = f"{reached:,} of {plural(len(truths), 'architecture')} have been trained{more}"
     seeds = sorted({row["seeds"] for row in truths if known(row["accuracy"])})
     return f"{told}, with {' or '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'} each."
@@ -115,7 +116,9 @@ def reading_notes(answers: Sequence[Row], within_sets: bool) -> str:
         "Regrets and budgets are of these very architectures, in hindsight: they have no interval, and luck has a "
         "larger part in them.",
         "Costs are those of one score alone, per architecture. FLOPs count a backward pass as two forward ones. Making "
-        "a distilled set is not counted.",
-        "`@30` is the accuracy after 30 steps, or at that sparsity; `speed` is minus the sum of the training losses.",
+        "a distilled set is not counted; its card says what it took. Seconds of trainings are those of when and where "
+        "they were done: a truth that was found in its folder may be from another machine.",
+        "`@30` is the accuracy after 30 steps, or at that sparsity; `calibrated` the same with the statistics of batch "
+        "norms estimated anew on real images; `speed` is minus the sum of the training losses.",
     ]
     return "\n".join(f"- {note}" for note in said)

@@ -21,7 +21,7 @@ from search.proxy.parquet import (
     write_truths,
 )
 from search.proxy.plan import ProxyPlan
-from search.proxy.preparation import ProxyPreparation
+from search.proxy.preparation import ProxyPreparation, foreign_sets
 from search.proxy.scores import flops_of, scores_of
 from search.proxy.truths import accuracies, training_costs, truth_rows
 
@@ -43,14 +43,25 @@ def write_outputs(
         answers.overall,
         answers.subsets,
         answers.regrets,
-        answers.budgets,
+        answers.hits,
         answers.failures,
         truths,
         within=prepared.config.answers.within,
+        unfinished=_unfinished(prepared, truths, rows),
+        foreign_sets=foreign_sets(prepared.inputs),
     )
     write_text(folder / "results.md", f"# Proxies: {folder.name}\n\n{body}")
     write_figures(answers.overall, answers.budgets, truths, columns, folder / "figures")
     return answers.overall
+
+
+def _unfinished(prepared: ProxyPreparation, truths: list[dict[str, Any]], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return what is missing, as a sentence; "" for nothing."""
+    wanted = len(prepared.candidates) * sum(section.replicates for section in prepared.config.chosen_proxies.values())
+    unknown = sum(row["status"] == "unfinished" for row in truths)
+    if len(rows) >= wanted and not unknown:
+        return ""
+    return f"{len(rows):,} of {wanted:,} scores, {len(truths) - unknown:,} of {len(truths):,} true accuracies."
 
 
 def _answered(

@@ -13,15 +13,20 @@ from search.proxy.standings import baseline_of, by_spearman, in_subset
 from search.proxy.tables import AT_RANDOM, NOTHING
 from search.report.formats import ABSENT, count, magnitude, percent
 
+_ROUNDING = 1e-9
+"""What expected accuracies may be off by: less than that is not worse than chance."""
+
 
 def page_body(
     answers: Sequence[Row],
     subsets: Sequence[Row],
     regrets: Sequence[Row],
-    budgets: Sequence[Row],
+    hits: Sequence[Row],
     failures: Sequence[Row],
     truths: Sequence[Row],
     within: float = 0.005,
+    unfinished: str = "",
+    foreign_sets: Sequence[str] = (),
 ) -> str:
     """Return the sections of an evaluation's page; without answers it says first that there is nothing yet.
 
@@ -29,10 +34,12 @@ def page_body(
         answers: a row for each score.
         subsets: for each score and subset of the architectures.
         regrets: for each score and k.
-        budgets: for each way to choose, k and unit of cost.
+        hits: for each way to choose and unit of cost, what it takes to come near to the best.
         failures: for each score and architecture without a value.
         truths: for each architecture.
         within: how near to the best accuracy, as a fraction, the table of budgets asks the chosen one to be.
+        unfinished: what is still to be done, as a sentence says it; "" for nothing.
+        foreign_sets: distilled sets that were not made from this split's training images.
     """
     ordered = by_spearman(answers)
     names = list(dict.fromkeys(row["subset"] for row in subsets))
@@ -43,12 +50,22 @@ def page_body(
         "Among the truly best": _inside(ordered, subsets, tops),
         "Among architectures of similar size": _inside(ordered, subsets, buckets),
         "What trusting a score costs": _regret(ordered, regrets),
-        "What budget a score deserves": budget_table(budgets, within),
+        "What budget a score deserves": budget_table(hits, [row["proxy"] for row in ordered], within),
         "How the truth was found": truth_notes(truths),
         "Failures": failure_notes(failures, truths),
         "How to read this": reading_notes(answers, len(names) > 1) if answers else "",
     }
     verdict = "\n".join(f"- {line}" for line in headlines(answers, subsets, truths)) if answers else NOTHING
+    if foreign_sets:
+        verdict += (
+            f"\n- The distilled sets {', '.join(foreign_sets)} were not made from this run's training images, so that "
+            "they may have been made from some of the held-back images that score them: their scores may flatter them."
+        )
+    if unfinished:
+        verdict = (
+            f"**Unfinished: {unfinished} The most expensive architectures come first, so that what follows is about "
+            f"some of them only, and not the same ones for every score.**\n\n{verdict}"
+        )
     told = [f"## {heading}\n\n{text.rstrip()}" for heading, text in sections.items() if text]
     return "\n\n".join([verdict, *told]) + "\n"
 
@@ -97,7 +114,7 @@ def _regret(answers: Sequence[Row], regrets: Sequence[Row]) -> str:
         cells = []
         for k in chosen:
             lost = found.get((row["proxy"], k))
-            beaten = known(lost) and lost > control[k]
+            beaten = known(lost) and lost > control[k] + _ROUNDING
             worse = worse or beaten
             cells.append(f"{percent(lost, 2)}{' †' if beaten else ''}")
         lines.append([row["proxy"], *cells])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dp_core.data import Splits
 from dp_core.data.preprocessing import Standardisation
@@ -16,10 +18,8 @@ from search.preparation import check_machine, naming, scoring_images, splits_of
 from search.proxy.config import ProxyEvaluationConfig
 from search.proxy.names import reading_name
 from search.proxy.space import Candidate, candidates, known_names
-from search.proxy.truth_table import TruthTable, read_truth_table
-
-FEWEST = 10
-"""Below this many architectures nothing is evaluated: no interval of a correlation would say anything."""
+from search.proxy.truth_cache import TruthCache
+from search.proxy.truth_table import FEWEST, TruthTable, read_truth_table
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,33 @@ def prepare_proxies(config: ProxyEvaluationConfig, where: str, *, local: bool) -
             )
         prepared = ProxyPreparation(config, splits, inputs, space, found, proxies, truth, table)
         _check_names(prepared)
+        if truth is not None:
+            _check_folder(config.truth.directory, local=local)
     return prepared
+
+
+def foreign_sets(inputs: ProxyInputs) -> list[str]:
+    """Return the sets that were not made from the training images, so that they may know those that score them.
+
+    That is a matter of the validation fraction, the seed and the data: a set of this split says so in its card.
+    """
+    own = inputs.train.digest
+    return [name for name, found in inputs.sets.items() if found.provenance.get("source_digest") != own]
 
 
 def _truth_plan(config: ProxyEvaluationConfig) -> TruthPlan:
     section = config.truth
     recipe = section.parsed_recipe()
     return TruthPlan(recipe, section.rates, section.tuning, section.seeds)
+
+
+def _check_folder(folder: Path, *, local: bool) -> None:
+    """Raise UserError if trainings that have been kept cannot be read, or (if jobs run here) none can be added."""
+    with naming("'truth.directory'"):
+        TruthCache(folder, {})
+        there = next(part for part in (folder, *folder.parents) if part.exists())
+        if not there.is_dir() or (local and not os.access(there, os.W_OK)):
+            raise UserError(f"no training can be kept in {folder}, as {there} is no folder that can be written to.")
 
 
 def _loaded(name: str, config: ProxyEvaluationConfig) -> DistilledSet:
@@ -112,6 +132,8 @@ def _check_names(prepared: ProxyPreparation) -> None:
                     f"'combinations.{name}.of': there is no score '{part}'.{nearest(part, names)} Known: {known}."
                 )
         count = len(prepared.candidates)
+        if section.kind == "fitted" and section.folds > count:
+            raise UserError(f"'combinations.{name}.folds' is {section.folds}, more than the {count} architectures.")
         if section.kind == "fitted" and section.labelled > count - -(-count // section.folds):
             raise UserError(
                 f"'combinations.{name}.labelled' is {section.labelled}, more than the architectures outside one of "

@@ -45,8 +45,11 @@ def regrets(
     scores, truth = scores[known], truth[known]
     found = best_of_top(scores, truth)
     sizes = [k for k in chosen if k <= len(truth)]
+    random = [expected_best(truth, k) for k in sizes]
+    # Sums of probabilities round: without the 0, that of what is certain can come out a hair above the best.
     return tuple(
-        Regret(k, float(truth.max() - found[k - 1]), float(truth.max() - expected_best(truth, k))) for k in sizes
+        Regret(k, max(0.0, float(truth.max() - found[k - 1])), max(0.0, float(truth.max() - drawn)))
+        for k, drawn in zip(sizes, random, strict=True)
     )
 
 

@@ -10,13 +10,14 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from dp_core.errors import UserError
+from dp_core.models import source_digest
 from dp_core.proxies import RealTraining
 from search.progress import Progress
 from search.proxy.config import ProxyEvaluationConfig
 from search.proxy.journal import ScoreJournal
 from search.proxy.outputs import write_outputs
 from search.proxy.plan import Job, ProxyPlan
-from search.proxy.preparation import ProxyPreparation, prepare_proxies
+from search.proxy.preparation import ProxyPreparation, foreign_sets, prepare_proxies
 from search.proxy.truth_cache import TruthCache
 from search.ray_session import ray_session
 from search.run_directory import RunDirectory
@@ -50,6 +51,7 @@ def start_proxies(
         record = new_record(command, config, prepared.splits)
         record["config"]["sets"] = {name: str(path.resolve()) for name, path in config.chosen_sets.items()}
         record["table"] = prepared.table and prepared.table.digest
+        record["networks"] = _sources(prepared)
         with _session(config, address):
             write_record(run, record)
             return _advance(run, prepared, progress)
@@ -69,14 +71,25 @@ def resume_proxies(run: RunDirectory, address: str | None, progress: Progress) -
 
 
 def reopened(run: RunDirectory, *, local: bool) -> ProxyPreparation:
-    """Return what a run was started with; UserError if its data or its truth table have changed since."""
+    """Return what a run was started with; UserError if its data, truth table or networks have changed since."""
     recorded = read_run(run)
     config = config_of(run, recorded, ProxyEvaluationConfig)
     prepared = prepare_proxies(config, str(run.config), local=local)
     refuse_changed_data(run, recorded, prepared.splits, config.data.root)
     if recorded.get("table") != (prepared.table and prepared.table.digest):
         raise UserError(f"The truth table of the run {run.path} has changed since it started: {config.truth.table}.")
+    then, now = recorded.get("networks", {}), _sources(prepared)
+    for name in now:
+        if then.get(name) != now[name]:
+            raise UserError(f"The network '{name}' of the run {run.path} has changed since it started.")
     return prepared
+
+
+def _sources(prepared: ProxyPreparation) -> dict[str, str]:
+    """Return digests of the files of the user's own networks, by name."""
+    specs = {candidate.spec.name: candidate.spec for candidate in prepared.candidates}
+    found = {name: source_digest(spec) for name, spec in specs.items()}
+    return {name: digest for name, digest in found.items() if digest is not None}
 
 
 def rewrite_outputs(run: RunDirectory) -> list[dict[str, Any]]:
@@ -107,6 +120,8 @@ def _session(config: ProxyEvaluationConfig, address: str | None) -> AbstractCont
 
 def _advance(run: RunDirectory, prepared: ProxyPreparation, progress: Progress) -> list[dict[str, Any]]:
     progress.say("proxies", f"{run.path}: {len(prepared.candidates)} architectures")
+    for name in foreign_sets(prepared.inputs):
+        progress.say("proxies", f"the set '{name}' was not made from these training images, and may know the held-back")
     record_sets(run, prepared.inputs.sets)
     journal, truth = journal_of(run), _truth_of(prepared)
     plan = ProxyPlan(prepared, journal, truth)

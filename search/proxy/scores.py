@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +48,8 @@ def scores_of(
 ) -> dict[str, Score]:
     """Return every score by the name that tables give it, those of the config's proxies before the combinations.
 
-    An architecture has a value when all of its replicates are there. A combination that cannot be made yet, because
-    too few architectures have all that it needs, is left out.
+    An architecture has a value when all of its replicates are there. A combination that cannot be made, because too few
+    architectures have all that it needs, has failed on all of them.
 
     Args:
         prepared: what is evaluated.
@@ -76,8 +75,12 @@ def scores_of(
                 {row: cell["reason"] for row, cell in enumerate(cells) if cell["reason"] is not None},
             )
     for name, combination in config.chosen_combinations.items():
-        with suppress(UserError):
+        try:
             scores[name] = _combined(combination, scores, truth, truth_costs, config.run.seed)
+        except UserError as error:  # too few architectures have all that it needs, as yet or for good
+            nothing = np.full(len(prepared.candidates), np.nan)
+            reasons = dict.fromkeys(range(len(nothing)), str(error))
+            scores[name] = Score(combination.kind, nothing, dict.fromkeys(UNITS, nothing), reasons)
     return scores
 
 
@@ -119,6 +122,6 @@ def _combined(
         return Score("rank_average", rank_average(columns), costs, failures)
     values = fitted(columns, truth, section.labelled, section.folds, seed)
     share = section.labelled / max(int(np.isfinite(truth).sum()), 1)
-    for unit in UNITS:
-        costs[unit] = costs[unit] + share * np.nanmean(truth_costs[unit]) if truth_costs else costs[unit]
+    for unit in UNITS:  # what the labels cost is not known of a table
+        costs[unit] = costs[unit] + (share * np.nanmean(truth_costs[unit]) if unit in truth_costs else np.nan)
     return Score("fitted", values, costs, failures)

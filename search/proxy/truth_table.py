@@ -17,7 +17,8 @@ from dp_core.errors import UserError, nearest
 from dp_core.files import digest_of_file
 from search.wording import show
 
-_FEWEST = 10  # rows; fewer would give a correlation whose interval is nearly all of [-1, 1]
+FEWEST = 10
+"""Architectures; a correlation of fewer has an interval that is nearly all of [-1, 1]."""
 _SHOWN = 3  # rows that a sentence lists before it only counts them
 
 
@@ -59,9 +60,9 @@ def read_truth_table(
             are counted from 1, without the header.
     """
     table = _read(path, (architecture, accuracy))
-    if table.num_rows < _FEWEST:
+    if table.num_rows < FEWEST:
         raise UserError(
-            f"{path} has {table.num_rows} rows, and at least {_FEWEST} are needed: no correlation is given without its "
+            f"{path} has {table.num_rows} rows, and at least {FEWEST} are needed: no correlation is given without its "
             "interval."
         )
     names = _architectures(path, architecture, table.column(architecture).to_pylist(), known)

@@ -43,6 +43,8 @@ def _row(candidate: Candidate) -> dict[str, Any]:
 
 def _of_table(prepared: ProxyPreparation, candidate: Candidate, accuracy: float) -> dict[str, Any]:
     gradients = prepared.config.truth.image_gradients
+    # With hyperparameters of the user's on top, it is other networks than the table's that are counted here.
+    same = gradients is not None and not prepared.config.space.hyperparameters
     return {
         **_row(candidate),
         "accuracy": accuracy,
@@ -50,7 +52,7 @@ def _of_table(prepared: ProxyPreparation, candidate: Candidate, accuracy: float)
         "seeds": None,
         "learning_rate": None,
         "image_gradients": gradients,
-        "flops": None if gradients is None else flops_of(candidate, gradients),
+        "flops": flops_of(candidate, gradients) if same and gradients else None,
         "seconds": None,
         "processor_seconds": None,
         "status": "table",
@@ -75,6 +77,11 @@ def _of_trainings(plan: ProxyPlan, candidate: Candidate) -> dict[str, Any]:
         "learning_rate": finals[0].recipe.learning_rate if finals else None,
         **costs,
         "flops": flops_of(candidate, costs["image_gradients"]),
-        "status": "failed" if failed is not None else "finished" if whole else "unfinished",
+        "status": "failed" if failed is not None else _state(trained) if whole else "unfinished",
         "reason": None if failed is None else failed["reason"],
     }
+
+
+def _state(trained: list[dict[str, Any] | None]) -> str:
+    diverged = any(row is not None and row["status"] == "diverged" for row in trained)
+    return "diverged" if diverged else "finished"

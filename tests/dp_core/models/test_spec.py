@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from dp_core.errors import UserError, nearest
-from dp_core.models import ModelSpec, build
+from dp_core.models import ModelSpec, build, source_digest
 from dp_core.pruning import prunable_parameters
 from tests.dp_core.small import copy_of, same
 
@@ -105,3 +107,18 @@ def test_a_name_that_is_no_module_path_is_refused(name: str) -> None:
 def test_the_nearest_name_is_found_whatever_its_case() -> None:
     assert nearest("AdamW", ["sgd", "adam", "adamw"]) == " Did you mean 'adamw'?"
     assert nearest("SGD", ["sgd", "adam", "adamw"]) == " Did you mean 'sgd'?"
+
+
+def test_a_users_function_is_another_one_when_its_file_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_network.py").write_text("def small(input_shape, classes):\n    return None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = ModelSpec("my_network:small", {})
+    first = source_digest(spec)
+    assert first is not None
+    assert source_digest(ModelSpec("my_network:small", {"width": 3})) == first
+    (tmp_path / "my_network.py").write_text("def small(input_shape, classes):\n    return 1\n")
+    assert source_digest(spec) != first
+    assert source_digest(ModelSpec("convnet", {})) is None
+    assert source_digest(ModelSpec("builtins:max", {})) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,3 +200,16 @@ def test_a_choice_needs_all_tunings() -> None:
 def test_a_plan_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="The truth needs"):
         replace(PLAN, **wrong)
+
+
+def test_a_training_of_a_users_network_is_another_one_when_its_file_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "changing.py").write_text("def small(input_shape, classes):\n    return None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    training = RealTraining(ModelSpec("changing:small", {}), Recipe(steps=1), 0, tested=False)
+    digests = {"train": "a", "validation": "b", "test": "c"}
+    before = training.key(digests)
+    assert training.key(digests) == before
+    (tmp_path / "changing.py").write_text("def small(input_shape, classes):\n    return 1\n")
+    assert training.key(digests) != before

@@ -63,6 +63,12 @@ def refused(folder: Path, winnow: Winnow, *overrides: str) -> str:
             {"combinations": {"both": {"kind": "fitted", "of": ["nwot", "real@2"], "labelled": 10}}},
             "'combinations.both.labelled' is 10, more than the architectures outside one of 5 folds of 12.",
         ),
+        (
+            {"combinations": {"both": {"kind": "fitted", "of": ["nwot", "real@2"], "labelled": 5, "folds": 13}}},
+            "'combinations.both.folds' is 13, more than the 12 architectures.",
+        ),
+        ({"truth": {"learning_rate": [0.01, 0.01]}}, "different learning rates"),
+        ({"truth": {"directory": "tiny.yaml"}}, "'truth.directory': no training can be kept in tiny.yaml"),
         ({"answers": {"baseline": "flops"}}, "'answers.baseline': there is no score 'flops'."),
         ({"space": {"kind": "convnet72"}}, "(did you mean 'convnet720'?)"),
         ({"space": {**SPACE, "architectures": 13}}, "'space.architectures' is 13, but there are 12"),
@@ -71,7 +77,9 @@ def refused(folder: Path, winnow: Winnow, *overrides: str) -> str:
         ({"sets": {"search": "nowhere.safetensors"}}, "'sets.search'"),
         ({"truth": {"epochs": None}}, "needs either a table, or steps, or epochs"),
         ({"truth": {"steps": 3}}, "needs either a table, or steps, or epochs"),
-        ({"truth": {"table": "truth.csv"}}, "has a table, so that steps and epochs have no meaning"),
+        ({"truth": {"table": "truth.csv"}}, "has a table, so that epochs has no meaning: set it to its default."),
+        ({"truth": {"accuracy": "acc"}}, "has no table, so that accuracy has no meaning"),
+        ({"truth": {"table": "truth.csv", "epochs": None, "seeds": 2}}, "has a table, so that learning_rate has no"),
         ({"truth": {"learning_rate": []}}, "'truth.learning_rate' is an empty list."),
         ({"truth": {"recipe": {"epochs": 3}}}, "'epochs' stands in 'truth', not in 'truth.recipe'."),
         ({"truth": {"recipe": {"optimiser": "sgd"}}}, "'truth.recipe.optimiser'. Did you mean 'optimizer'?"),
@@ -122,3 +130,10 @@ def test_a_run_of_this_name_is_not_overwritten(folder: Path, winnow: Winnow) -> 
     (folder / "runs" / "tiny").mkdir(parents=True)
     (folder / "runs" / "tiny" / "note.txt").write_text("mine")
     assert "is not empty and not a run" in refused(folder, winnow)
+
+
+def test_a_spoilt_table_of_trainings_is_told_before_anything_is_written(folder: Path, winnow: Winnow) -> None:
+    write_evaluation(folder)
+    (folder / "truth").mkdir()
+    (folder / "truth" / "trainings.parquet").write_text("spoilt")
+    assert "'truth.directory'" in refused(folder, winnow)

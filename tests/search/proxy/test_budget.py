@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.proxy.budget import Point, best_at, proxy_then_retrain, random_search, smallest_budget, train_everything
+from search.proxy.budget import Hit, Point, first_hit, proxy_then_retrain, random_search, train_everything
 
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 3), st.integers(1, 50)), max_size=6)
 TRUTH = np.array([0.7, 0.9, 0.6])
@@ -78,16 +78,35 @@ def test_a_score_without_a_cost_is_not_free() -> None:
     assert all(math.isnan(point.cost) for point in points)
 
 
-def test_the_best_that_a_budget_buys() -> None:
-    points = [Point(1, 10, 0.6), Point(2, 20, 0.8), Point(3, 30, 0.8)]
-    assert best_at(points, 9.9) is None
-    assert best_at(points, 10) == points[0]
-    assert best_at(points, 100) == points[1]
+def test_the_first_hit_by_hand() -> None:
+    # The scores cost 6; rows 2 and 0 are trained, and then row 1, the best; row 0 is within 0.2 of it.
+    scores, costs = np.array([2.0, 1, 3]), np.array([1.0, 2, 3])
+    assert first_hit(scores, TRUTH, costs, COSTS, within=0.0) == Hit(3, 66)
+    assert first_hit(scores, TRUTH, costs, COSTS, within=0.2) == Hit(2, 46)  # although 0.9 - 0.2 > 0.7
+    assert first_hit(scores, TRUTH, costs, COSTS, within=0.5) == Hit(1, 36)
+    assert first_hit(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0), within=0.5) is None
 
 
-def test_the_smallest_budget() -> None:
-    points = [Point(1, 10, 0.05), Point(2, 20, 0.118), Point(3, 30, 0.138)]
-    assert smallest_budget(points, within=0.02) == points[1]  # although 0.138 - 0.02 > 0.118 in floating point
-    assert smallest_budget(points, within=0.019) == points[2]
-    assert smallest_budget(points, within=0.5) == points[0]
-    assert smallest_budget([], within=0.5) is None
+@given(ROWS.filter(bool), st.integers(0, 4))
+def test_the_first_hit_is_the_mean_over_all_orders_of_ties(rows: list[tuple[int, int, int, int]], within: int) -> None:
+    scores, truth, proxy_costs, costs = np.array(rows, float).reshape(-1, 4).T
+    found = first_hit(scores, truth, proxy_costs, costs, within)
+    trained, spent = [], []
+    for order in map(list, itertools.permutations(range(len(rows)))):
+        if np.all(np.diff(scores[order]) <= 0):
+            first = int(np.argmax(truth[order] >= truth.max() - within))
+            trained.append(first + 1)
+            spent.append(proxy_costs.sum() + costs[order][: first + 1].sum())
+    assert found is not None
+    assert (found.trained, found.cost) == pytest.approx((np.mean(trained), np.mean(spent)))
+
+
+def test_noise_hits_no_earlier_than_chance_on_average() -> None:
+    draw = np.random.default_rng(0)
+    truth, nothing, ones = draw.normal(size=40), np.zeros(40), np.ones(40)
+    chance = first_hit(nothing, truth, nothing, ones, within=0.3)
+    assert chance is not None
+    hits = int((truth >= truth.max() - 0.3).sum())
+    assert chance == Hit(pytest.approx(41 / (hits + 1)), pytest.approx(41 / (hits + 1)))
+    noise = [first_hit(draw.normal(size=40), truth, nothing, ones, within=0.3) for _ in range(4000)]
+    assert np.mean([hit.trained for hit in noise if hit is not None]) == pytest.approx(chance.trained, rel=0.05)

@@ -29,7 +29,7 @@ def made() -> Evaluation:
 
 def page(found: Evaluation, **other: Any) -> str:
     of = found.answers
-    return page_body(of.overall, of.subsets, of.regrets, of.budgets, of.failures, found.truths, **other)
+    return page_body(of.overall, of.subsets, of.regrets, of.hits, of.failures, found.truths, **other)
 
 
 def headings(text: str) -> list[str]:
@@ -41,19 +41,18 @@ def cells(text: str, name: str) -> list[str]:
     return [cell.strip() for cell in line.strip("| ").split(" | ")]
 
 
-def budget(proxy: str, *points: tuple[float, float], unit: str = "seconds") -> list[dict[str, Any]]:
-    return [
-        {"proxy": proxy, "unit": unit, "k": k, "cost": cost, "accuracy": accuracy}
-        for k, (cost, accuracy) in enumerate(points, start=1)
-    ]
+def hit(proxy: str, trained: float, cost: float | None, unit: str = "seconds") -> dict[str, Any]:
+    return {"proxy": proxy, "unit": unit, "trained": trained, "cost": cost}
 
 
-BUDGETS = [
-    *budget("random search", (10, 0.6), (20, 0.7), (30, 0.8)),
-    *budget("train everything", (30, 0.8)),
-    *budget("good", (12, 0.796), (22, 0.8), (32, 0.8)),
-    *budget("useless", (11, 0.5), (21, 0.6), (31, 0.8)),
+HITS = [
+    hit("random search", 2.25, 20),
+    hit("train everything", 4, 40),
+    hit("useless", 3, 31),
+    hit("lucky", 1, 11),
+    hit("good", 1.5, 14),
 ]
+ORDER = ["good", "lucky", "useless"]
 
 
 class TestPage:
@@ -114,31 +113,43 @@ class TestPage:
 
 
 class TestBudget:
-    def test_the_smallest_budget_of_each_way(self) -> None:
-        text = budget_table(BUDGETS, 0.005)
+    def test_the_verdict_is_about_the_score_that_ranks_best_and_not_about_the_lucky_one(self) -> None:
+        text = budget_table(HITS, ORDER, 0.005)
         assert text.startswith(
-            "Finding an architecture within 0.5 points of the best takes 12 s (40 %) when good chooses what is "
-            "trained, and 30 s (100 %) when chance does. No better than chance: useless.\n"
+            "Finding an architecture within 0.5 points of the best takes 1.5 trainings and 14 s (35 %) when good, the "
+            "score of the highest Spearman, chooses what is trained, and is expected to take 2.25 and 20 s (50 %) in "
+            "random order. No better than chance: useless.\n"
         )
-        assert cells(text, "good") == ["good", "1", "12 s (40 %)"]
-        assert cells(text, "random search") == ["random search", "3", "30 s (100 %)"]
-        names = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")][2:]
-        assert names == ["| good", "| random search", "| train everything", "| useless"]
 
-    def test_what_is_near_enough_is_asked_for(self) -> None:
-        assert cells(budget_table(BUDGETS, 0.001), "good") == ["good", "2", "22 s (73.3 %)"]
+    def test_each_way_has_a_line_those_that_train_least_first(self) -> None:
+        text = budget_table(HITS, ORDER, 0.005)
+        assert cells(text, "good") == ["good", "1.5", "14 s (35 %)"]
+        assert cells(text, "random search") == ["random search", "2.25", "20 s (50 %)"]
+        names = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")][2:]
+        assert names == ["| lucky", "| good", "| random search", "| useless", "| train everything"]
 
     def test_every_unit_has_a_column(self) -> None:
-        rows = [
-            *BUDGETS,
-            *budget("good", (3e9, 0.8), unit="flops"),
-            *budget("train everything", (1e10, 0.8), unit="flops"),
-        ]
-        assert cells(budget_table(rows, 0.005), "good")[-1] == "3 G (30 %)"
-        assert cells(budget_table(rows, 0.005), "useless")[-1] == "-"
+        rows = [*HITS, hit("good", 1.5, 3e9, unit="flops"), hit("train everything", 4, 1e10, unit="flops")]
+        assert cells(budget_table(rows, ORDER, 0.005), "good")[-1] == "3 G (30 %)"
+        assert cells(budget_table(rows, ORDER, 0.005), "useless")[-1] == "-"
+
+    def test_a_cost_that_is_not_known_is_a_dash(self) -> None:
+        rows = [hit("good", 1.5, float("nan")), *HITS[:2]]
+        assert cells(budget_table(rows, ORDER, 0.005), "good") == ["good", "1.5", "-"]
 
     def test_nothing_of_nothing(self) -> None:
-        assert budget_table([], 0.005) == ""
+        assert budget_table([], [], 0.005) == ""
+
+
+class TestWarnings:
+    def test_an_unfinished_evaluation_says_so_first(self) -> None:
+        text = page_body([answer()], [], [], [], [], [], unfinished="3 of 9 scores, 1 of 9 true accuracies.")
+        assert text.startswith("**Unfinished: 3 of 9 scores, 1 of 9 true accuracies. The most expensive")
+
+    def test_sets_that_may_know_the_held_back_images_are_named(self) -> None:
+        text = page_body([answer()], [], [], [], [], [], foreign_sets=["search", "plain"])
+        assert "- The distilled sets search, plain were not made from this run's training images" in text
+        assert "were not made from" not in page_body([answer()], [], [], [], [], [])
 
 
 class TestTruth:
@@ -156,6 +167,8 @@ class TestTruth:
         assert "differ by 0.41 points (standard deviation), architectures by 10.00." in text
         assert "It took 4 min 0 s, 4 min 4 s of the processor, 200 k image-gradients in all" in text
         assert cells(text, "0.002") == ["0.002", "2"]
+        diverged = [*rows[:3], truth("d", 0.1, accuracy_std=None, status="diverged")]
+        assert "4 of 4 architectures have been trained (1 diverged, and count as chance)" in truth_notes(diverged)
         assert cells(text, "0.008") == ["0.008", "1"]
 
     def test_a_table(self) -> None:

@@ -80,3 +80,9 @@ def test_of_nothing() -> None:
 
 def _descends(values: np.ndarray) -> bool:
     return bool(np.all(np.diff(values) <= 0))
+
+
+@given(st.lists(st.sampled_from([0.6667, 0.3333, 0.1, 0.7]), min_size=1, max_size=30))
+def test_rounding_makes_no_regret_negative(values: list[float]) -> None:
+    truth = np.array(values)
+    assert all(found.regret >= 0 and found.at_random >= 0 for found in regrets(np.zeros(len(truth)), truth))

@@ -94,10 +94,19 @@ def test_a_fitted_combination_pays_for_its_labels(prepared: ProxyPreparation) ->
     assert np.isfinite(score.values).all()
 
 
-def test_a_fitted_combination_waits_for_its_labels(prepared: ProxyPreparation) -> None:
+def test_a_fitted_combination_that_cannot_be_made_says_why(prepared: ProxyPreparation) -> None:
     scores = found(prepared, rows_of(prepared), known=4)
-    assert "fitted" not in scores
-    assert "both" in scores
+    assert np.isnan(scores["fitted"].values).all()
+    assert len(scores["fitted"].failures) == ARCHITECTURES
+    assert "but only 4 have the truth" in scores["fitted"].failures[0]
+    assert np.isfinite(scores["both"].values).all()
+
+
+def test_a_fitted_combination_of_a_table_has_no_known_cost(prepared: ProxyPreparation) -> None:
+    truth = np.linspace(0.1, 0.9, ARCHITECTURES)
+    score = scores_of(prepared, rows_of(prepared), truth, {"flops": np.full(ARCHITECTURES, 1e9)})["fitted"]
+    assert np.isnan(score.costs["seconds"]).all()
+    assert (score.costs["flops"] > 6 / ARCHITECTURES * 1e9).all()
 
 
 def test_a_backward_pass_counts_twice() -> None:
