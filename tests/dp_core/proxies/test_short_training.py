@@ -17,7 +17,7 @@ from dp_core.proxies.distilled_pruning import DistilledPruning
 from dp_core.proxies.distilled_training import DistilledTraining
 from dp_core.proxies.random_subset import RandomSubset
 from dp_core.proxies.real_training import RealDataTraining
-from dp_core.proxies.short_training import MEASURES, Source
+from dp_core.proxies.short_training import MEASURES, Measure, Source
 from dp_core.proxies.training_speed import TrainingSpeed
 from tests.dp_core.proxies.trained import SHIFTED, adamw, held_back, losses_of, measured, plain_sgd, trained_inputs
 from tests.dp_core.small import small_spec
@@ -58,7 +58,7 @@ def test_all_measures_of_a_training_on_a_set(name: str, steps: int) -> None:
 @pytest.mark.parametrize("name", ["plain", "shifted"])
 def test_calibration_takes_the_statistics_of_real_images_in_the_space_of_the_set(name: str) -> None:
     inputs, spec = trained_inputs(), small_spec("batch")
-    measures = ("accuracy", "calibrated")
+    measures: tuple[Measure, ...] = ("accuracy", "calibrated")
     proxy = DistilledTraining(set=name, steps=(3,), measures=measures, learning_rate=0.01, **FIXED)
     found = {reading.key: reading for reading in proxy.score(spec, inputs, SEED)}
     model, chosen = inputs.network(spec, SEED), inputs.sets[name]
