@@ -12,7 +12,7 @@ from tests.search.tiny import _merged, write_images
 
 ARCHITECTURES = 12
 SPACE = {"models": {"name": "convnet", "depth": [1, 2], "width": [4, 8, 12], "norm": ["none", "batch"]}}
-STEPS = {"steps": [2, 4], "batch_size": 16, "learning_rate": 0.02}
+STEPS = {"steps": [2, 4], "batch_size": 16, "learning_rate": 0.02, "measures": ["accuracy"]}
 
 
 def evaluation_tree(folder: Path, **changes: Any) -> dict[str, Any]:
