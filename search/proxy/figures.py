@@ -24,6 +24,8 @@ _PLOTTED = 6
 _MOST_POINTS = 1_000
 """Architectures in a panel; of more, evenly many of all accuracies."""
 
+_CURVES = 5  # scores in the figure of budgets
+
 
 def write_figures(
     answers: Sequence[Row],
@@ -82,14 +84,15 @@ def rank_correlation(answers: Sequence[Row], unit: str) -> list[Panel]:
 def budget(answers: Sequence[Row], budgets: Sequence[Row]) -> list[Panel]:
     """Return a panel of the accuracy that is found against all that it costs, in seconds if there are any.
 
-    Of the scores those that find good architectures soonest; random search, and a point for training everything. A
-    curve ends with a marker where it has found its best.
+    Of the scores the best readings of the five families of highest Spearman, not those that were lucky; random search,
+    and a point for training everything. A curve ends with a marker where it has found its best.
     """
     told = units(budgets)
     if not told:
         return []
     unit = told[0]
-    found = growth_curves(curves(budgets, unit))
+    best = by_spearman([readings[0] for readings in families(answers).values()])
+    found = growth_curves(curves(budgets, unit), [row["proxy"] for row in best[:_CURVES]])
     looks = _distinct(list(found), _looks(answers))
     lines = [_stairs(name, drawn_points(points), looks[name]) for name, points in found.items()]
     if not lines:

@@ -10,43 +10,18 @@ import numpy as np
 from search.proxy.answers import RANDOM_SEARCH, TRAIN_EVERYTHING
 from search.proxy.budget import Point
 
-_BEST = 5
 _MOST_POINTS = 80
 
 
-def growth_curves(found: Mapping[str, Sequence[Point]], best: int = _BEST) -> dict[str, list[Point]]:
-    """Return the curves of the `best` scores by final area, then those of random search and of training everything.
+def growth_curves(found: Mapping[str, Sequence[Point]], names: Sequence[str]) -> dict[str, list[Point]]:
+    """Return the curves of `names`, then those of random search and of training everything.
 
-    Points that cost nothing, which have no place on a logarithmic axis, are left out.
+    Points that cost nothing, which have no place on a logarithmic axis, are left out, and so is a score whose cost is
+    not known.
     """
-    paid = {name: [point for point in points if point.cost > 0] for name, points in found.items()}
-    paid = {name: points for name, points in paid.items() if points}
-    if not paid:
-        return {}
-    controls = {name: paid[name] for name in (RANDOM_SEARCH, TRAIN_EVERYTHING) if name in paid}
-    scores = {name: points for name, points in paid.items() if name not in controls}
-    costs = [point.cost for points in paid.values() for point in points]
-    everything = controls.get(TRAIN_EVERYTHING)
-    until = everything[0].cost if everything else max(costs)
-    start = controls.get(RANDOM_SEARCH, ())
-    untrained = start[0].accuracy if start else 0.0
-    areas = {name: area(points, min(costs), until, untrained) for name, points in scores.items()}
-    chosen = sorted(areas, key=lambda name: -areas[name])[:best]
-    return {name: scores[name] for name in chosen} | controls
-
-
-def area(points: Sequence[Point], low: float, high: float, untrained: float) -> float:
-    """Return the mean accuracy over the logarithm of the budget, from `low` to `high`.
-
-    What a budget buys is the best accuracy of all points that cost no more; `untrained`, that of an architecture taken
-    at random, where it buys nothing.
-    """
-    if not 0 < low < high:
-        return untrained
-    steps = sorted((max(point.cost, low), point.accuracy) for point in points if point.cost < high)
-    edges = np.log([low, *(cost for cost, _ in steps), high])
-    heights = np.maximum.accumulate([untrained, *(accuracy for _, accuracy in steps)])
-    return float(np.diff(edges) @ heights / math.log(high / low))
+    kept = {name: found[name] for name in (*names, RANDOM_SEARCH, TRAIN_EVERYTHING) if name in found}
+    paid = {name: [point for point in points if point.cost > 0] for name, points in kept.items()}
+    return {name: points for name, points in paid.items() if points}
 
 
 def drawn_points(points: Sequence[Point]) -> list[Point]:

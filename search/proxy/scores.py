@@ -86,7 +86,8 @@ def scores_of(
 
 def flops_of(candidate: Candidate, image_gradients: float, forward_images: float = 0) -> float:
     """Return the FLOPs of so many images forward and backward, and so many forward only."""
-    return candidate.flops * (_FORWARD_AND_BACKWARD * image_gradients + forward_images)
+    # A whole number of more than 2**53, as of long trainings, would not fit a column of floats.
+    return float(candidate.flops) * (_FORWARD_AND_BACKWARD * image_gradients + forward_images)
 
 
 def _cell(rows: Sequence[Mapping[str, Any]], key: str, replicates: int, candidate: Candidate) -> dict[str, Any]:

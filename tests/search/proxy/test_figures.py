@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from search.panels import Line, Panel
 from search.proxy.budget import Point
 from search.proxy.figures import budget, rank_correlation, scores_against_truth, write_figures
-from search.proxy.growth import area, drawn_points, growth_curves
+from search.proxy.growth import drawn_points, growth_curves
 from tests.search.proxy.answer_rows import Evaluation, answer, evaluation, truth
 
 KINDS = ["rank-correlation", "rank-correlation-image-gradients", "budget", "scores-truth"]
@@ -141,23 +141,15 @@ class TestBudget:
         assert len(lines) == 7
         assert len({line.look for line in lines.values()}) == 7
 
-    def test_the_best_by_area_are_kept(self) -> None:
-        curves = {f"s{start}": points((start, 0.9), (100, 0.9)) for start in (1, 2, 4, 8, 16, 32, 64)}
-        curves |= {"random search": points((1, 0.1), (100, 0.9)), "train everything": [Point(9, 100, 0.9)]}
-        assert list(growth_curves(curves, 3)) == ["s1", "s2", "s4", "random search", "train everything"]
+    def test_the_curves_are_of_the_scores_that_rank_best_not_of_the_lucky_ones(self) -> None:
+        answers = [answer(f"s{number}", spearman=0.9 - number / 10) for number in range(7)]
+        found = {f"s{number}": [(10.0 - number, 0.5), (100.0, 0.9)] for number in range(7)}
+        [panel] = budget(answers, budget_rows({**found, "random search": [(1, 0.1), (100, 0.9)]}, "seconds"))
+        assert set(named(panel)) == {"s0", "s1", "s2", "s3", "s4", "random search"}
 
-    def test_area_by_hand(self) -> None:
-        # Of two decades: half of one at 0.2, one and a half at 0.6.
-        assert area(points((10**0.5, 0.6)), 1, 100, 0.2) == pytest.approx(0.25 * 0.2 + 0.75 * 0.6)
-        assert area([], 1, 100, 0.2) == pytest.approx(0.2)
-        assert area(points((0.1, 0.4), (10, 0.3)), 1, 100, 0.2) == pytest.approx(0.4)
-
-    @given(st.lists(st.tuples(st.floats(0.1, 200), st.floats(0, 1)), max_size=8), st.floats(0.1, 200), st.floats(0, 1))
-    def test_another_find_never_makes_the_area_smaller(
-        self, pairs: list[tuple[float, float]], cost: float, accuracy: float
-    ) -> None:
-        more = [*points(*pairs), Point(9, cost, accuracy)]
-        assert area(more, 1, 100, 0.3) >= area(points(*pairs), 1, 100, 0.3) - 1e-12
+    def test_a_cost_that_is_nothing_or_not_known_is_not_drawn(self) -> None:
+        curves = {"free": points((0, 0.9), (5, 0.9)), "unknown": points((float("nan"), 0.9))}
+        assert growth_curves(curves, ["free", "unknown", "absent"]) == {"free": [Point(2, 5, 0.9)]}
 
     @given(st.integers(1, 3000), st.integers(0, 9))
     def test_of_many_points_few_are_drawn_with_both_ends(self, count: int, flat: int) -> None:

@@ -112,3 +112,5 @@ def test_a_fitted_combination_of_a_table_has_no_known_cost(prepared: ProxyPrepar
 def test_a_backward_pass_counts_twice() -> None:
     candidate = Candidate("net", None, parameters=5, flops=100)  # type: ignore[arg-type]
     assert flops_of(candidate, image_gradients=10, forward_images=7) == 100 * (30 + 7)
+    huge = flops_of(Candidate("net", None, 5, flops=306_545_921), image_gradients=10**7)  # type: ignore[arg-type]
+    assert isinstance(huge, float)  # 9196377630000000 is none that Arrow takes for a column of floats
