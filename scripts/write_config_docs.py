@@ -81,7 +81,7 @@ described in [`../README.md`](../README.md). This page is written by `python scr
 
 | config | asks |
 |---|---|
-| `mini.yaml` | The same as `convnet720.yaml`, on 5,000 images and twelve networks, in a few minutes. |
+| `mini.yaml` | The same as `convnet720.yaml`, on 5,000 images and twelve networks, in a minute or two. |
 | `convnet720.yaml` | Which cheap score ranks the ConvNets of the distillation literature as real training does? |
 | `nasbench201.yaml` | Do short trainings rank NAS-Bench-201 better than scores without training? |
 | `nasbench201_zero_cost.yaml` | How well do scores that need no training rank a table of NAS-Bench-201? |
