@@ -149,11 +149,11 @@ def report(run: RunArgument, as_json: JsonOption = False) -> None:
     from search.distill.run import reopened, rows_of
     from search.proxy.run import rewrite_outputs as rewrite_proxies
     from search.prune.study import rewrite_outputs
-    from search.record import read_trials
     from search.report import write_report
     from search.run_directory import find_run
     from search.run_kinds import DISTILLATION, PROXIES, STUDY, kind_of
     from search.run_record import read_run
+    from search.study.record import read_trials
 
     found = find_run(run)
     kind = kind_of(read_run(found))

@@ -11,8 +11,8 @@ import pyarrow as pa
 from optuna.trial import FrozenTrial
 
 from dp_core.models import ModelSpec
-from search.record import candidate_of, reason_of, rounds_of
 from search.run_directory import RunDirectory
+from search.study.trials import candidate_of, reason_of, rounds_of
 from search.tables import LEADERBOARD, PARAMETER_PREFIX, ROUNDS, TRIALS, write_leaderboard, write_rounds, write_trials
 from trainables.candidate import default_source
 from trainables.trained_model import TrainedModel

@@ -13,9 +13,10 @@ from ray.tune.experiment import Trial
 
 from dp_core.files import replacing_directory
 from search.progress import Progress
-from search.record import StudyRecord, rounds_of
 from search.run_directory import RunDirectory
-from search.strata import source_of
+from search.study.record import StudyRecord
+from search.study.strata import source_of
+from search.study.trials import rounds_of
 from search.tensorboard import TensorBoardLog
 from search.tune_parts import failure_of, row_of
 from trainables import Candidate

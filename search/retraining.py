@@ -20,7 +20,7 @@ from search.preparation import Preparation
 from search.progress import Progress
 from search.run_directory import RunDirectory
 from search.screening import phase_storage, resources_of
-from search.strata import source_of
+from search.study.strata import source_of
 from search.tensorboard import TensorBoardLog
 from trainables import RetrainingContext, RetrainingTrainable, SharedDataset
 from trainables.trained_model import TrainedModel

@@ -15,7 +15,6 @@ from search.distilling import make_sets
 from search.preparation import Preparation, prepare
 from search.progress import Progress
 from search.ray_session import ray_session
-from search.record import StudyRecord
 from search.report import write_report
 from search.retraining import promote, retrain
 from search.run_directory import RunDirectory
@@ -31,6 +30,7 @@ from search.run_record import (
 )
 from search.screening import phase_storage, screen
 from search.space import ChoiceParameter, FloatParameter, IntParameter, Space
+from search.study.record import StudyRecord
 from search.tensorboard import TensorBoardLog
 
 

@@ -9,8 +9,8 @@ from search.execution import Resources, run_trials, trial_directory
 from search.monitor import ScreeningMonitor
 from search.preparation import Preparation, scoring_images
 from search.progress import Progress
-from search.record import StudyRecord
 from search.run_directory import RunDirectory
+from search.study.record import StudyRecord
 from search.tensorboard import TensorBoardLog
 from search.tune_parts import StudyScheduler, StudySearcher
 from trainables import Score, ScreeningContext, ScreeningTrainable, SharedDataset

@@ -7,9 +7,9 @@ from typing import Any
 from optuna.trial import TrialState
 
 from search.config.models import SearchConfig
-from search.record import read_trials
 from search.run_directory import RunDirectory
 from search.run_record import config_of, read_run
+from search.study.record import read_trials
 
 
 def status_of(run: RunDirectory) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search.record import StudyRecord
+from search.study.record import StudyRecord
 
 _ROW_KEYS = (
     "round",

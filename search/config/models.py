@@ -12,7 +12,7 @@ from dp_core.pruning import CRITERIA
 from dp_core.training import Recipe
 from search.config.distillers import DistillSection
 from search.config.sections import DataSection, NamedRunSection, Section, one_of
-from search.samplers import SAMPLERS
+from search.study.samplers import SAMPLERS
 from trainables.settings import parse_settings
 
 

@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from search.cli import main
-from search.record import read_trials, rounds_of
 from search.run_directory import RunDirectory
+from search.study.record import read_trials
+from search.study.trials import rounds_of
 from tests.search.processes import Program
 from tests.search.test_search_end_to_end import USERS_MODEL
 from tests.search.tiny import write_config

@@ -14,9 +14,9 @@ from dp_core.data.preprocessing import Standardisation
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
 from search.collecting import write_tables
-from search.record import StudyRecord, read_trials
 from search.run_directory import RunDirectory
 from search.space import Space
+from search.study.record import StudyRecord, read_trials
 from tests.search.tiny import config_of, round_row
 from trainables.trained_model import TrainedModel
 

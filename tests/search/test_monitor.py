@@ -13,9 +13,9 @@ from ray.tune.experiment import Trial
 
 from search.monitor import RetrainingMonitor, ScreeningMonitor, export
 from search.progress import Progress
-from search.record import StudyRecord
 from search.run_directory import RunDirectory
 from search.space import Space
+from search.study.record import StudyRecord
 from search.tensorboard import TensorBoardLog
 from tests.search.tiny import config_of, round_row
 

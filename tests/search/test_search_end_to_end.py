@@ -34,10 +34,11 @@ from search.config.models import SearchConfig
 from search.distilling import make_sets
 from search.preparation import prepare
 from search.progress import Progress
-from search.record import candidate_of, read_trials, reason_of, rounds_of
 from search.run import wanted_sets
 from search.run_directory import RunDirectory
 from search.screening import _context
+from search.study.record import read_trials
+from search.study.trials import candidate_of, reason_of, rounds_of
 from tests.search.processes import Program
 from tests.search.tiny import TEST, write_config
 from tests.trainables.driving import lasting, rows, screening

@@ -8,10 +8,10 @@ import yaml
 from optuna.trial import TrialState
 
 from dp_core.errors import UserError
-from search.record import StudyRecord
 from search.run_directory import RunDirectory
 from search.space import Space
 from search.status import status_of
+from search.study.record import StudyRecord
 from tests.search.tiny import config_of, config_tree, round_row
 
 SETTINGS: dict[str, Any] = {"search": {"trials": 5}, "promote": {"top": 2}, "retrain": {"seeds": 2}}

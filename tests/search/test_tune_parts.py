@@ -13,8 +13,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from search.record import StudyRecord, reason_of, rounds_of
 from search.space import Space
+from search.study.record import StudyRecord
+from search.study.trials import reason_of, rounds_of
 from search.tune_parts import StudyScheduler, StudySearcher, failure_of, row_of
 from tests.search.tiny import config_of, round_row
 

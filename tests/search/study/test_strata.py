@@ -13,10 +13,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.config.models import PromoteSection, SearchConfig
-from search.record import StudyRecord
 from search.retraining import promote
 from search.space import Space
-from search.strata import WithinSourcePruner, WithinSourceSampler, source_of
+from search.study.record import StudyRecord
+from search.study.strata import WithinSourcePruner, WithinSourceSampler, source_of
 
 SPACE = {
     "model": {"name": "convnet", "width": {"choice": [4, 8]}},

@@ -16,8 +16,9 @@ from optuna.trial import TrialState
 
 from dp_core.errors import UserError
 from search.config.models import SearchConfig
-from search.record import Proposal, StudyRecord, candidate_of, read_trials, reason_of, rounds_of
 from search.space import Space
+from search.study.record import Proposal, StudyRecord, read_trials
+from search.study.trials import candidate_of, reason_of, rounds_of
 from tests.search.tiny import config_of, round_row
 
 

@@ -17,12 +17,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from dp_core.errors import UserError
 from dp_core.seeds import derive_seed
 from search.config.models import SearchConfig
-from search.samplers import SAMPLERS, build_pruner
 from search.space import ChoiceParameter, Space
-from search.strata import SOURCE, WithinSourcePruner, WithinSourceSampler
-
-_STUDY = "winnow"
-_CANDIDATE, _REASON, _ROUND = "candidate", "reason", "round:"
+from search.study.samplers import SAMPLERS, build_pruner
+from search.study.strata import SOURCE, WithinSourcePruner, WithinSourceSampler
+from search.study.trials import CANDIDATE, REASON, ROUND, STUDY, rounds_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class StudyRecord:
         with _naming_damage(journal):
             storage = JournalStorage(JournalFileBackend(str(journal)))
             self._study = optuna.create_study(
-                storage=storage, study_name=_STUDY, direction="maximize", load_if_exists=True
+                storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True
             )
             known = _checked(self._study.get_trials(deepcopy=False))
         self._study.sampler = WithinSourceSampler(
@@ -92,12 +90,12 @@ class StudyRecord:
             self._proposed += 1
         else:
             return None
-        candidate = trial.user_attrs.get(_CANDIDATE)
+        candidate = trial.user_attrs.get(CANDIDATE)
         if candidate is None:
             # New, or asked for by a driver that was lost before it wrote down the answer: what Optuna has already
             # drawn for this trial stays as it is.
             candidate = self._space.suggest(trial)
-            trial.set_user_attr(_CANDIDATE, candidate)
+            trial.set_user_attr(CANDIDATE, candidate)
         self._open[trial.number] = trial
         return Proposal(trial.number, candidate, resumed)
 
@@ -111,8 +109,8 @@ class StudyRecord:
         """Record a round; return whether the trial should be stopped for lack of promise."""
         trial = self._open[number]
         step = int(row["round"])
-        if f"{_ROUND}{step:04d}" not in trial.user_attrs:
-            trial.set_user_attr(f"{_ROUND}{step:04d}", _finite(row))
+        if f"{ROUND}{step:04d}" not in trial.user_attrs:
+            trial.set_user_attr(f"{ROUND}{step:04d}", _finite(row))
             if math.isfinite(row["score"]):
                 trial.report(row["score"], step)
         return trial.should_prune()
@@ -123,7 +121,7 @@ class StudyRecord:
         if trial is None:
             return
         if reason is not None:
-            trial.set_user_attr(_REASON, reason)
+            trial.set_user_attr(REASON, reason)
         rows = rounds_of(self._study.get_trials(deepcopy=False)[number])
         value = rows[-1]["score"] if state == TrialState.COMPLETE else None
         self._study.tell(number, value, state, skip_if_finished=True)
@@ -143,21 +141,6 @@ def _sources(space: Space) -> tuple[Any, ...]:
     return ()
 
 
-def rounds_of(trial: FrozenTrial) -> list[dict[str, Any]]:
-    """Return the rounds of a trial as they were reported, in order."""
-    return [trial.user_attrs[key] for key in sorted(trial.user_attrs) if key.startswith(_ROUND)]
-
-
-def candidate_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the candidate of a trial."""
-    return dict(trial.user_attrs.get(_CANDIDATE, {}))
-
-
-def reason_of(trial: FrozenTrial) -> str | None:
-    """Return why a trial ended as it did, if not by reaching its sparsity."""
-    return trial.user_attrs.get(_REASON)
-
-
 def read_trials(journal: Path) -> list[FrozenTrial]:
     """Return the trials of a journal without changing it.
 
@@ -169,9 +152,9 @@ def read_trials(journal: Path) -> list[FrozenTrial]:
         return []
     with _naming_damage(journal):
         storage = JournalStorage(JournalFileBackend(str(journal)))
-        if _STUDY not in [study.study_name for study in storage.get_all_studies()]:
-            raise UserError(f"{journal} has no study '{_STUDY}'.")
-        return _checked(optuna.load_study(study_name=_STUDY, storage=storage).get_trials(deepcopy=False))
+        if STUDY not in [study.study_name for study in storage.get_all_studies()]:
+            raise UserError(f"{journal} has no study '{STUDY}'.")
+        return _checked(optuna.load_study(study_name=STUDY, storage=storage).get_trials(deepcopy=False))
 
 
 @contextmanager
@@ -185,7 +168,7 @@ def _naming_damage(journal: Path) -> Iterator[None]:
 def _checked(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials, or raise ValueError for one whose candidate or rounds are not what was written."""
     for trial in trials:
-        if _CANDIDATE in trial.user_attrs and "model" not in trial.user_attrs[_CANDIDATE]:
+        if CANDIDATE in trial.user_attrs and "model" not in trial.user_attrs[CANDIDATE]:
             raise ValueError(f"the candidate of trial {trial.number} has no model")
         if trial.state == TrialState.COMPLETE and not rounds_of(trial):
             raise ValueError(f"trial {trial.number} is complete but has no rounds")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from search.samplers import SAMPLERS, build_pruner
+from search.study.samplers import SAMPLERS, build_pruner
 
 
 def asked(name: str, seed: int, known: int, trials: int) -> list[float]:
