@@ -12,7 +12,7 @@ from dp_core.pruning import CRITERIA
 from dp_core.training import Recipe
 from search.config.distillers import DistillSection
 from search.config.sections import DataSection, NamedRunSection, Section, one_of
-from search.study.samplers import SAMPLERS
+from search.study.objectives import OBJECTIVES
 from trainables.settings import parse_settings
 
 
@@ -69,11 +69,53 @@ class EarlyStoppingSection(Section):
     """When a trial is stopped before its last round; it is compared with trials of its own source only."""
 
     method: Literal["successive_halving", "median", "none"] = "successive_halving"
-    """`successive_halving` (asynchronous, ASHA), `median` (worse than the median at the same round) or `none`."""
+    """`successive_halving` (asynchronous, ASHA; with several objectives trials are ranked by non-dominated sorting,
+    MO-ASHA), `median` (worse than the median at the same round; one objective only) or `none`."""
     first_round: int = Field(default=2, ge=1)
     """Round after which a trial may first be stopped."""
     reduction_factor: int = Field(default=2, ge=2)
     """ASHA: of the trials at a rung one in so many goes on, and rungs are this factor of rounds apart."""
+
+
+class ConstraintsSection(Section):
+    """What a candidate must keep to. Proposals that cannot are rejected before they are trained, and cost nothing."""
+
+    max_parameters: int | None = Field(default=None, ge=1)
+    """Most parameters left after pruning."""
+    max_flops: int | None = Field(default=None, ge=1)
+    """Most FLOPs remaining after pruning. Which weights will be left is not known before: a proposal is rejected if
+    even the cheapest ones are too many, and a pruned candidate above the limit is not promoted."""
+    min_sparsity: float | None = Field(default=None, ge=0, lt=1)
+    """Least sparsity."""
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    """Most milliseconds of a forward pass of one image on the device that drives the search, the dense network."""
+
+
+class StartSection(Section):
+    """What the search knows before its first trial."""
+
+    points: tuple[dict[str, Any], ...] = ()
+    """Candidates to try first: searched parameters by dotted or nested name, such as `{sparsity: 0.9, model: {width:
+    32}}`; what a point does not name is sampled."""
+    runs: tuple[Path, ...] = ()
+    """Earlier runs on the same data whose trials the sampler learns from, where they are points of this space."""
+
+
+class LadderSection(Section):
+    """Cheaper looks at a candidate before its own screening, and a dearer one after it.
+
+    After each rung only the best of its source go on, one in `early_stopping.reduction_factor`.
+    """
+
+    zero_cost: str | None = None
+    """A score of the untrained network as the first rung: `parameters`, `flops`, `synflow`, `nwot` or another proxy
+    that does not train."""
+    ipc: tuple[int, ...] = ()
+    """Images a class that distilled and subset candidates are pruned on first, such as [1, 10], before the `ipc` of
+    their own: those below it."""
+    real_epochs: int = Field(default=0, ge=0)
+    """Epochs of training on real images, by `retrain.recipe`, as the last rung: its validation accuracy is then the
+    proxy accuracy, on one scale for all sources."""
 
 
 class SearchSection(Section):
@@ -87,28 +129,56 @@ class SearchSection(Section):
     """CPU cores, and so threads, of a trial."""
     gpus_per_trial: float = Field(default=0, ge=0)
     """GPUs of a trial; 0.25 lets four trials share one."""
-    sampler: str = "tpe"
-    """`tpe` (Optuna's, for conditional spaces), `random`, or `qmc` (quasi-random)."""
+    objectives: tuple[str, ...] = ("score",)
+    """What is optimised, one or several: `score`, `accuracy` (proxy accuracy), `sparsity` (these three are maximised),
+    `parameters` (left), `flops` (remaining), `latency`, `seconds` or `image_gradients` of screening (minimised)."""
+    sampler: str = "auto"
+    """`auto` (by the number of trials and objectives), `tpe` (Optuna's, for conditional spaces), `gp`, `nsga2`,
+    `cmaes`, `random`, `qmc` (quasi-random), `grid`, `optunahub:package/name:Class`, or your own
+    `package.module:function`, which is called with the keyword `seed` and returns an Optuna sampler."""
     startup_trials: int = Field(default=10, ge=1)
-    """TPE: random trials of each source before the model takes over."""
-    max_failures: int = Field(default=2, ge=0)
-    """How often a trial whose worker is lost is taken up again from its last checkpoint."""
+    """Random trials of each source before a model takes over."""
+    start: StartSection = Field(default_factory=StartSection)
+    """What the search knows before its first trial."""
+    constraints: ConstraintsSection = Field(default_factory=ConstraintsSection)
+    """What a candidate must keep to."""
     score: ScoreSection = Field(default_factory=ScoreSection)
-    """What is maximised."""
+    """How the objective `score` is computed."""
     early_stopping: EarlyStoppingSection = Field(default_factory=EarlyStoppingSection)
     """When a trial is stopped early."""
+    ladder: LadderSection = Field(default_factory=LadderSection)
+    """Cheaper looks first."""
+    storage: str | None = None
+    """Where the study is recorded: null is a journal in the run directory, or an Optuna database URL such as
+    sqlite:///study.db or postgresql://user@host/name."""
+    max_failures: int = Field(default=3, ge=0)
+    """How often in a row, without a round in between, a trial whose worker is lost is taken up again from its last
+    checkpoint."""
+    round_seconds: float | None = Field(default=3600.0, gt=0)
+    """Seconds that one round of a trial may take before the trial is taken to hang, and fails; null waits for ever."""
+    failures_in_a_row: int = Field(default=10, ge=1)
+    """After so many failed trials in a row the run stops, and says what they have in common."""
 
-    @field_validator("sampler")
+    @field_validator("objectives")
     @classmethod
-    def _known(cls, sampler: str) -> str:
-        return one_of(sampler, SAMPLERS)
+    def _known_objectives(cls, objectives: tuple[str, ...]) -> tuple[str, ...]:
+        if not objectives or len(set(objectives)) < len(objectives):
+            raise ValueError("must name one objective or several different ones")
+        return tuple(one_of(name, OBJECTIVES) for name in objectives)
 
 
 class PromoteSection(Section):
     """Which tickets are retrained."""
 
     top: int = Field(default=3, ge=1)
-    """How many tickets are retrained: those of highest score, the sources of the space taking turns."""
+    """How many tickets are retrained, the sources of the space taking turns."""
+    by: Literal["score", "pareto", "sparsity"] = "score"
+    """Which: those of highest `score` (of the first objective, where there are several); `pareto`, a choice of the
+    Pareto front of all objectives that dominates the largest hypervolume; `sparsity`, the best in each of `top` equal
+    buckets of sparsity."""
+    audit: int = Field(default=2, ge=0)
+    """Tickets retrained beside these, drawn at random from all that were not promoted, those stopped early included:
+    what they come to tells without bias what the cheap score missed."""
 
 
 class RealTrainingSection(Section):
