@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
 STUDY = "winnow"
-CANDIDATE, REASON, ROUND = "candidate", "reason", "round:"
+CANDIDATE, REASON, ROUND, REJECTED, POINT = "candidate", "reason", "round:", "rejected", "point"
 
 
 def rounds_of(trial: FrozenTrial) -> list[dict[str, Any]]:
@@ -23,3 +24,13 @@ def candidate_of(trial: FrozenTrial) -> dict[str, Any]:
 def reason_of(trial: FrozenTrial) -> str | None:
     """Return why a trial ended as it did, if not by reaching its sparsity."""
     return trial.user_attrs.get(REASON)
+
+
+def is_rejected(trial: FrozenTrial) -> bool:
+    """Return whether the candidate broke a constraint and was never trained."""
+    return bool(trial.user_attrs.get(REJECTED))
+
+
+def step_of(row: Mapping[str, Any]) -> int:
+    """Return the step at which Optuna keeps the value of a round: it grows along the rungs of the ladder."""
+    return 1000 * int(row.get("rung", 0)) + int(row.get("rung_round", row["round"]))
