@@ -34,3 +34,8 @@ def is_rejected(trial: FrozenTrial) -> bool:
 def step_of(row: Mapping[str, Any]) -> int:
     """Return the step at which Optuna keeps the value of a round: it grows along the rungs of the ladder."""
     return 1000 * int(row.get("rung", 0)) + int(row.get("rung_round", row["round"]))
+
+
+def constraint_key(name: str) -> str:
+    """Return the system attribute in which Optuna keeps by how much a constraint is broken (Trial.set_constraint)."""
+    return f"constraints:{name}"
