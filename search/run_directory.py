@@ -50,6 +50,20 @@ class RunDirectory:
         """Event files."""
         return self.path / "tensorboard"
 
+    @property
+    def promotion(self) -> Path:
+        """Which trials were promoted, and which are audited."""
+        return self.path / "promotion.json"
+
+    @property
+    def agreed(self) -> Path:
+        """The config that the trials so far were made with."""
+        return self.path / "config.json"
+
+    def error(self, trial: int) -> Path:
+        """Return the file with the traceback of a failed trial."""
+        return self.path / "errors" / f"{trial:05d}.txt"
+
     def ticket(self, trial: int) -> Path:
         """Return the folder of a trial's ticket."""
         return self.path / "tickets" / f"{trial:05d}"

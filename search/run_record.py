@@ -73,10 +73,6 @@ def claimed(run: RunDirectory, section: NamedRunSection) -> Iterator[None]:
 
 def new_record(command: Sequence[str], config: RunConfig, splits: Splits) -> dict[str, Any]:
     """Return the record of a run that starts now, with folders written in full."""
-    dumped = config.model_dump(mode="json")
-    for section, key in _FOLDERS:
-        if dumped.get(section, {}).get(key) is not None:
-            dumped[section][key] = str(Path(dumped[section][key]).resolve())
     return {
         "kind": kind_for(type(config)),
         "command": shlex.join(command),
@@ -88,8 +84,17 @@ def new_record(command: Sequence[str], config: RunConfig, splits: Splits) -> dic
         "data": dict(digests(splits)),
         "splits": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
         "distilled_sets": {},
-        "config": dumped,
+        "config": dumped(config),
     }
+
+
+def dumped(config: RunConfig) -> dict[str, Any]:
+    """Return the config as run.yaml has it, with folders written in full."""
+    tree = config.model_dump(mode="json")
+    for section, key in _FOLDERS:
+        if tree.get(section, {}).get(key) is not None:
+            tree[section][key] = str(Path(tree[section][key]).resolve())
+    return tree
 
 
 def write_record(run: RunDirectory, record: Mapping[str, Any]) -> None:

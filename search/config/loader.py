@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from search.config.keys import KeyDescription, describe_keys
 from search.config.mistakes import describe
 from search.config.overrides import Override, origin
 
-__all__ = ["KeyDescription", "describe_keys", "load_config", "schema_of", "write_schema"]
+__all__ = ["KeyDescription", "describe_keys", "load_config", "override_config", "schema_of", "write_schema"]
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -39,8 +39,16 @@ def load_config(model: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     Raises:
         UserError: anything wrong with the file, an override or a value; the first mistake in one sentence.
     """
+    return _checked(model, _read(path), path, overrides)
+
+
+def override_config(model: type[T], config: Mapping[str, Any], path: Path, overrides: Sequence[str]) -> T:
+    """Return a config that was read from `path` before, with overrides on top; see `load_config`."""
+    return _checked(model, OmegaConf.create(dict(config)), path, overrides)
+
+
+def _checked(model: type[T], config: DictConfig, path: Path, overrides: Sequence[str]) -> T:
     given = [Override.parse(text) for text in overrides]
-    config = _read(path)
     for override in given:
         override.apply(config)
     tree = _plain(_resolve(config, path, given), path, given, ())
