@@ -78,16 +78,20 @@ class Limits:
         return {name: standing.excess for name, standing in self._foreseen(candidate).items()}
 
     def after(self, candidate: Candidate, row: Mapping[str, Any]) -> dict[str, float]:
-        """Return what a round's report says of the candidate, by name of the constraint; the last round's counts."""
+        """Return what a round's report says of the candidate, by name of the constraint; the last round's counts.
+
+        Latency is that of this device, or the report's if nothing measures it.
+        """
         cost = self.cost(candidate.model)
-        values = {
-            PARAMETERS: row.get("parameters_left"),
-            FLOPS: row.get("flops_remaining"),
-            SPARSITY: row.get("sparsity") if cost else None,
-            LATENCY: row.get("latency_ms") or (self.latency_ms(candidate.model) if LATENCY in self.limits else None),
-        }
+        values = {PARAMETERS: row.get("parameters_left"), FLOPS: row.get("flops_remaining")}
+        if cost is not None:
+            values[SPARSITY] = row.get("sparsity")
+        if LATENCY in self.limits:
+            values[LATENCY] = row.get("latency_ms") if self._measure is None else self.latency_ms(candidate.model)
         return {
-            name: self._standing(name, values[name], cost).excess for name in self.limits if values[name] is not None
+            name: self._standing(name, values[name], cost).excess
+            for name in self.limits
+            if values.get(name) is not None
         }
 
     def sentence(self, candidate: Candidate) -> str:
