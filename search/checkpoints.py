@@ -8,10 +8,9 @@ from pathlib import Path, PurePosixPath
 from pyarrow import fs
 
 from dp_core.errors import UserError
-from trainables.resuming import is_sound
+from trainables.resuming import sound_checkpoints
 
 _SESSION = re.compile(r"session-(\d+)")
-_CHECKPOINT = re.compile(r"checkpoint_\d+")
 
 
 class CheckpointStore:
@@ -36,11 +35,8 @@ class CheckpointStore:
         Sessions are looked through from the latest, and a damaged checkpoint gives way to the one before it.
         """
         for session in reversed(self._sessions()):
-            folder = f"{session}/{trial_directory}"
-            for checkpoint in reversed(self._folders(folder)):
-                named = _CHECKPOINT.fullmatch(PurePosixPath(checkpoint).name)
-                if named and is_sound(self._filesystem, checkpoint):
-                    return self._scheme + checkpoint
+            for checkpoint in sound_checkpoints(self._filesystem, f"{session}/{trial_directory}"):
+                return self._scheme + checkpoint
         return None
 
     def _sessions(self) -> list[str]:

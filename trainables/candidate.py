@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -68,10 +68,36 @@ class Candidate:
             recipe=_recipe(value, None if ipc is None else ipc * classes),
         )
 
+    @staticmethod
+    def parse_ladder(value: Mapping[str, Any], classes: int, ladder_ipc: Iterable[int]) -> tuple[Candidate, ...]:
+        """Read a proposal as what it is on each of its pruning rungs, the last of which is the candidate itself.
+
+        The rungs below have fewer images a class: those of `ladder_ipc` that are fewer, rising. Steps that follow
+        from a budget of image-gradients follow from it on each rung. A candidate on real images has no rung below.
+
+        Raises:
+            UserError: as `parse`.
+        """
+        own = Candidate.parse(value, classes)
+        below = (Candidate.parse({**value, "ipc": ipc}, classes) for ipc in own._ipcs_below(ladder_ipc))
+        return (*below, own)
+
     @property
     def data_key(self) -> str:
         """Name of the set it trains on, such as `distilled-10`, or `real`."""
-        return self.source if self.images_per_class is None else f"{self.source}-{self.images_per_class}"
+        return _data_key(self.source, self.images_per_class)
+
+    def ladder_keys(self, ladder_ipc: Iterable[int]) -> tuple[str, ...]:
+        """Return the names of the sets of its pruning rungs (see `parse_ladder`), its own the last."""
+        return (*(_data_key(self.source, ipc) for ipc in self._ipcs_below(ladder_ipc)), self.data_key)
+
+    def _ipcs_below(self, ladder_ipc: Iterable[int]) -> list[int]:
+        own = self.images_per_class
+        return [] if own is None else sorted({ipc for ipc in ladder_ipc if ipc < own})
+
+
+def _data_key(source: Source, images_per_class: int | None) -> str:
+    return source if images_per_class is None else f"{source}-{images_per_class}"
 
 
 def default_source(space: Container[str]) -> Source:

@@ -11,7 +11,7 @@ from typing import Any
 from dp_core.analysis import CostModel
 from dp_core.pruning import IterativePruning, layer_collapse, run_round_together
 from dp_core.seeds import derive_seed
-from dp_core.training import Diverged, Recipe, TrainingData, evaluate
+from dp_core.training import Diverged, Evaluation, Recipe, TrainingData, evaluate
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,22 @@ class Replicates:
         cost: of the candidate.
         validation: what every replicate is scored on after a round, on the device of the prunings.
         recipe: the candidate's; its precision and mode are also those of the scoring.
+        memory_parts: the scoring's batches are this many times smaller than usual.
     """
 
     def __init__(
-        self, prunings: Sequence[IterativePruning], cost: CostModel, validation: TrainingData, recipe: Recipe
+        self,
+        prunings: Sequence[IterativePruning],
+        cost: CostModel,
+        validation: TrainingData,
+        recipe: Recipe,
+        memory_parts: int = 1,
     ) -> None:
         self._prunings = tuple(prunings)
         self._cost = cost
         self._validation = validation
         self._recipe = recipe
+        self._batch_size = scoring_batch(memory_parts)
         self._outcomes: list[Outcome] = []
 
     def run_round(self) -> None:
@@ -58,10 +65,14 @@ class Replicates:
 
     def _outcome(self, pruning: IterativePruning, end: float | Diverged, before: Outcome | None) -> Outcome:
         recipe = self._recipe
-        found = evaluate(pruning.model, self._validation, precision=recipe.precision, mode=recipe.mode)
-        divergence = str(end) if isinstance(end, Diverged) else None
-        if divergence is None and (math.isnan(found.loss) or found.loss == math.inf):
-            divergence = f"the validation loss is {found.loss}"
+        found = evaluate(
+            pruning.model,
+            self._validation,
+            batch_size=self._batch_size,
+            precision=recipe.precision,
+            mode=recipe.mode,
+        )
+        divergence = str(end) if isinstance(end, Diverged) else divergence_of(found)
         collapse = None
         channels, height, width = self._validation.images.shape[1:]
         if emptied := layer_collapse(pruning.mask, pruning.model, (channels, height, width)):
@@ -129,6 +140,16 @@ class Replicates:
         for pruning, saved in zip(self._prunings, state["prunings"], strict=True):
             pruning.load_state_dict(saved)
         self._outcomes = [Outcome(**saved) for saved in state["outcomes"]]
+
+
+def divergence_of(found: Evaluation) -> str | None:
+    """Return in words how a network has diverged that only the validation images show it of, None if it has not."""
+    return f"the validation loss is {found.loss}" if math.isnan(found.loss) or found.loss == math.inf else None
+
+
+def scoring_batch(memory_parts: int) -> int:
+    """Return how many validation images a trial passes forward at a time: 500, or less where memory is short."""
+    return max(1, 500 // memory_parts)
 
 
 def replicate_seeds(seed: int, count: int) -> list[int]:

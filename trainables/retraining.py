@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ray import tune
-
 from dp_core.data.preprocessing import Standardisation
 from dp_core.pruning import Ticket
 from dp_core.seeds import derive_seed
 from dp_core.training import Diverged, Recipe, Training, TrainingData, evaluate
-from trainables.device import claim_device
 from trainables.placement import Stream, training_data
-from trainables.resuming import load_state, load_state_from, save_state
+from trainables.replicates import scoring_batch
+from trainables.resilient import ResilientTrial
 from trainables.shared_dataset import SharedDataset
 from trainables.trained_model import TrainedModel
 
@@ -26,7 +24,8 @@ from trainables.trained_model import TrainedModel
 class RetrainingContext:
     """What all retrainings of a search share: the three splits, the tickets by trial number, and how to train.
 
-    `stream` says when the training images are streamed, see `training_data`.
+    `stream` says when the training images are streamed, see `training_data`; `round_seconds` after how long an epoch is
+    taken to hang, and its worker ended (None for never).
     """
 
     train: SharedDataset
@@ -39,88 +38,98 @@ class RetrainingContext:
     seed: int
     threads: int
     stream: Stream
+    round_seconds: float | None = None
 
 
-class RetrainingTrainable(tune.Trainable):
+class RetrainingTrainable(ResilientTrial):
     """One ticket with one seed: `config["job"]` has the `trial` it came from, the `seed`, and what to `resume_from`.
 
     Every step is an epoch and reports loss and validation accuracy. The test images are used once, after the last
-    epoch, on the weights the training ends with.
+    epoch, on the weights the training ends with. `status` is `running`, `finished`, `diverged` or `failed` (an
+    exception).
     """
 
-    def setup(self, config: dict[str, Any], context: RetrainingContext | None = None) -> None:
-        """Build the network at its rewind point; `context` is kept for the next ticket of this worker."""
-        if context is not None:
-            self._context = context
-        context, job = self._context, config["job"]
-        self._device = claim_device(context.threads)
+    _context: RetrainingContext
+    _training: Training | None = None
+
+    def job_of(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the job."""
+        job: Mapping[str, Any] = config["job"]
+        return job
+
+    def begin(self, job: Mapping[str, Any], memory_parts: int) -> None:
+        """Build the network at its rewind point."""
+        context = self._context
         self._trial, self._replicate = int(job["trial"]), int(job["seed"])
         self._ticket = context.tickets[self._trial]
-        self._seed = derive_seed(context.seed, "retraining", self._trial, self._replicate)
+        self._batch_size = scoring_batch(memory_parts)
         data = training_data(context.train.open(), context.space, self._device, context.stream)
-        model = self._ticket.build().to(self._device)
-        self._training = Training(model, data, context.recipe, seed=self._seed, mask=self._ticket.mask)
-        self._history: list[dict[str, Any]] = []
-        if job.get("resume_from"):
-            self._go_on_from(load_state_from(job["resume_from"], self._device))
+        self._training = Training(
+            self._ticket.build().to(self._device),
+            data,
+            context.recipe,
+            seed=derive_seed(context.seed, "retraining", self._trial, self._replicate),
+            mask=self._ticket.mask,
+            memory_parts=memory_parts,
+        )
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take up the next ticket in the same process."""
-        del self._training  # its images make room for the next ones
-        self.setup(new_config)
-        return True
+    def release(self) -> None:
+        """Let go of the network and the images."""
+        self._training = None
 
-    def step(self) -> dict[str, Any]:
-        """Train one epoch and report it."""
-        if self._history and self._history[-1]["status"] != "running":
-            return {**self._history[-1], "done": True}
+    @property
+    def _running(self) -> Training:
+        assert self._training is not None, "the trial has failed"
+        return self._training
+
+    def advance(self, history: list[dict[str, Any]]) -> dict[str, Any]:
+        """Train one epoch."""
         started = time.perf_counter()
-        epoch = len(self._history) + 1
-        steps_by_then = round(self._training.total_steps * epoch / self._context.epochs)
+        training, epoch = self._running, len(history) + 1
+        steps_by_then = round(training.total_steps * epoch / self._context.epochs)
         row: dict[str, Any] = {"epoch": epoch, "status": "running", "reason": None}
         try:
-            row["train_loss"] = self._training.run(steps_by_then - self._training.step)
+            row["train_loss"] = training.run(steps_by_then - training.step)
         except Diverged as error:
             row |= {"status": "diverged", "reason": str(error), "train_loss": math.nan}
         row["validation_accuracy"] = self._accuracy(self._context.validation)
-        row["learning_rate"] = float(self._training.optimizer.param_groups[0]["lr"])
-        if self._training.finished and row["status"] == "running":
+        row["learning_rate"] = float(training.optimizer.param_groups[0]["lr"])
+        if training.finished and row["status"] == "running":
             row |= {"status": "finished", "test_accuracy": self._accuracy(self._context.test)}
-        earlier = self._history[-1]["seconds"] if self._history else 0.0
+        earlier = history[-1]["seconds"] if history else 0.0
         row["seconds"] = earlier + time.perf_counter() - started
-        self._history.append(row)
-        return {**row, "done": row["status"] != "running"}
+        return row
 
     def _accuracy(self, split: SharedDataset) -> float:
         dataset = split.open()
         data = TrainingData(dataset.images, dataset.labels, self._context.space)
         recipe = self._context.recipe
-        return evaluate(self._training.model, data, precision=recipe.precision, mode=recipe.mode).accuracy
+        found = evaluate(
+            self._running.model, data, batch_size=self._batch_size, precision=recipe.precision, mode=recipe.mode
+        )
+        return found.accuracy
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save everything needed to go on, and the model once it is trained."""
-        folder = Path(checkpoint_dir)
-        save_state(folder, {"training": self._training.state_dict(), "history": self._history})
-        if self._history and self._history[-1]["status"] == "finished":
-            (folder / "model").mkdir()
-            self._trained().write_into(folder / "model")
+    def work_state(self) -> dict[str, Any]:
+        """Return the state of the training."""
+        return self._running.state_dict()
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Go on from what `save_checkpoint` wrote into this folder."""
-        self._go_on_from(load_state(Path(str(checkpoint)), self._device))
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Take up the training again."""
+        self._running.load_state_dict(state)
 
-    def _go_on_from(self, state: dict[str, Any]) -> None:
-        self._training.load_state_dict(state["training"])
-        self._history = state["history"]
+    def export(self, folder: Path, history: list[dict[str, Any]]) -> None:
+        """Write the trained network."""
+        (folder / "model").mkdir()
+        self._trained(history).write_into(folder / "model")
 
-    def _trained(self) -> TrainedModel:
-        last = self._history[-1]
+    def _trained(self, history: list[dict[str, Any]]) -> TrainedModel:
+        last, model = history[-1], self._running.model
         return TrainedModel(
             spec=self._ticket.spec,
             input_shape=self._ticket.input_shape,
             class_names=self._context.train.class_names,
             space=self._context.space,
-            weights={name: value.detach().cpu().clone() for name, value in self._training.model.state_dict().items()},
+            weights={name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
             results={
                 "trial": self._trial,
                 "seed": self._replicate,
@@ -129,6 +138,6 @@ class RetrainingTrainable(tune.Trainable):
                 "sparsity": self._ticket.mask.sparsity,
                 "seconds": last["seconds"],
                 "recipe": self._context.recipe.to_dict(),
-                "history": self._history,
+                "history": history,
             },
         )

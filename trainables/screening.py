@@ -1,176 +1,88 @@
-"""Screening: distilled pruning of one candidate as a Tune trial, one step a pruning round."""
+"""Screening: a candidate that climbs the ladder as a Tune trial, one step a pruning round."""
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from ray import tune
 
-from dp_core.analysis import CostModel
-from dp_core.data.preprocessing import Standardisation
-from dp_core.distillation import DistilledSet
-from dp_core.models import build
-from dp_core.pruning import CRITERIA, IterativePruning, PruningPlan, Ticket, sparsity_schedule
+from dp_core.pruning import Ticket
 from dp_core.seeds import derive_seed
-from dp_core.training import DataSource, TrainingData
 from trainables.candidate import Candidate
-from trainables.device import claim_device
-from trainables.placement import Stream, training_data
-from trainables.replicates import Replicates, replicate_seeds
-from trainables.resuming import load_state, load_state_from, save_state
-from trainables.score import Score
-from trainables.shared_dataset import SharedDataset
+from trainables.context import ScreeningContext
+from trainables.resilient import ResilientTrial
+from trainables.rungs import Climb, Look, Position, rungs_of
 
 
-@dataclass(frozen=True, eq=False)
-class ScreeningContext:
-    """What all trials of a search share.
-
-    Attributes:
-        train: source of the `real` candidates' images.
-        validation: held-back real images that score the proxies.
-        sets: distilled sets and random subsets by `Candidate.data_key`.
-        space: preprocessing of real images for `real` candidates.
-        prune_fraction: share of the remaining weights that a round removes.
-        criterion: name in CRITERIA.
-        rewind_step: see PruningPlan.
-        replicates: how often each candidate is pruned, from other initial weights and with other seeds.
-        score: what the search maximises.
-        seed: the run's seed; a trial's own follows from it and the trial's number.
-        threads: CPU threads of a trial.
-        stream: when the images of `real` candidates are streamed, see `training_data`.
-    """
-
-    train: SharedDataset
-    validation: SharedDataset
-    sets: Mapping[str, DistilledSet]
-    space: Standardisation
-    prune_fraction: float
-    criterion: str
-    rewind_step: int
-    replicates: int
-    score: Score
-    seed: int
-    threads: int
-    stream: Stream
-
-
-class ScreeningTrainable(tune.Trainable):
+class ScreeningTrainable(ResilientTrial):
     """One candidate: `config` has its number in the study (`trial`), the `candidate`, and a checkpoint to go on from.
 
-    Every step trains each replicate under its mask of the round and reports the mean of their proxy accuracies on
-    held-back real images, with its standard error. `status` is `running`, `finished` (target sparsity reached; the
-    checkpoint then has the ticket), `collapsed` (all replicates have a layer without weights, or predicted the same
-    class for every image twice running) or `diverged` (one of them did). The ticket is that of the replicate with the
-    highest accuracy on the validation images, of those that have not collapsed.
+    Every step is one on a rung of the ladder, without which there is one rung: it trains each replicate under its mask
+    of the round and reports the mean of their proxy accuracies on held-back real images, with its standard error.
+    `status` is `running`, `finished` (the last rung has; the checkpoint then has the ticket), `collapsed` (all
+    replicates have a layer without weights, or predicted the same class for every image twice running), `diverged`
+    (one of them did) or `failed` (an exception). What collapses or diverges on a rung does not come to the next.
     """
 
-    def setup(self, config: dict[str, Any], context: ScreeningContext | None = None) -> None:
-        """Build the candidate; `context` comes with the first trial of a worker and is kept for the next ones."""
-        if context is not None:
-            self._context = context
-        self._device = claim_device(self._context.threads)
-        self._number = int(config["trial"])
-        self._candidate = Candidate.parse(config["candidate"], len(self._context.train.class_names))
-        self._history: list[dict[str, Any]] = []
-        self._prepare()
-        if config.get("resume_from"):
-            self._go_on_from(load_state_from(config["resume_from"], self._device))
+    # Tune aborts the whole run if a result lacks the metric that the searcher named.
+    nothing_yet: ClassVar[Mapping[str, Any]] = {"score": math.nan}
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take up the next candidate in the same process."""
-        del self._replicates  # their images make room for the next ones
-        self.setup(new_config)
-        return True
+    _context: ScreeningContext
+    _climb: Climb | None = None
 
-    def _prepare(self) -> None:
-        context, candidate = self._context, self._candidate
-        data, validation = screening_data(context, candidate, self._device)
-        self._input_shape = context.train.open().image_shape
-        self._classes = len(context.train.class_names)
-        plan = PruningPlan(
-            sparsities=sparsity_schedule(candidate.sparsity, context.prune_fraction),
-            criterion=CRITERIA[context.criterion],
-            recipe=candidate.recipe,
-            rewind_step=context.rewind_step,
-        )
-        self._seeds = replicate_seeds(derive_seed(context.seed, "trial", self._number), context.replicates)
-        models = [
-            build(candidate.model, self._input_shape, self._classes, seed=derive_seed(seed, "weights"))
-            for seed in self._seeds
-        ]
-        cost = CostModel(models[0], self._input_shape)
-        prunings = [
-            IterativePruning(model.to(self._device), data, plan, seed=seed)
-            for model, seed in zip(models, self._seeds, strict=True)
-        ]
-        self._replicates = Replicates(prunings, cost, validation, candidate.recipe)
+    def begin(self, job: Mapping[str, Any], memory_parts: int) -> None:
+        """Read the proposal; a rung is made when it is its turn."""
+        context = self._context
+        self._number = int(job["trial"])
+        self._candidate = Candidate.parse(job["candidate"], len(context.train.class_names))
+        seed = derive_seed(context.seed, "trial", self._number)
+        self._climb = Climb(rungs_of(context, job["candidate"], seed, self._device, memory_parts))
 
-    def step(self) -> dict[str, Any]:
-        """Run one round and report it."""
-        if self._history and self._history[-1]["status"] != "running":
-            # Resumed from the checkpoint of a trial whose end nobody heard of: say it again.
-            return {**self._history[-1], "done": True}
-        started = time.perf_counter()
-        self._replicates.run_round()
-        row = self._row()
-        row["seconds"] = (self._history[-1]["seconds"] if self._history else 0.0) + time.perf_counter() - started
-        self._history.append(row)
-        return {**row, "done": row["status"] != "running"}
+    def release(self) -> None:
+        """Let go of the rung with its images."""
+        self._climb = None
 
-    def _row(self) -> dict[str, Any]:
-        measures = self._replicates.measures()
-        status, reason = self._replicates.status()
-        error, left = measures["proxy_accuracy_sem"], measures["parameters_left"]
-        return {
-            # A round that diverged does not count as done, but it is the one that this row is about.
-            "round": len(self._history) + 1,
-            "score": self._context.score(measures["proxy_accuracy"], left),
-            # The score is linear in the accuracy.
-            "score_sem": None if error is None else self._context.score(error, left),
-            **measures,
-            "status": status,
-            "reason": reason,
-        }
+    @property
+    def _climbing(self) -> Climb:
+        assert self._climb is not None, "the trial has failed"
+        return self._climb
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save everything needed to go on, and the ticket once there is one."""
-        folder = Path(checkpoint_dir)
-        save_state(folder, {"replicates": self._replicates.state_dict(), "history": self._history})
-        if self._history and self._history[-1]["status"] == "finished":
-            (folder / "ticket").mkdir()
-            self._ticket().write_into(folder / "ticket")
+    def advance(self, history: list[dict[str, Any]]) -> dict[str, Any]:
+        """Do the next step of the climb."""
+        position, look = self._climbing.step()
+        return _row(history, position, look, self._climbing.finished)
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Go on from what `save_checkpoint` wrote into this folder."""
-        self._go_on_from(load_state(Path(str(checkpoint)), self._device))
+    def work_state(self) -> dict[str, Any]:
+        """Return the state of the climb."""
+        return self._climbing.state_dict()
 
-    def _go_on_from(self, state: dict[str, Any]) -> None:
-        self._replicates.load_state_dict(state["replicates"])
-        self._history = state["history"]
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Take up the climb again."""
+        self._climbing.load_state_dict(state)
 
-    def _ticket(self) -> Ticket:
-        candidate, context = self._candidate, self._context
+    def export(self, folder: Path, history: list[dict[str, Any]]) -> None:
+        """Write the ticket."""
+        (folder / "ticket").mkdir()
+        self._ticket(history).write_into(folder / "ticket")
+
+    def _ticket(self, history: list[dict[str, Any]]) -> Ticket:
+        candidate, context, found = self._candidate, self._context, self._climbing.ticket
         used = context.sets.get(candidate.data_key)
-        index, pruning = self._replicates.best()
-        last = self._history[-1]
         return Ticket(
             spec=candidate.model,
-            input_shape=self._input_shape,
-            classes=self._classes,
-            weights={name: value.cpu().clone() for name, value in pruning.rewind_weights.items()},
-            mask=pruning.mask,
-            history=self._history,
+            input_shape=context.train.open().image_shape,
+            classes=len(context.train.class_names),
+            weights={name: value.cpu().clone() for name, value in found.weights.items()},
+            mask=found.mask,
+            history=[_without_nan(row) for row in history],
             provenance={
                 "trial": self._number,
-                "seed": self._seeds[index],
-                "replicate": index + 1,
-                **{name: last[name] for name in ("replicates", "proxy_accuracy", "proxy_accuracy_sem")},
+                "seed": found.seed,
+                "replicate": found.replicate + 1,
+                **{name: history[-1][name] for name in ("replicates", "proxy_accuracy", "proxy_accuracy_sem")},
                 "source": candidate.source,
                 "images_per_class": candidate.images_per_class,
                 "recipe": candidate.recipe.to_dict(),
@@ -183,14 +95,26 @@ class ScreeningTrainable(tune.Trainable):
         )
 
 
-def screening_data(
-    context: ScreeningContext, candidate: Candidate, device: torch.device
-) -> tuple[DataSource, TrainingData]:
-    """Return, for `device`, what the candidate trains on and the validation images in the very same space."""
-    validation = context.validation.open()
-    if candidate.source == "real":
-        scored = TrainingData(validation.images, validation.labels, context.space).to(device)
-        return training_data(context.train.open(), context.space, device, context.stream), scored
-    chosen = context.sets[candidate.data_key]
-    scored = TrainingData(validation.images, validation.labels, chosen.preprocessing).to(device)
-    return TrainingData(*chosen.training_data()).to(device), scored
+def _row(history: list[dict[str, Any]], position: Position, look: Look, top: bool) -> dict[str, Any]:
+    """Return what a step reports; `top` says whether it was the last of the climb."""
+    last = history[-1] if history else {"rung": -1, "seconds": 0.0}
+    below = next((row["image_gradients"] for row in reversed(history) if row["rung"] < position.rung), 0)
+    return {
+        # A round that diverged does not count as done, but it is the one that this row is about.
+        "round": len(history) + 1,
+        "rung": position.rung,
+        "rung_round": last["rung_round"] + 1 if last["rung"] == position.rung else 1,
+        "fidelity": position.fidelity,
+        "rung_done": position.rung_done,
+        **look.measures,
+        "image_gradients": below + look.image_gradients,
+        "latency_ms": None,  # the driver's to fill in: it measures all candidates on one device
+        "status": "running" if look.status == "finished" and not top else look.status,
+        "reason": look.reason,
+        "seconds": last["seconds"] + look.seconds,
+    }
+
+
+def _without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row as JSON can hold it: what an untrained network has no value of is null."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}

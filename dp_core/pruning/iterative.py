@@ -56,10 +56,18 @@ class IterativePruning:
         seed: of the data order and of criteria that draw.
         mask: the mask to start from, of sparsity `plan.sparsities[0]`; by default all weights. With a mask that was
             found on distilled data this is the combination of arXiv 2503.17905.
+        memory_parts: in how many parts a batch is in memory, see Training.
     """
 
     def __init__(
-        self, model: nn.Module, data: DataSource, plan: PruningPlan, *, seed: int, mask: Mask | None = None
+        self,
+        model: nn.Module,
+        data: DataSource,
+        plan: PruningPlan,
+        *,
+        seed: int,
+        mask: Mask | None = None,
+        memory_parts: int = 1,
     ) -> None:
         if not 0 <= plan.rewind_step < plan.recipe.total_steps(len(data)):
             raise UserError(
@@ -80,6 +88,7 @@ class IterativePruning:
         self._data = data
         self._plan = plan
         self._seed = seed
+        self._memory_parts = memory_parts
         self._rewind: dict[str, Any] | None = None
 
     @property
@@ -125,8 +134,8 @@ class IterativePruning:
     def _begin_round(self) -> Training:
         """Prune, and return the round's training, not yet rewound."""
         self.prune()
-        seed = derive_seed(self._seed, "round", self.rounds_done)
-        return Training(self.model, self._data, self._plan.recipe, seed=seed, mask=self.mask)
+        seed, parts = derive_seed(self._seed, "round", self.rounds_done), self._memory_parts
+        return Training(self.model, self._data, self._plan.recipe, seed=seed, mask=self.mask, memory_parts=parts)
 
     def _end_round(self, training: Training) -> None:
         done_before = self._plan.rewind_step if self.rounds_done else 0

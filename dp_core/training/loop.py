@@ -18,7 +18,7 @@ from dp_core.training.data import DataSource
 from dp_core.training.graph import CudaRecorder, GraphedUpdate, Recorder, draws_random_numbers
 from dp_core.training.network import Mode, Network, unchanged_buffers
 from dp_core.training.recipe import Recipe
-from dp_core.training.splitting import BatchSplitter
+from dp_core.training.splitting import BatchSplitter, in_first_part
 from dp_core.training.warmup import Work
 
 
@@ -41,6 +41,8 @@ class Training:
         seed: of data order, augmentation and dropout.
         mask: for the parameters that are pruned, by name, a bool tensor of the weights that are kept; None for none.
         recorder: records steps as CUDA graphs; by default on GPUs only.
+        memory_parts: in how many parts a batch goes through the network from the first step on, one after the other
+            (see BatchSplitter); more where memory runs out.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Training:
         seed: int,
         mask: Mapping[str, Tensor] | None,
         recorder: Recorder | None = None,
+        memory_parts: int = 1,
     ) -> None:
         device = next(model.parameters()).device
         self.model = model
@@ -59,6 +62,7 @@ class Training:
         self.total_steps = recipe.total_steps(len(data))
         self.images_per_step = recipe.images_per_step(len(data))
         self.recipe = recipe
+        self.memory_parts = memory_parts
         self._seed = seed
         self._device = device
         self._batches = data.batches(recipe.batch_size, seed, device)
@@ -68,7 +72,7 @@ class Training:
         self._wanted: Mode | None = recipe.mode  # until the first step, which decides whether to compile
         self._removed = _removed_weights(model, mask or {})
         self.optimizer = recipe.build_optimizer(model, capturable=self._recorder is not None)
-        self._gradients = BatchSplitter()
+        self._gradients = BatchSplitter(memory_parts)
         self._graph: GraphedUpdate | None = None
         self._memory: list[int] = []  # where the parameters were in the last step
         self._draws = True  # whether the network draws random numbers of its own; found out if it matters
@@ -118,14 +122,16 @@ class Training:
         if self._graph is None:
             self._graph = GraphedUpdate(self._recorder)
             with unchanged_buffers(self.model), torch.no_grad():
-                self._draws = draws_random_numbers(lambda: self._loss(images, labels), self._device)
+                part = in_first_part(self._gradients.parts, images, labels)
+                self._draws = draws_random_numbers(lambda: self._loss(*part), self._device)
         if self._draws:
             return self._update(images, labels)
         return self._graph(self._update, self._clear_gradients, images, labels)
 
     def _choose_network(self, wanted: Mode, images: Tensor, labels: Tensor) -> None:
-        loss = functools.partial(self._loss, images, labels)
-        work = Work(self.model, images, loss, self.total_steps - self.step, self.recipe.precision)
+        part, part_labels = in_first_part(self._gradients.parts, images, labels)
+        loss = functools.partial(self._loss, part, part_labels)
+        work = Work(self.model, part, loss, self.total_steps - self.step, self.recipe.precision)
         self.network, self._wanted = choose_network(self.network, wanted, work), None
         self.follow_parameters()
 

@@ -32,7 +32,8 @@ class Population:
     Args:
         members: at least one; for `batched` of the same architecture, batch size and number of steps, all at the same
             step. The trainings are advanced in place, and may go on alone or be saved between two calls of `run`.
-        strategy: `auto` is `batched` on GPUs where it can be done and `in_turn` elsewhere.
+        strategy: `auto` is `batched` on GPUs where it can be done and `in_turn` elsewhere, also for members whose
+            batches are to be in memory in parts.
         recorder: records the common step as a CUDA graph; by default on GPUs only.
     """
 
@@ -44,7 +45,8 @@ class Population:
         self.members = tuple(members)
         self._device = next(members[0].model.parameters()).device
         on_gpu = self._device.type == "cuda"
-        wanted = strategy == "batched" or (strategy == "auto" and on_gpu and len(members) > 1)
+        spacious = all(member.memory_parts == 1 for member in members)
+        wanted = strategy == "batched" or (strategy == "auto" and on_gpu and spacious and len(members) > 1)
         self.strategy: Literal["batched", "in_turn"] = "batched" if wanted and self._alike() else "in_turn"
         if strategy == "batched" and self.strategy != "batched":
             raise ValueError("These trainings differ in shape, progress or recipe and cannot be batched.")

@@ -13,16 +13,21 @@ from dp_core.errors import UserError
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
+class OneImageTooLarge(UserError):
+    """A device's memory does not hold a single image in training."""
+
+
 class BatchSplitter:
     """Computes the gradients of a batch, in as many parts as the memory needs.
 
-    At first the batch is whole. When the device runs out of memory, it is split into twice as many parts, now and for
-    the steps to come, whose gradients are summed: the same optimiser step (up to rounding), but for batch norms, which
-    see the parts, and those of an attempt that failed as well. The first split is told in one warning.
+    At first there are `parts`, by default 1: the batch is whole. When the device runs out of memory, it is split into
+    twice as many, now and for the steps to come, whose gradients are summed: the same optimiser step (up to rounding),
+    but for batch norms, which see the parts, and those of an attempt that failed as well. The first split of a whole
+    batch is told in one warning.
     """
 
-    def __init__(self) -> None:
-        self.parts = 1
+    def __init__(self, parts: int = 1) -> None:
+        self.parts = parts
 
     def __call__(self, loss: Loss, start: Callable[[], None], images: Tensor, labels: Tensor) -> Tensor:
         """Add the gradients of the mean loss to the parameters' and return the loss, detached.
@@ -34,7 +39,7 @@ class BatchSplitter:
             labels: theirs.
 
         Raises:
-            UserError: a single image does not fit.
+            OneImageTooLarge: a single image does not fit.
         """
         while True:
             start()
@@ -65,7 +70,7 @@ class BatchSplitter:
             torch.cuda.empty_cache()
         if self.parts >= len(images):
             shape = "×".join(map(str, images.shape[1:]))
-            raise UserError(f"The memory of {images.device} does not hold one image of {shape} in training.")
+            raise OneImageTooLarge(f"The memory of {images.device} does not hold one image of {shape} in training.")
         if self.parts == 1:
             warnings.warn(
                 f"Out of memory with a batch of {len(images)} images on {images.device}: it is split, "
@@ -78,3 +83,9 @@ class BatchSplitter:
 def out_of_memory(error: Exception) -> bool:
     """Return whether `error` says that a device had no memory left; on a CPU torch has no exception of its own."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def in_first_part(parts: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the images and labels of a batch that go through the network first where it is split into `parts`."""
+    parts = min(parts, len(images))
+    return images.tensor_split(parts)[0], labels.tensor_split(parts)[0]

@@ -10,7 +10,7 @@ from dp_core.training import DataSource, StreamedData, TrainingData
 from tests.trainables.driving import SPACE, candidate, dataset, screening_context
 from trainables import Candidate
 from trainables.placement import Stream, training_data
-from trainables.screening import screening_data
+from trainables.rungs.pruning import screening_data
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 BYTES = 48 * 3 * 8 * 8  # of the images of `dataset(16, 1)`

@@ -30,7 +30,7 @@ from tests.trainables.driving import (
     tiny_logits,
 )
 from trainables import Candidate, ScreeningTrainable, SharedDataset
-from trainables.screening import screening_data
+from trainables.rungs.pruning import screening_data
 
 # prune_fraction 1/2 and sparsity 4/5: a round at 7/8 would overshoot, so the last prunes what is missing.
 ZEROS = [0, 150, 225, 240]
@@ -104,7 +104,7 @@ def test_accuracy_loss_and_score_are_those_of_the_weights_in_the_checkpoint(tmp_
         row = trial.train()
         trial.save(str(tmp_path / str(number)))
         state = torch.load(tmp_path / str(number) / "state.pt", weights_only=True)
-        weights = state["replicates"]["prunings"][0]["model"]
+        weights = state["work"]["rung"]["prunings"][0]["model"]
         validation = dataset(4, 2)
         logits = tiny_logits(weights, standardised(validation.images))
         accuracy = float((logits.argmax(1) == validation.labels).double().mean())
@@ -135,7 +135,7 @@ def test_a_ticket_starts_at_the_initial_weights(finished: tuple[list[dict[str, A
     # The same candidate, driven for a single round at sparsity 0, rewinds to the same start.
     trial = screening(screening_context(), candidate(sparsity=0))
     assert [row["status"] for row in rows(trial)] == ["finished"]
-    for name, value in trial._replicates.best()[1].rewind_weights.items():
+    for name, value in trial._climbing.ticket.weights.items():
         assert torch.equal(value, ticket.weights[name])
 
 

@@ -108,16 +108,6 @@ def test_a_diverged_trial_stays_diverged(tmp_path: Path, recipe: dict[str, Any])
     assert again["done"] is True
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
-    trial = trial_of()
-    trial.train()
-    trial.save(str(tmp_path))
-    state = tmp_path / "state.pt"
-    state.write_bytes(state.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="damaged"):
-        trial_of(resume_from=str(tmp_path))
-
-
 def test_a_worker_resumes_one_candidate_after_another(tmp_path: Path) -> None:
     whole, ticket = finish(trial_of(), tmp_path / "whole")
     interrupted = trial_of()
