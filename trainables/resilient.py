@@ -18,6 +18,7 @@ from trainables.device import claim_device
 from trainables.failing import is_own_failure, lacks_memory, one_line, reason_of, traceback_of
 from trainables.resuming import DamagedCheckpoint, load_state, load_state_from, newest_sound_state, save_state
 from trainables.watchdog import HUNG, watchdog
+from trainables.work import Work
 
 T = TypeVar("T")
 
@@ -57,29 +58,11 @@ class ResilientTrial(tune.Trainable):
         """Return what the trial is about, of its config: has `resume_from`, and may have `memory_parts`."""
         return config
 
-    def begin(self, job: Mapping[str, Any], memory_parts: int) -> None:
-        """Make the work, to be done from its beginning."""
+    def make(self, job: Mapping[str, Any], memory_parts: int) -> Work:
+        """Make the work, to be done from its beginning with every batch in so many parts."""
         raise NotImplementedError
 
-    def release(self) -> None:
-        """Let go of the work, as far as it was made."""
-        raise NotImplementedError
-
-    def advance(self, history: list[dict[str, Any]]) -> dict[str, Any]:
-        """Do one step and return its row, which has a `status` and a `reason`."""
-        raise NotImplementedError
-
-    def work_state(self) -> dict[str, Any]:
-        """Return a copy of everything needed to go on after the last step."""
-        raise NotImplementedError
-
-    def go_on_from(self, state: Mapping[str, Any]) -> None:
-        """Bring work that has just begun to a state that `work_state` returned."""
-        raise NotImplementedError
-
-    def export(self, folder: Path, history: list[dict[str, Any]]) -> None:
-        """Write what has come out of a trial that finished."""
-        raise NotImplementedError
+    _work: Work | None = None  # None while it is not made, or once it has failed
 
     def setup(self, config: dict[str, Any], context: TrialContext | None = None) -> None:
         """Make the work; `context` comes with the first trial of a worker and is kept for the next ones."""
@@ -93,7 +76,7 @@ class ResilientTrial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take up the next trial in the same process, however the last one ended."""
-        self.release()  # its images make room for the next ones
+        self._work = None  # its images make room for the next ones
         self.setup(new_config)
         return True
 
@@ -125,8 +108,8 @@ class ResilientTrial(tune.Trainable):
         }
         with self._watched():
             save_state(folder, state)
-            if self._failure is None and self._history and self._history[-1]["status"] == "finished":
-                self.export(folder, self._history)
+            if self._work is not None and self._history and self._history[-1]["status"] == "finished":
+                self._work.export(folder, self._history)
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Go on from what `save_checkpoint` wrote into this folder, or from what is sound instead."""
@@ -149,15 +132,15 @@ class ResilientTrial(tune.Trainable):
     def _start(self) -> None:
         """Begin, or go on from the checkpoint of an earlier driver."""
         if address := self._job.get("resume_from"):
+            checkpoint = tune.Checkpoint(address)
             try:
                 self._take(load_state_from(address, self._device))
             except DamagedCheckpoint:
-                checkpoint = tune.Checkpoint(address)
                 self._take_sound(checkpoint.filesystem, posixpath.dirname(checkpoint.path))
         self._rebuild()
 
     def _go_back_to(self, folder: Path | None) -> None:
-        self.release()
+        self._work = None
         self._forget()
         load = functools.partial(self._load, folder)
         with self._watched():
@@ -170,26 +153,25 @@ class ResilientTrial(tune.Trainable):
                 raise DamagedCheckpoint("there is no checkpoint")
             self._take(load_state(folder, self._device))
         except DamagedCheckpoint:
-            if not self._take_sound(*self._own_checkpoints(folder)) and self._job.get("resume_from"):
-                self._start()
-                return
-        self._rebuild()
+            if self._storage is not None:  # what is in the folder may be a copy, made for us by Tune
+                self._take_sound(self._storage.storage_filesystem, self._storage.trial_fs_path)
+            else:
+                self._take_sound(fs.LocalFileSystem(), "" if folder is None else str(folder.parent))
+        if self._state is None and self._failure is None:
+            self._start()
+        else:
+            self._rebuild()
 
-    def _own_checkpoints(self, folder: Path | None) -> tuple[fs.FileSystem, str]:
-        """Return where the trial's checkpoints are, of which Tune may have downloaded the one in `folder`."""
-        if self._storage is not None:
-            return self._storage.storage_filesystem, self._storage.trial_fs_path
-        return fs.LocalFileSystem(), str((folder or Path(self.logdir)).parent)
-
-    def _take_sound(self, filesystem: fs.FileSystem, trial_folder: str) -> bool:
+    def _take_sound(self, filesystem: fs.FileSystem, trial_folder: str) -> None:
         """Take up the newest sound checkpoint of a trial's folder in place of a damaged one, if there is one."""
         found = newest_sound_state(filesystem, trial_folder, self._device)
-        if found is None:
-            self._notes = ["The last checkpoint is damaged and none before it is sound, so the trial began anew."]
-            return False
-        self._notes = [f"The last checkpoint is damaged, so the trial went on from {found[0]} before it."]
-        self._take(found[1])
-        return True
+        self._notes.append(
+            "The last checkpoint is damaged, and there is no sound one before it to go on from."
+            if found is None
+            else f"The last checkpoint is damaged, so the trial went on from {found[0]} before it."
+        )
+        if found is not None:
+            self._take(found[1])
 
     def _take(self, saved: dict[str, Any]) -> None:
         self._state, self._history, self._failure = saved["work"], saved["history"], saved["failure"]
@@ -198,13 +180,14 @@ class ResilientTrial(tune.Trainable):
     def _rebuild(self) -> None:
         """Make the work as it was after the last step."""
         if self._failure is None:
-            self.begin(self._job, self._memory_parts)
+            self._work = self.make(self._job, self._memory_parts)
             if self._state is not None:
-                self.go_on_from(self._state)
+                self._work.load_state_dict(self._state)
 
     def _advance(self) -> dict[str, Any]:
-        row = self.advance(self._history)
-        self._state = self.work_state()
+        assert self._work is not None
+        row = self._work.advance(self._history)
+        self._state = self._work.state_dict()
         return row
 
     def _rebuild_and_advance(self) -> dict[str, Any]:
@@ -231,7 +214,7 @@ class ResilientTrial(tune.Trainable):
         return self._attempt(again, again)
 
     def _free_memory(self) -> None:
-        self.release()
+        self._work = None
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

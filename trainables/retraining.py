@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from dp_core.data.preprocessing import Standardisation
 from dp_core.pruning import Ticket
@@ -18,6 +20,7 @@ from trainables.replicates import scoring_batch
 from trainables.resilient import ResilientTrial
 from trainables.shared_dataset import SharedDataset
 from trainables.trained_model import TrainedModel
+from trainables.work import Row, Work
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,43 +52,46 @@ class RetrainingTrainable(ResilientTrial):
     exception).
     """
 
-    _context: RetrainingContext
-    _training: Training | None = None
-
     def job_of(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the job."""
         job: Mapping[str, Any] = config["job"]
         return job
 
-    def begin(self, job: Mapping[str, Any], memory_parts: int) -> None:
-        """Build the network at its rewind point."""
-        context = self._context
+    def make(self, job: Mapping[str, Any], memory_parts: int) -> Work:
+        """See ResilientTrial."""
+        return Retraining(self._context, job, self._device, memory_parts)
+
+
+class Retraining:
+    """The work of a retraining trial: a network that starts at its ticket's rewind point.
+
+    Args:
+        context: of the search.
+        job: which ticket and seed.
+        device: where to train.
+        memory_parts: in how many parts a batch is in memory.
+    """
+
+    def __init__(
+        self, context: RetrainingContext, job: Mapping[str, Any], device: torch.device, memory_parts: int
+    ) -> None:
+        self._context = context
         self._trial, self._replicate = int(job["trial"]), int(job["seed"])
         self._ticket = context.tickets[self._trial]
         self._batch_size = scoring_batch(memory_parts)
-        data = training_data(context.train.open(), context.space, self._device, context.stream)
         self._training = Training(
-            self._ticket.build().to(self._device),
-            data,
+            self._ticket.build().to(device),
+            training_data(context.train.open(), context.space, device, context.stream),
             context.recipe,
             seed=derive_seed(context.seed, "retraining", self._trial, self._replicate),
             mask=self._ticket.mask,
             memory_parts=memory_parts,
         )
 
-    def release(self) -> None:
-        """Let go of the network and the images."""
-        self._training = None
-
-    @property
-    def _running(self) -> Training:
-        assert self._training is not None, "the trial has failed"
-        return self._training
-
-    def advance(self, history: list[dict[str, Any]]) -> dict[str, Any]:
+    def advance(self, history: Sequence[Row]) -> dict[str, Any]:
         """Train one epoch."""
         started = time.perf_counter()
-        training, epoch = self._running, len(history) + 1
+        training, epoch = self._training, len(history) + 1
         steps_by_then = round(training.total_steps * epoch / self._context.epochs)
         row: dict[str, Any] = {"epoch": epoch, "status": "running", "reason": None}
         try:
@@ -105,25 +111,25 @@ class RetrainingTrainable(ResilientTrial):
         data = TrainingData(dataset.images, dataset.labels, self._context.space)
         recipe = self._context.recipe
         found = evaluate(
-            self._running.model, data, batch_size=self._batch_size, precision=recipe.precision, mode=recipe.mode
+            self._training.model, data, batch_size=self._batch_size, precision=recipe.precision, mode=recipe.mode
         )
         return found.accuracy
 
-    def work_state(self) -> dict[str, Any]:
-        """Return the state of the training."""
-        return self._running.state_dict()
+    def state_dict(self) -> dict[str, Any]:
+        """See Work."""
+        return self._training.state_dict()
 
-    def go_on_from(self, state: Mapping[str, Any]) -> None:
-        """Take up the training again."""
-        self._running.load_state_dict(state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Work."""
+        self._training.load_state_dict(state)
 
-    def export(self, folder: Path, history: list[dict[str, Any]]) -> None:
+    def export(self, folder: Path, history: Sequence[Row]) -> None:
         """Write the trained network."""
         (folder / "model").mkdir()
         self._trained(history).write_into(folder / "model")
 
-    def _trained(self, history: list[dict[str, Any]]) -> TrainedModel:
-        last, model = history[-1], self._running.model
+    def _trained(self, history: Sequence[Row]) -> TrainedModel:
+        last, model = history[-1], self._training.model
         return TrainedModel(
             spec=self._ticket.spec,
             input_shape=self._ticket.input_shape,
@@ -138,6 +144,6 @@ class RetrainingTrainable(ResilientTrial):
                 "sparsity": self._ticket.mask.sparsity,
                 "seconds": last["seconds"],
                 "recipe": self._context.recipe.to_dict(),
-                "history": history,
+                "history": [dict(row) for row in history],
             },
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from trainables.candidate import Candidate
 from trainables.context import ScreeningContext
 from trainables.resilient import ResilientTrial
 from trainables.rungs import Climb, Look, Position, rungs_of
+from trainables.work import Row, Work
 
 
 class ScreeningTrainable(ResilientTrial):
@@ -30,46 +31,54 @@ class ScreeningTrainable(ResilientTrial):
     # Tune aborts the whole run if a result lacks the metric that the searcher named.
     nothing_yet: ClassVar[Mapping[str, Any]] = {"score": math.nan}
 
-    _context: ScreeningContext
-    _climb: Climb | None = None
+    def make(self, job: Mapping[str, Any], memory_parts: int) -> Work:
+        """See ResilientTrial."""
+        return Screening(self._context, job, self._device, memory_parts)
 
-    def begin(self, job: Mapping[str, Any], memory_parts: int) -> None:
-        """Read the proposal; a rung is made when it is its turn."""
-        context = self._context
+
+class Screening:
+    """The work of a screening trial.
+
+    Args:
+        context: of the search.
+        job: the trial's config.
+        device: where to compute.
+        memory_parts: in how many parts a batch is in memory.
+
+    Raises:
+        UserError: the proposal is no candidate.
+    """
+
+    def __init__(
+        self, context: ScreeningContext, job: Mapping[str, Any], device: torch.device, memory_parts: int
+    ) -> None:
+        self._context = context
         self._number = int(job["trial"])
         self._candidate = Candidate.parse(job["candidate"], len(context.train.class_names))
         seed = derive_seed(context.seed, "trial", self._number)
-        self._climb = Climb(rungs_of(context, job["candidate"], seed, self._device, memory_parts))
+        self._climb = Climb(rungs_of(context, job["candidate"], seed, device, memory_parts))
 
-    def release(self) -> None:
-        """Let go of the rung with its images."""
-        self._climb = None
-
-    @property
-    def _climbing(self) -> Climb:
-        assert self._climb is not None, "the trial has failed"
-        return self._climb
-
-    def advance(self, history: list[dict[str, Any]]) -> dict[str, Any]:
+    def advance(self, history: Sequence[Row]) -> dict[str, Any]:
         """Do the next step of the climb."""
-        position, look = self._climbing.step()
-        return _row(history, position, look, self._climbing.finished)
+        position, look = self._climb.step()
+        return _row(history, position, look, self._climb.finished)
 
-    def work_state(self) -> dict[str, Any]:
-        """Return the state of the climb."""
-        return self._climbing.state_dict()
+    def state_dict(self) -> dict[str, Any]:
+        """See Work."""
+        return self._climb.state_dict()
 
-    def go_on_from(self, state: Mapping[str, Any]) -> None:
-        """Take up the climb again."""
-        self._climbing.load_state_dict(state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Work."""
+        self._climb.load_state_dict(state)
 
-    def export(self, folder: Path, history: list[dict[str, Any]]) -> None:
+    def export(self, folder: Path, history: Sequence[Row]) -> None:
         """Write the ticket."""
         (folder / "ticket").mkdir()
-        self._ticket(history).write_into(folder / "ticket")
+        self.ticket(history).write_into(folder / "ticket")
 
-    def _ticket(self, history: list[dict[str, Any]]) -> Ticket:
-        candidate, context, found = self._candidate, self._context, self._climbing.ticket
+    def ticket(self, history: Sequence[Row]) -> Ticket:
+        """Return the ticket of a climb that has finished."""
+        candidate, context, found = self._candidate, self._context, self._climb.ticket
         used = context.sets.get(candidate.data_key)
         return Ticket(
             spec=candidate.model,
@@ -95,7 +104,7 @@ class ScreeningTrainable(ResilientTrial):
         )
 
 
-def _row(history: list[dict[str, Any]], position: Position, look: Look, top: bool) -> dict[str, Any]:
+def _row(history: Sequence[Row], position: Position, look: Look, top: bool) -> dict[str, Any]:
     """Return what a step reports; `top` says whether it was the last of the climb."""
     last = history[-1] if history else {"rung": -1, "seconds": 0.0}
     below = next((row["image_gradients"] for row in reversed(history) if row["rung"] < position.rung), 0)
@@ -115,6 +124,6 @@ def _row(history: list[dict[str, Any]], position: Position, look: Look, top: boo
     }
 
 
-def _without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+def _without_nan(row: Row) -> dict[str, Any]:
     """Return the row as JSON can hold it: what an untrained network has no value of is null."""
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}

@@ -130,12 +130,14 @@ def test_a_ticket_has_what_is_needed_to_find_it_again(finished: tuple[list[dict[
     assert told["recipe"]["steps"] == 2
 
 
-def test_a_ticket_starts_at_the_initial_weights(finished: tuple[list[dict[str, Any]], Ticket]) -> None:
+def test_a_ticket_starts_at_the_initial_weights(
+    finished: tuple[list[dict[str, Any]], Ticket], tmp_path: Path
+) -> None:
     _, ticket = finished
     # The same candidate, driven for a single round at sparsity 0, rewinds to the same start.
     trial = screening(screening_context(), candidate(sparsity=0))
     assert [row["status"] for row in rows(trial)] == ["finished"]
-    for name, value in trial._climbing.ticket.weights.items():
+    for name, value in ticket_of(trial, tmp_path).weights.items():
         assert torch.equal(value, ticket.weights[name])
 
 
