@@ -12,20 +12,23 @@ from search.space.values import Value
 def count(ordered: Sequence[Parameter]) -> int:
     """Return the number of different candidates; parameters that conditions do not connect simply multiply."""
     targets = frozenset(condition.target for parameter in ordered for condition in parameter.when)
-    return math.prod(_count(component, targets, {}) for component in _components(ordered))
+    return math.prod(count_from(component, targets, {}) for component in _components(ordered))
 
 
-def _count(ordered: Sequence[Parameter], targets: frozenset[str], assigned: dict[str, Value]) -> int:
-    """Count by branching on the parameters that conditions name, and multiplying by the others that are active."""
+def count_from(ordered: Sequence[Parameter], targets: frozenset[str], assigned: dict[str, Value]) -> int:
+    """Return in how many ways the parameters can be settled, given the values of the `targets` that come before.
+
+    Counts by branching on the parameters that conditions name, and multiplying by the others that are active.
+    """
     if not ordered:
         return 1
     parameter, rest = ordered[0], ordered[1:]
     if not is_active(parameter, assigned):
-        return _count(rest, targets, assigned)
+        return count_from(rest, targets, assigned)
     if parameter.name in targets:
-        return sum(_count(rest, targets, {**assigned, parameter.name: value}) for value in corners_of(parameter))
+        return sum(count_from(rest, targets, {**assigned, parameter.name: value}) for value in corners_of(parameter))
     values = 1 if isinstance(parameter, Constant) else int(parameter.count())
-    return values * _count(rest, targets, assigned)
+    return values * count_from(rest, targets, assigned)
 
 
 def _components(ordered: Sequence[Parameter]) -> list[list[Parameter]]:

@@ -7,16 +7,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from optuna.trial import FixedTrial
+
 from search.space.conditions import Requirements, in_dependency_order, link, requirements
 from search.space.corners import assignments
 from search.space.counting import count
-from search.space.parameters import Constant, Parameter, is_active
+from search.space.enumeration import candidate_at
+from search.space.parameters import ChoiceParameter, Constant, Parameter, is_active
 from search.space.parsing import read_group
 from search.space.place import Place
 from search.space.values import Stored, Value, thaw
 from search.wording import show
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.trial import BaseTrial
 
 
@@ -92,6 +96,17 @@ class Space:
                 raise Place(self.where, name).mistake("is in a stored trial but not in the space: was that changed?")
         return self._nested(values)
 
+    def distributions(self, params: Mapping[str, Stored]) -> dict[str, BaseDistribution]:
+        """Return the distributions of `params` (`trial.params`), by name, as `suggest` asks Optuna for them.
+
+        Raises:
+            UserError: the parameters do not belong to this space.
+        """
+        self.nest(params)
+        trial = FixedTrial(dict(params))
+        self.suggest(trial)
+        return trial.distributions
+
     def corners(self, limit: int = 512, seed: int = 0) -> Iterator[dict[str, Any]]:
         """Yield candidates to check before a run starts, nested as `suggest` returns them, none twice.
 
@@ -105,6 +120,31 @@ class Space:
         """Return how many different candidates there are: `math.inf` with any range of floats that has no step."""
         sizes = [1 if isinstance(parameter, Constant) else parameter.count() for parameter in self.ordered]
         return math.inf if math.inf in sizes else count(self.ordered)
+
+    def candidate_at(self, index: int) -> dict[str, Stored]:
+        """Return the parameters of candidate `index` of a finite space, from 0 to `size() - 1`, as Optuna stores them.
+
+        Every candidate has one number, and the same number as long as the space is written the same. Constants and
+        parameters whose conditions do not hold are left out, as they are from `trial.params`.
+        """
+        if not 0 <= index < self.size() < math.inf:
+            raise IndexError(f"there is no candidate {index} of {self.size()}")
+        return candidate_at(self.ordered, index)
+
+    def fixed(self, name: str, value: Value) -> Space:
+        """Return the part of the space in which the choice `name` has this value, without what is never active there.
+
+        The choice itself becomes a constant.
+        """
+        kept = tuple(
+            Constant(name, value, parameter.when)
+            if parameter.name == name and isinstance(parameter, ChoiceParameter)
+            else parameter
+            for parameter in self.parameters
+            if value in self.needs[parameter.name].get(name, (value,))
+        )
+        ordered = in_dependency_order(kept, self.where)
+        return Space(kept, ordered, requirements(ordered, self.where), self.where)
 
     def _nested(self, values: Mapping[str, Value]) -> dict[str, Any]:
         tree: dict[str, Any] = {}
