@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -54,6 +55,14 @@ class Program:
         os.killpg(self.process.pid, number)
         return self.process.wait(seconds)
 
+    def kill(self, *, everything: bool) -> None:
+        """End the program as a power cut would, `everything` that it started at the same moment, or it alone."""
+        os.kill(self.process.pid, signal.SIGKILL)
+        while everything and (found := _marked(self.mark)):
+            for number in found:
+                _kill(number)
+        self.process.wait(10)
+
     def survivors(self, seconds: float = 20) -> list[str]:
         """Return the commands of what the program started and is still there after so long, itself included."""
         patience = time.monotonic() + seconds
@@ -66,14 +75,26 @@ class Program:
         found = _marked(self.mark).items()
         return [number for number, command in found if command.startswith("ray::") and "Trainable" in command]
 
+    def kill_worker(self, choice: Callable[[list[int]], int]) -> bool:
+        """Kill one of the processes in which Ray runs a trial; return whether there was one."""
+        if not (workers := self.workers()):
+            return False
+        _kill(choice(workers))
+        return True
+
     def end(self) -> None:
         """End it and all that it started, politely first, process by process."""
         if self.process.poll() is None:
             self.process.terminate()
         self.survivors(10)
         for number in _marked(self.mark):
-            os.kill(number, signal.SIGKILL)
+            _kill(number)
         self.process.wait(10)
+
+
+def _kill(number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(number, signal.SIGKILL)
 
 
 def _marked(mark: str) -> dict[int, str]:

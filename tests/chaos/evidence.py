@@ -1,0 +1,144 @@
+"""What a run has left on disk, read with stock Optuna and stock pyarrow: nothing of Winnow's own is trusted here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pyarrow.parquet as pq
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
+
+from dp_core.files import digest_of_file
+
+UNENDED = ("RUNNING", "WAITING")
+# What a trial's results do not determine: how long it took, and the label that changes nothing.
+_OF_THE_MOMENT = ("seconds", "latency_ms")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the study keeps of a trial; parameters, rounds and steps as JSON, in which NaN equals NaN."""
+
+    state: str
+    values: str
+    reason: str | None
+    candidate: str
+    rounds: tuple[str, ...]
+    steps: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to happen to it."""
+        return self.state not in UNENDED
+
+
+def kept(run: Path, database: Path | None = None) -> dict[int, Kept]:
+    """Return the trials of a run whose study is in its journal, or in an SQLite file, by number.
+
+    A copy is read, so that looking changes nothing.
+    """
+    source = database or run / "study.journal"
+    with tempfile.TemporaryDirectory() as scratch:
+        for file in source.parent.glob(f"{source.name}*"):
+            if not file.name.endswith(".lock"):
+                shutil.copy2(file, scratch)
+        copy = Path(scratch) / source.name
+        if not copy.exists() or copy.stat().st_size == 0:
+            return {}
+        storage = _opened(copy, database is not None)
+        if not storage.get_all_studies():
+            return {}
+        study = optuna.load_study(study_name=None, storage=storage)
+        found = {trial.number: _kept(trial) for trial in study.get_trials(deepcopy=False)}
+        if isinstance(storage, RDBStorage):
+            storage.engine.dispose()
+    return found
+
+
+def _opened(study: Path, database: bool) -> BaseStorage:
+    return RDBStorage(f"sqlite:///{study}") if database else JournalStorage(JournalFileBackend(str(study)))
+
+
+def _kept(trial: FrozenTrial) -> Kept:
+    attributes = trial.user_attrs
+    return Kept(
+        trial.state.name,
+        _json(trial.values),
+        attributes.get("reason"),
+        _json({"candidate": attributes.get("candidate"), "params": trial.params}),
+        tuple(_json(attributes[key]) for key in sorted(attributes) if key.startswith("round:")),
+        _json(sorted(trial.intermediate_values.items())),
+    )
+
+
+NOTHING_PROPOSED = json.dumps({"candidate": None, "params": {}})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def result(trial: Kept) -> tuple[Any, ...]:
+    """Return what must not depend on what happened to the run: state, values, reason, rounds and steps."""
+    rounds = [
+        {key: value for key, value in json.loads(row).items() if key not in _OF_THE_MOMENT} for row in trial.rounds
+    ]
+    return trial.state, trial.values, trial.reason, rounds, trial.steps
+
+
+def tickets(run: Path) -> dict[int, tuple[str, str]]:
+    """Return the digests of mask and rewind weights of every ticket, by trial."""
+    return {
+        int(folder.name): (digest_of_file(folder / "mask.safetensors"), digest_of_file(folder / "weights.safetensors"))
+        for folder in sorted((run / "tickets").glob("[0-9]*"))
+    }
+
+
+def leaderboard(run: Path) -> list[tuple[int, float]]:
+    """Return trial and test accuracy of every row, in order."""
+    return [(row["trial"], row["test_accuracy"]) for row in pq.read_table(run / "leaderboard.parquet").to_pylist()]
+
+
+def disagreements(run: Path, trials: Mapping[int, Kept], target: int) -> list[str]:
+    """Return in words where a finished run's study, tables, tickets and Tune's last session do not agree."""
+    states = {number: trial.state for number, trial in trials.items()}
+    found = []
+    if sorted(states) != list(range(target)):
+        found.append(f"the study has {len(states)} trials, not {target}")
+    if unended := [number for number, trial in trials.items() if not trial.ended]:
+        found.append(f"not ended in the study: {unended}")
+    rows = pq.read_table(run / "trials.parquet").to_pylist()
+    if [(row["trial"], row["state"]) for row in rows] != sorted(states.items()):
+        found.append(
+            f"trials.parquet has {Counter(row['state'] for row in rows)}, the study {Counter(states.values())}"
+        )
+    rounds = Counter(row["trial"] for row in pq.read_table(run / "rounds.parquet").to_pylist())
+    if rounds != Counter({number: len(trial.rounds) for number, trial in trials.items() if trial.rounds}):
+        found.append(f"rounds.parquet has {sum(rounds.values())} rounds")
+    finished = {number for number, state in states.items() if state == "COMPLETE"}
+    if not finished <= set(tickets(run)):
+        found.append(f"without a ticket: {sorted(finished - set(tickets(run)))}")
+    for number, status in _of_tune(run).items():
+        if status not in ("TERMINATED", "ERROR") or (status == "ERROR" and states.get(number) != "FAIL"):
+            found.append(f"trial {number} is {status} for Tune and {states.get(number)} in the study")
+    return found + [f"left behind: {path.name}" for path in run.rglob("*.tmp")]
+
+
+def _of_tune(run: Path) -> dict[int, str]:
+    """Return what the last session of Tune says of its trials."""
+    last = max((run / "screening").glob("session-*"))
+    snapshots = list(last.glob("experiment_state-*.json"))
+    if not snapshots:
+        return {}
+    told = json.loads(max(snapshots).read_text())["trial_data"]
+    trials = [json.loads(trial[0]) for trial in told]
+    return {trial["config"]["trial"]: trial["status"] for trial in trials}

@@ -1,0 +1,61 @@
+"""Ctrl-C and SIGTERM at moments that nobody chose: a clean end that says how to go on, and nothing lost."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+import pytest
+
+from tests.chaos import evidence
+from tests.chaos.battering import Toll, finish, resume
+from tests.chaos.conftest import Undisturbed
+from tests.chaos.evidence import Kept
+from tests.chaos.figures import Figures
+from tests.chaos.runs import Arena
+
+pytestmark = pytest.mark.ray
+
+TRIALS, TIMES = 30, 8
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_asked_to_stop_it_does_so_cleanly(
+    arena: Arena, undisturbed: Undisturbed, figures: Figures, number: signal.Signals
+) -> None:
+    draw, toll, slowest, began = random.Random(int(number)), Toll(), 0.0, figures.seconds
+    before: dict[int, Kept] = {}
+    command = ["search", "tiny.yaml", f"search.trials={TRIALS}"]
+    for time_of in range(TIMES):
+        program = arena.start(*command, pause=0.05)
+        # Before the run is there, there is nothing to go on with; from then on any moment will do.
+        program.wait_until(lambda program=program: "screening " in program.output)  # type: ignore[misc]
+        time.sleep(draw.uniform(0, 9))
+        assert program.process.poll() is None, program.output
+        asked = time.monotonic()
+        assert program.signal(number, seconds=90) == 130, program.output
+        slowest = max(slowest, time.monotonic() - asked)
+        assert "Traceback" not in program.output, program.output
+        assert program.output.rstrip().endswith("go on with: winnow resume runs/tiny"), program.output
+        assert program.survivors() == []
+        after = evidence.kept(arena.run)
+        toll.compare(before, after)
+        before, command = after, resume(arena)
+        figures.say(f"stopped {time_of + 1} of {TIMES} times, {toll.ended_before} trials had ended")
+    _, trials = finish(arena, toll, TRIALS)
+    figures.add(
+        "Ctrl-C" if number == signal.SIGINT else "SIGTERM",
+        storage="journal",
+        trial="1 s",
+        kills=TIMES,
+        trials=TRIALS,
+        lost=len(toll.lost),
+        changed=len(toll.changed),
+        slowest_stop=round(slowest, 1),
+        seconds=round(figures.seconds - began),
+    )
+    assert (toll.lost, toll.changed, toll.forgotten) == ([], [], [])
+    for index, trial in trials.items():
+        assert evidence.result(trial) == evidence.result(undisturbed.trials[index])
