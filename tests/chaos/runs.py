@@ -161,10 +161,10 @@ def told_by(program: Program, seconds: float = 120) -> Told:
     return Told(program.process.wait(seconds), program.output, time.monotonic() - began)
 
 
-def prepared(folder: Path, **changes: Mapping[str, Any]) -> Arena:
-    """Write images, networks and the config, SETTINGS changed by `changes`, into a folder."""
+def prepared(folder: Path, settings: Mapping[str, Any] = SETTINGS) -> Arena:
+    """Write images, networks and the config into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_config(folder, **_merged(SETTINGS, changes))
+    write_config(folder, **settings)
     (folder / "my_models.py").write_text(NETWORKS)
     return Arena(folder)
 
@@ -184,11 +184,3 @@ def ended_afterwards(arena: Arena) -> Iterator[Arena]:
         yield arena
     finally:
         arena.end()
-
-
-def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    both = {
-        key: _merged(old[key], value) if isinstance(value, Mapping) and isinstance(old.get(key), Mapping) else value
-        for key, value in new.items()
-    }
-    return {**old, **both}

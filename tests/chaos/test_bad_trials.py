@@ -10,7 +10,7 @@ import pytest
 from tests.chaos import evidence
 from tests.chaos.evidence import Kept
 from tests.chaos.figures import Figures
-from tests.chaos.runs import Arena, Told, ended_afterwards, prepared
+from tests.chaos.runs import SETTINGS, STEPS, Arena, Told, ended_afterwards, prepared
 
 pytestmark = pytest.mark.ray
 
@@ -25,15 +25,16 @@ LIMIT = 4
 def misdeeds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Arena, Told]]:
     """Run every deed once or twice, good ones first and last."""
     space = {
-        "model": {"deed": {"choice": list(DEEDS), "when": None}, "label": None},
+        "model": {**SETTINGS["space"]["model"], "deed": {"choice": list(DEEDS)}, "label": 0.0},
+        "sparsity": 0.75,
         "source": "real",
         "ipc": None,
-        "recipe": {"batch_size": 16},
+        "recipe": {"steps": STEPS, "batch_size": 16, "precision": "float32"},
     }
     points = [{"model": {"deed": deed}} for deed in (*DEEDS, "none")]
-    search = {"trials": len(points), "round_seconds": LIMIT, "start": {"points": points}}
-    folder = tmp_path_factory.mktemp("misdeeds")
-    for arena in ended_afterwards(prepared(folder, space=space, search=search, promote={"audit": 0})):
+    search = {**SETTINGS["search"], "trials": len(points), "round_seconds": LIMIT, "start": {"points": points}}
+    settings = {**SETTINGS, "space": space, "search": search, "promote": {"top": 2, "audit": 0}}
+    for arena in ended_afterwards(prepared(tmp_path_factory.mktemp("misdeeds"), settings)):
         yield arena, arena.winnow("search", "tiny.yaml")
 
 

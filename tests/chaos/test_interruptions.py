@@ -29,7 +29,7 @@ def test_asked_to_stop_it_does_so_cleanly(
     before: dict[int, Kept] = {}
     command = ["search", "tiny.yaml", f"search.trials={TRIALS}"]
     for time_of in range(TIMES):
-        program = arena.start(*command, pause=0.05)
+        program = arena.start(*command, pause=0.15)
         # Before the run is there, there is nothing to go on with; from then on any moment will do.
         program.wait_until(lambda program=program: "screening " in program.output)  # type: ignore[misc]
         time.sleep(draw.uniform(0, 9))
@@ -48,7 +48,7 @@ def test_asked_to_stop_it_does_so_cleanly(
     figures.add(
         "Ctrl-C" if number == signal.SIGINT else "SIGTERM",
         storage="journal",
-        trial="1 s",
+        trial="2 s",
         kills=TIMES,
         trials=TRIALS,
         lost=len(toll.lost),

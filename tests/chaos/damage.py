@@ -1,0 +1,53 @@
+"""What a bad disk does to files, and where in a run it hurts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.chaos.evidence import Kept
+
+
+def truncate(path: Path) -> None:
+    """Lose the second half of a file."""
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def lose_tail(path: Path) -> None:
+    """Lose the last bytes of a file, as many as a short line has."""
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 40)
+
+
+def flip(path: Path) -> None:
+    """Flip one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x04
+    path.write_bytes(content)
+
+
+def flip_high(path: Path) -> None:
+    """Flip the highest bit of a byte in the middle of a text, which makes it no text any more."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x80
+    path.write_bytes(content)
+
+
+def overwrite_page(path: Path) -> None:
+    """Lose the second page of a database, of the size that SQLite's pages have."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 4096)
+
+
+def checkpoints(run: Path, number: int) -> list[Path]:
+    """Return the complete checkpoints of a trial in its latest session, the newest last."""
+    sessions = sorted((run / "screening").glob(f"session-*/{number:05d}"))
+    return sorted(folder.parent for folder in sessions[-1].glob("checkpoint_*/state.sha256")) if sessions else []
+
+
+def half_done(run: Path, trials: Mapping[int, Kept]) -> list[Path]:
+    """Return the newest checkpoint of every trial that has one and has not ended."""
+    found = [checkpoints(run, number) for number, trial in trials.items() if not trial.ended]
+    return [folders[-1] for folders in found if folders]
