@@ -38,7 +38,7 @@ class FailureStreak:
 
     def add(self, number: int, params: Params, reason: str) -> None:
         """Note that the trial of this number failed; saying it twice changes nothing."""
-        self._failed.setdefault(number, (dict(params), " ".join(reason.split())))
+        self._failed.setdefault(number, (dict(params), " ".join(reason.split()).rstrip(".")))
 
     def ended_well(self, params: Params) -> None:
         """Note that a trial ended well, which ends the streak."""
@@ -71,7 +71,9 @@ class FailureStreak:
             return f"nothing{common} that the others have not"
         number = self._number_with(shared)
         if number:
-            return f"{everything}, but so have {number} of the {self._well.total()} others"
+            return (
+                f"{everything}, but so {'has' if number == 1 else 'have'} {number} of the {self._well.total()} others"
+            )
         return f"{everything}, all of which {self._none_of_the_others()} has"
 
     def _number_with(self, wanted: Params) -> int:
@@ -100,7 +102,7 @@ def _kind(reason: str) -> str:
 
 
 def _cut(reason: str) -> str:
-    return textwrap.shorten(reason, LONGEST_REASON, placeholder=" …").rstrip(".")
+    return textwrap.shorten(reason, LONGEST_REASON, placeholder=" …")
 
 
 def _same_in_all(failed: Sequence[Params]) -> dict[str, Any]:

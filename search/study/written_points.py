@@ -50,5 +50,5 @@ def _number(parameter: IntParameter | FloatParameter, value: Value) -> int | flo
         raise ValueError(f"{error}.") from None
     steps = 0.0 if parameter.step is None else (number - parameter.low) / parameter.step
     if abs(steps - round(steps)) > 1e-8:  # Optuna's tolerance
-        raise ValueError(f"is not a multiple of {show(parameter.step)} above {show(parameter.low)}.")
+        raise ValueError(f"is not in steps of {show(parameter.step)} from {show(parameter.low)}.")
     return number
