@@ -1,6 +1,7 @@
 # make setup        create .venv and install Winnow with the pinned libraries (skipped when nothing changed)
 # make search       set-up, then the quickstart search; ARGS="run.name=mine run.seed=1" passes overrides
 # make test         set-up, lint, types, import contracts, tests
+# make chaos        set-up, then every way in which a run may be hurt, half an hour; writes benchmarks/results/chaos.md
 # make lint         set-up, lint, types, import contracts
 # make constraints  renew the pins in constraints.txt from today's newest releases
 # make clean        remove .venv and the caches (runs/ is kept)
@@ -18,10 +19,10 @@ define inputs
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test lint constraints clean
+.PHONY: help setup search test chaos lint constraints clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -n 6
+	@sed -n 's/^# //p' Makefile | head -n 7
 
 # The record is removed first and written last, so an interrupted installation is done again. An environment that was
 # moved here, or that lost its Python, is made anew: its programs name the old place.
@@ -51,6 +52,9 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+chaos: setup
+	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 # The newest releases that pyproject.toml allows, installed together in a throw-away environment. Make them on Linux:
 # other platforms need a subset, and pins of what is not installed do nothing.

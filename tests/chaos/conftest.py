@@ -11,7 +11,7 @@ import pytest
 from tests.chaos import evidence
 from tests.chaos.evidence import Kept
 from tests.chaos.figures import Figures
-from tests.chaos.runs import Arena, ended_afterwards, prepared
+from tests.chaos.runs import Arena, prepared
 
 TRIALS = 60
 
@@ -34,7 +34,8 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
 
 @pytest.fixture
 def arena(tmp_path: Path) -> Iterator[Arena]:
-    yield from ended_afterwards(prepared(tmp_path))
+    with prepared(tmp_path) as found:
+        yield found
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Undisturbed:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, figures: Figures) -> Iterator[Undisturbed]:
-    for arena in ended_afterwards(prepared(tmp_path_factory.mktemp("undisturbed"))):
+    with prepared(tmp_path_factory.mktemp("undisturbed")) as arena:
         told = arena.winnow("search", "tiny.yaml", f"search.trials={TRIALS}")
         assert told.status == 0, told.output
         found = evidence.kept(arena.run)

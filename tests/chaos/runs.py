@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ class Told:
 
 @dataclass
 class Arena:
-    """A folder with images, networks and a config, and all programs that were started in it."""
+    """A folder with images, networks and a config; all programs that were started in it end when it is left."""
 
     folder: Path
     programs: list[Program] = field(default_factory=list)
@@ -149,8 +149,10 @@ class Arena:
         status = program.process.wait(seconds)
         return Told(status, program.output, time.monotonic() - began)
 
-    def end(self) -> None:
-        """End everything that was started here."""
+    def __enter__(self) -> Arena:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
         for program in self.programs:
             program.end()
 
@@ -176,11 +178,3 @@ def copied(arena: Arena, folder: Path) -> Arena:
         shutil.copy2(arena.folder / name, folder / name)
     shutil.copytree(arena.run, folder / "runs" / "tiny")
     return Arena(folder)
-
-
-def ended_afterwards(arena: Arena) -> Iterator[Arena]:
-    """Yield the arena and end everything in it, for fixtures."""
-    try:
-        yield arena
-    finally:
-        arena.end()

@@ -10,7 +10,7 @@ import pytest
 from tests.chaos import evidence
 from tests.chaos.evidence import Kept
 from tests.chaos.figures import Figures
-from tests.chaos.runs import SETTINGS, STEPS, Arena, Told, ended_afterwards, prepared
+from tests.chaos.runs import SETTINGS, STEPS, Arena, Told, prepared
 
 pytestmark = pytest.mark.ray
 
@@ -34,7 +34,7 @@ def misdeeds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Arena, 
     points = [{"model": {"deed": deed}} for deed in (*DEEDS, "none")]
     search = {**SETTINGS["search"], "trials": len(points), "round_seconds": LIMIT, "start": {"points": points}}
     settings = {**SETTINGS, "space": space, "search": search, "promote": {"top": 2, "audit": 0}}
-    for arena in ended_afterwards(prepared(tmp_path_factory.mktemp("misdeeds"), settings)):
+    with prepared(tmp_path_factory.mktemp("misdeeds"), settings) as arena:
         yield arena, arena.winnow("search", "tiny.yaml")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.chaos.conftest import Undisturbed
 from tests.chaos.damage import flip, flip_high, half_done, lose_tail, overwrite_page, truncate
 from tests.chaos.evidence import Kept
 from tests.chaos.figures import Figures
-from tests.chaos.runs import Arena, Told, copied, ended_afterwards, prepared
+from tests.chaos.runs import Arena, Told, copied, prepared
 
 pytestmark = pytest.mark.ray
 
@@ -21,9 +22,10 @@ TRIALS = 9
 Damage = Callable[[Path], None]
 
 
+@contextmanager
 def _wrecked(folder: Path, *settings: str, database: Path | None = None) -> Iterator[Arena]:
     """Yield a run whose driver was killed when some trials had ended and one was in its middle."""
-    for arena in ended_afterwards(prepared(folder)):
+    with prepared(folder) as arena:
         program = arena.start("search", "tiny.yaml", f"search.trials={TRIALS}", *settings, pause=0.15)
 
         def in_the_middle() -> bool:
@@ -37,12 +39,13 @@ def _wrecked(folder: Path, *settings: str, database: Path | None = None) -> Iter
 
 @pytest.fixture(scope="module")
 def wreck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
-    yield from _wrecked(tmp_path_factory.mktemp("wreck"))
+    with _wrecked(tmp_path_factory.mktemp("wreck")) as arena:
+        yield arena
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
-    for arena in ended_afterwards(prepared(tmp_path_factory.mktemp("whole"))):
+    with prepared(tmp_path_factory.mktemp("whole")) as arena:
         told = arena.winnow("search", "tiny.yaml", f"search.trials={TRIALS}")
         assert told.status == 0, told.output
         yield arena
@@ -50,15 +53,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Iterator[Callable[[Arena], Arena]]:
-    made: list[Arena] = []
-
-    def copy_of(arena: Arena) -> Arena:
-        made.append(copied(arena, tmp_path / "copy"))
-        return made[-1]
-
-    yield copy_of
-    for arena in made:
-        arena.end()
+    with ExitStack() as made:
+        yield lambda arena: made.enter_context(copied(arena, tmp_path / "copy"))
 
 
 def _checkpoint(arena: Arena) -> Path:
@@ -187,7 +183,7 @@ def test_a_damaged_record_is_one_sentence(
 @pytest.mark.parametrize("damage", [truncate, overwrite_page])
 def test_a_damaged_database_is_one_sentence(tmp_path: Path, figures: Figures, damage: Damage) -> None:
     database = tmp_path / "wreck" / "study.db"
-    for arena in _wrecked(tmp_path / "wreck", f"search.storage=sqlite:///{database}", database=database):
+    with _wrecked(tmp_path / "wreck", f"search.storage=sqlite:///{database}", database=database) as arena:
         damage(database)
         for command in ("resume", "status", "report"):
             assert "study.db" in arena.winnow(command, "runs/tiny").sentence

@@ -1,0 +1,83 @@
+"""What a run survives: the scenarios of tests/chaos, with what was lost in each (`make chaos`).
+
+Drivers, workers and disks of tiny searches are killed, filled and damaged while they run; every scenario is a test that
+says what must be left of the run. This script runs them all, some half an hour on two cores, and writes the figures as
+JSON and as a table.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.measuring import as_a_program, parser_of, provenance, write_report
+from dp_core.errors import UserError
+from dp_core.files import write_text
+
+# Columns of the table: key and heading.
+COLUMNS = (
+    ("scenario", "scenario"),
+    ("how", "how"),
+    ("storage", "study in"),
+    ("trial", "a trial takes"),
+    ("kills", "times"),
+    ("trials", "trials"),
+    ("failed", "failed"),
+    ("lost", "lost"),
+    ("changed", "changed"),
+    ("doubled", "doubled"),
+    ("repeated_rounds", "rounds repeated"),
+    ("seconds", "seconds"),
+)
+
+
+def main() -> None:
+    """Run the scenarios and write what they measured; a scenario that fails is the script's failure, too."""
+    parser = parser_of(__doc__, "chaos")
+    parser.add_argument("--only", default="", metavar="EXPRESSION", help="pytest's -k: scenarios to run")
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = Path(folder) / "figures.json"
+        options = ["tests/chaos", "-v", "-m", "chaos or not chaos", "-k", arguments.only, "--figures", str(figures)]
+        status = pytest.main(options)
+        rows = json.loads(figures.read_text(encoding="utf-8")) if figures.exists() else []
+    if status != pytest.ExitCode.OK:
+        raise UserError("not every scenario ended as it must; no figures were written.")
+    report = {**provenance("chaos", torch.device("cpu")), "seconds": round(time.monotonic() - began), "rows": rows}
+    write_text(arguments.output.with_suffix(".md"), page(report))
+    write_report(arguments.output, report)
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """Return the report as Markdown."""
+    rows: Sequence[Mapping[str, Any]] = report["rows"]
+    kills = sum(row.get("kills") or 0 for row in rows)
+    lost = sum(row.get("lost") or 0 for row in rows)
+    machine = report["machine"]
+    lines = [
+        "# What a run survives",
+        "",
+        f"{len(rows)} scenarios of `make chaos` on {machine['cores']} cores of {machine['cpu']}, "
+        f"{report['seconds'] / 60:.0f} minutes: {kills} kills and interruptions, {lost} trials lost.",
+        "",
+        "*Lost* are trials that had ended and were gone afterwards, *changed* those whose state, values, reason or rounds",
+        "were others, *doubled* those beyond the number asked for; rounds are *repeated* where a kill came before their",
+        "checkpoint. All trials, and their tickets bit for bit, are also compared with those of an undisturbed run.",
+        "",
+        "| " + " | ".join(heading for _, heading in COLUMNS) + " |",
+        "|" + "|".join("---" if key in ("scenario", "how", "storage", "trial") else "--:" for key, _ in COLUMNS) + "|",
+    ]
+    lines += ["| " + " | ".join(str(row.get(key, "–")) for key, _ in COLUMNS) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    as_a_program(main)
