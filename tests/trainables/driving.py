@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from ray import tune
+from ray.train._internal.storage import StorageContext
 from torch import Tensor
 
 from dp_core.data import ImageDataset
@@ -100,11 +102,15 @@ def retraining_context(tickets: Mapping[int, Ticket], **changes: Any) -> Retrain
 
 
 def screening(
-    context: ScreeningContext, proposal: Mapping[str, Any], *, trial: int = 0, resume_from: str | None = None
+    context: ScreeningContext,
+    proposal: Mapping[str, Any],
+    *,
+    trial: int = 0,
+    resume_from: str | None = None,
+    storage: StorageContext | None = None,
 ) -> ScreeningTrainable:
-    return _driven(
-        ScreeningTrainable, context, {"trial": trial, "candidate": dict(proposal), "resume_from": resume_from}
-    )
+    config = {"trial": trial, "candidate": dict(proposal), "resume_from": resume_from}
+    return _driven(ScreeningTrainable, context, config, storage)
 
 
 def retraining(
@@ -113,7 +119,7 @@ def retraining(
     return _driven(RetrainingTrainable, context, {"job": {"trial": trial, "seed": seed, "resume_from": resume_from}})
 
 
-def _driven(kind: type[T], context: Any, config: dict[str, Any]) -> T:
+def _driven(kind: type[T], context: Any, config: dict[str, Any], storage: StorageContext | None = None) -> T:
     """Return a trial as Tune would make it, but here: `tune.with_parameters` needs a running Ray."""
 
     def setup(self: Any, given: dict[str, Any]) -> None:
@@ -123,7 +129,7 @@ def _driven(kind: type[T], context: Any, config: dict[str, Any]) -> T:
         self._logdir = tempfile.gettempdir()
 
     here: type[T] = type(f"Driven{kind.__name__}", (kind,), {"setup": setup, "_setup_logdir": logs_elsewhere})
-    return here(config)
+    return here(config, storage)
 
 
 def rows(trial: tune.Trainable) -> Iterator[dict[str, Any]]:
@@ -143,6 +149,15 @@ def lasting(row: Mapping[str, Any]) -> dict[str, Any]:
         "time_since_restore", "iterations_since_restore", "config", "trial_id", "seconds",
     }  # fmt: skip
     return {key: value for key, value in row.items() if key not in told_by_tune}
+
+
+def ticket_in(folder: Path) -> Ticket:
+    """Return the ticket of a candidate that was screened without a ladder, having saved the trial into `folder`."""
+    trial = screening(screening_context(), candidate())
+    for _ in rows(trial):
+        pass
+    trial.save(str(folder))
+    return Ticket.load(folder / "ticket")
 
 
 def standardised(images: Tensor) -> Tensor:

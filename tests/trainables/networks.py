@@ -58,3 +58,44 @@ def forgetful(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     return nn.Sequential(
         nn.Flatten(), nn.Linear(math.prod(input_shape), 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, classes)
     )
+
+
+def failing_later(input_shape: tuple[int, int, int], classes: int, *, steps: int) -> nn.Module:
+    """Train well for so many steps, and raise a ValueError from then on."""
+    return _Failing(_Fixed(math.prod(input_shape), classes, 0.0, 1.0), steps)
+
+
+class _Failing(nn.Module):
+    def __init__(self, model: nn.Module, steps: int) -> None:
+        super().__init__()
+        self.model = model
+        self.left = steps
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            self.left -= 1
+        if self.left < 0:
+            raise ValueError("this network\nis tired")
+        logits: Tensor = self.model(images)
+        return logits
+
+
+def large(
+    input_shape: tuple[int, int, int], classes: int, *, training: int = 1000, evaluation: int = 1000
+) -> nn.Module:
+    """Need all the memory for so many images, in training and in evaluation; more are too many."""
+    torch.manual_seed(0)
+    return _Large(nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), classes)), training, evaluation)
+
+
+class _Large(nn.Module):
+    def __init__(self, model: nn.Module, training: int, evaluation: int) -> None:
+        super().__init__()
+        self.model = model
+        self.limits = {True: training, False: evaluation}
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) > self.limits[self.training]:
+            raise MemoryError(f"{len(images)} images are too many")
+        logits: Tensor = self.model(images)
+        return logits
