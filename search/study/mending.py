@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import count
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def _bytes_of(path: Path) -> bytes:
 def mend(journal: Path) -> tuple[str, ...]:
     """Make a journal and its mirror agree on all that can be saved; return a sentence for each thing that was damaged.
 
-    A file is only ever replaced by a whole one, so a process that is killed while it mends leaves what it found.
+    A file is gone on with where it ends, or replaced by a whole one: a process that is killed while it mends leaves
+    nothing that mending does not find.
 
     Raises:
         UserError: there is no room on the disk.
@@ -41,9 +43,9 @@ def mend(journal: Path) -> tuple[str, ...]:
         if not found.torn:
             notes.append(_set_aside(journal, mirror, found))
         if not (found.journal_is_whole and journal.exists()):
-            _replace(journal, b"".join(line + b"\n" for line in found.lines))
+            _complete(journal, b"".join(line + b"\n" for line in found.lines))
         if not (found.mirror_is_whole and mirror.exists()):
-            _replace(mirror, b"".join(map(mirrored, found.lines)))
+            _complete(mirror, b"".join(map(mirrored, found.lines)))
     return tuple(notes)
 
 
@@ -85,6 +87,19 @@ def _set_aside(journal: Path, mirror: Path, found: Reconciled) -> str:
 
 def _damaged(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.damaged-{number}")
+
+
+def _complete(path: Path, content: bytes) -> None:
+    """Make `content` what a file holds."""
+    was = _bytes_of(path)
+    if not (path.exists() and content.startswith(was)):
+        _replace(path, content)
+        return
+    # On a disk that was full, room for what is missing is found sooner than room for a second copy.
+    with path.open("ab") as file:
+        file.write(content[len(was) :])
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 import search.study.mending as mending
+from dp_core.errors import UserError
 from search.study.mending import mend, mirror_of, read_copies
 from search.study.mirror import reconcile
 from search.study.storage import TrialStore, read_trials
@@ -184,6 +186,34 @@ def test_a_kill_while_mending_leaves_what_was_found(journal: Path, monkeypatch: 
             mend(journal)
     assert contents(journal.parent) == before
     assert said(opened(journal).trials()) == expected()
+
+
+@pytest.mark.parametrize("copy", ["study.journal", "study.journal.mirror"])
+def test_what_is_missing_is_appended_for_there_may_be_no_room_for_a_copy(
+    journal: Path, monkeypatch: pytest.MonkeyPatch, copy: str
+) -> None:
+    before, path = contents(journal.parent), journal.with_name(copy)
+    path.write_bytes(path.read_bytes()[:-300])
+
+    def none(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", none)
+    mend(journal)
+    assert contents(journal.parent) == before
+
+
+def test_no_room_to_mend_is_told(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed(journal, 6, b"0.25", b"0.29")
+    before = contents(journal.parent)
+
+    def none(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", none)
+    with pytest.raises(UserError, match=f"^There is no room left on the disk for {journal}\\.$"):
+        mend(journal)
+    assert contents(journal.parent) == before
 
 
 def test_reading_undoes_damage_without_writing(journal: Path) -> None:
