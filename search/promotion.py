@@ -1,0 +1,190 @@
+"""Promotion: which tickets are retrained, the best ones and a few drawn at random to check the cheap score by."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import TypeAdapter
+
+from dp_core.errors import UserError
+from dp_core.files import write_json
+from dp_core.seeds import derive_seed
+from search.config.models import PromoteSection
+from search.pareto import hypervolume_subset, non_dominated_ranks
+from search.study.objectives import OBJECTIVES, Objective
+from search.study.sampling import source_of
+from search.study.trials import is_rejected, reason_of, rounds_of
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The numbers of the trials whose tickets are retrained.
+
+    Args:
+        promoted: the chosen ones, in the order of their choice.
+        audited: those drawn at random from the others.
+        population: how many others the audit was drawn from; each audited one stands for population / audited of them.
+    """
+
+    promoted: tuple[int, ...]
+    audited: tuple[int, ...]
+    population: int
+
+    def __post_init__(self) -> None:
+        """Check that nothing is named twice and that the draw was possible."""
+        named = self.promoted + self.audited
+        if len(set(named)) < len(named) or min(named, default=0) < 0 or self.population < len(self.audited):
+            raise ValueError("a promotion names each trial once, and audits no more than there are")
+
+
+@dataclass(frozen=True)
+class _Finisher:
+    """A trial that reached its sparsity, and its gains in the measures that decide, the first objective first."""
+
+    number: int
+    source: str | None
+    gains: tuple[float, ...]
+
+
+_Ranking = Callable[[list[_Finisher], int], list[_Finisher]]
+
+
+def promote(
+    trials: Sequence[FrozenTrial], settings: PromoteSection, objectives: Sequence[Objective], seed: int
+) -> Promotion:
+    """Return which trials are retrained, by their last rounds.
+
+    The sources of the space take turns, since their scores are not on one scale: the best of each, then the second of
+    each. Among the sources of a turn the higher first objective goes first, among equals the earlier trial. `by` says
+    what is best within a source: the first objective (`score`), or the choice that dominates the largest hypervolume,
+    from the Pareto front and, when it is used up, from the next one (`pareto`). `sparsity` promotes the one of each
+    bucket whose turn comes first, and gives the places of empty buckets to those whose turns come next.
+
+    The audit is drawn from all others that keep to the constraints and either reached their sparsity or were stopped
+    early because others were better.
+
+    Args:
+        trials: all trials of the study.
+        settings: `promote`.
+        objectives: what is optimised.
+        seed: the run's; with the same trials it always draws the same audit.
+
+    Raises:
+        UserError: no trial reached its sparsity and keeps to the constraints.
+    """
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and rounds_of(trial)]
+    feasible = [trial for trial in finished if not _broken(trial)]
+    measures = _measures(settings, objectives)
+    candidates = [_finisher(trial, measures) for trial in feasible]
+    candidates = [candidate for candidate in candidates if not any(math.isnan(gain) for gain in candidate.gains)]
+    if not candidates:
+        raise UserError(_why_nothing(trials, finished))
+    if settings.by == "sparsity":
+        chosen = _over_buckets(_in_turns(candidates, settings.top, _by_first_objective), settings.top)
+    else:
+        ranking = _by_hypervolume if settings.by == "pareto" else _by_first_objective
+        chosen = _in_turns(candidates, settings.top, ranking)[: settings.top]
+    promoted = tuple(candidate.number for candidate in chosen)
+    stopped = [trial for trial in trials if _was_stopped_for_others(trial) and not _broken(trial)]
+    others = sorted({trial.number for trial in [*feasible, *stopped]} - set(promoted))
+    return Promotion(promoted, _drawn(others, settings.audit, seed), len(others))
+
+
+def write_promotion(path: Path, promotion: Promotion) -> None:
+    """Write a promotion as JSON, all of it or nothing."""
+    write_json(path, asdict(promotion))
+
+
+def read_promotion(path: Path) -> Promotion | None:
+    """Return the promotion in a file; None if there is none or it is damaged."""
+    try:
+        return TypeAdapter(Promotion).validate_json(path.read_bytes(), strict=True)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _measures(settings: PromoteSection, objectives: Sequence[Objective]) -> tuple[Objective, ...]:
+    if settings.by == "pareto":
+        return tuple(objectives)
+    return (objectives[0], OBJECTIVES["sparsity"]) if settings.by == "sparsity" else (objectives[0],)
+
+
+def _finisher(trial: FrozenTrial, measures: Sequence[Objective]) -> _Finisher:
+    row = rounds_of(trial)[-1]
+    return _Finisher(trial.number, source_of(trial), tuple(measure.gain(row) for measure in measures))
+
+
+def _broken(trial: FrozenTrial) -> list[str]:
+    """Return the names of the constraints that a trial breaks."""
+    return [name for name, excess in trial.constraints.items() if excess > 0]
+
+
+def _was_stopped_for_others(trial: FrozenTrial) -> bool:
+    # A collapsed trial is PRUNED too, but for reasons of its own, and a rejected one was never looked at.
+    return trial.state == TrialState.PRUNED and (reason_of(trial) or "").startswith("stopped early")
+
+
+def _why_nothing(trials: Sequence[FrozenTrial], finished: Sequence[FrozenTrial]) -> str:
+    broken = Counter(name for trial in finished for name in _broken(trial))
+    if broken:
+        name, count = broken.most_common(1)[0]
+        return (
+            f"None of the {len(finished)} trials that reached their sparsity keeps to 'search.constraints' "
+            f"({count} break '{name}'), so there is nothing to retrain."
+        )
+    counts = Counter("REJECTED" if is_rejected(trial) else trial.state.name for trial in trials)
+    listed = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    return f"No trial reached its sparsity, so there is nothing to retrain ({listed})."
+
+
+def _in_turns(candidates: Sequence[_Finisher], top: int, ranking: _Ranking) -> list[_Finisher]:
+    """Return the candidates with those of each source in their ranking, the sources taking turns."""
+    sources: Mapping[str | None, list[_Finisher]] = defaultdict(list)
+    for candidate in sorted(candidates, key=lambda candidate: (-candidate.gains[0], candidate.number)):
+        sources[candidate.source].append(candidate)
+    turns = [(turn, found) for own in sources.values() for turn, found in enumerate(ranking(own, top))]
+    turns.sort(key=lambda entry: (entry[0], -entry[1].gains[0], entry[1].number))
+    return [candidate for _, candidate in turns]
+
+
+def _by_first_objective(candidates: list[_Finisher], top: int) -> list[_Finisher]:
+    """Return candidates of one source as they come: the best in the first objective first."""
+    return candidates
+
+
+def _by_hypervolume(candidates: list[_Finisher], top: int) -> list[_Finisher]:
+    """Return the `top` candidates of one source, front after front, those first that add the most hypervolume."""
+    gains = np.array([candidate.gains for candidate in candidates], dtype=np.float64)
+    ranks = non_dominated_ranks(gains)
+    chosen: list[_Finisher] = []
+    for rank in range(int(ranks.max()) + 1):
+        front = np.flatnonzero(ranks == rank)
+        chosen += [candidates[place] for place in front[hypervolume_subset(gains[front], top - len(chosen))]]
+        if len(chosen) == top:
+            break
+    return chosen
+
+
+def _over_buckets(candidates: list[_Finisher], top: int) -> list[_Finisher]:
+    """Return the first candidate of each of `top` equal buckets of sparsity, filled up with the next ones."""
+    sparsities = [candidate.gains[1] for candidate in candidates]
+    low, width = min(sparsities), max(sparsities) - min(sparsities)
+    buckets: dict[int, _Finisher] = {}
+    for candidate in candidates:
+        bucket = min(int((candidate.gains[1] - low) / width * top), top - 1) if width > 0 else 0
+        buckets.setdefault(bucket, candidate)
+    first = {candidate.number for candidate in buckets.values()}
+    return sorted(candidates, key=lambda candidate: candidate.number not in first)[:top]
+
+
+def _drawn(numbers: Sequence[int], count: int, seed: int) -> tuple[int, ...]:
+    """Return so many of the numbers, each as likely as any other, or all if there are fewer."""
+    generator = np.random.default_rng(derive_seed(seed, "audit"))
+    drawn = generator.choice(np.array(numbers, dtype=np.int64), size=min(count, len(numbers)), replace=False)
+    return tuple(drawn.tolist())
