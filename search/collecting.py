@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from dp_core.models import ModelSpec
+from dp_core.pruning import Ticket
+from search.promotion import read_promotion
 from search.run_directory import RunDirectory
-from search.study.trials import candidate_of, reason_of, rounds_of
+from search.study.trials import candidate_of, is_rejected, reason_of, rounds_of
 from search.tables import LEADERBOARD, PARAMETER_PREFIX, ROUNDS, TRIALS, write_leaderboard, write_rounds, write_trials
 from trainables.candidate import default_source
 from trainables.trained_model import TrainedModel
@@ -23,12 +25,20 @@ _OF_THE_LAST_ROUND = (
     "replicates",
     "sparsity",
     "parameters_left",
+    "flops_dense",
     "flops_remaining",
+    "latency_ms",
+    "image_gradients",
 )
 
 
 def write_tables(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
-    """Write rounds, trials and leaderboard; return the leaderboard."""
+    """Write rounds, trials and leaderboard; return the leaderboard.
+
+    Raises:
+        UserError: a retrained model, or the ticket of an audited trial that was stopped early, is damaged; or the disk
+            is full.
+    """
     rounds = [{**row, "trial": trial.number} for trial in trials for row in _rounds(trial)]
     write_rounds(run.rounds, [{field.name: _value(row, field) for field in ROUNDS} for row in rounds])
     names = sorted({name for trial in trials for name in trial.params})
@@ -44,21 +54,42 @@ def leaderboard(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[s
     for folder in run.models():
         model = TrainedModel.load(folder)
         results.setdefault(int(model.results["trial"]), []).append(model.results)
+    promotion = read_promotion(run.path / "promotion.json")
+    audited = frozenset() if promotion is None else frozenset(promotion.audited)
     by_number = {trial.number: trial for trial in trials}
-    rows = [_leaderboard_row(by_number[number], found) for number, found in results.items() if number in by_number]
+    rows = [
+        {**_leaderboard_row(run, by_number[number], found), "audited": number in audited}
+        for number, found in results.items()
+        if number in by_number
+    ]
     rows.sort(key=lambda row: (-row["test_accuracy"], row["trial"]))
     return [{name: {**row, "rank": rank}[name] for name in LEADERBOARD.names} for rank, row in enumerate(rows, start=1)]
 
 
 def _rounds(trial: FrozenTrial) -> list[dict[str, Any]]:
-    """Return the rounds of a trial; those of a run from before there were replicates say nothing of them."""
-    return [{"score_sem": None, "proxy_accuracy_sem": None, "replicates": 1, **row} for row in rounds_of(trial)]
+    unsaid = _unsaid(trial)
+    return [{**unsaid, "rung_round": row["round"], **row} for row in rounds_of(trial)]
+
+
+def _unsaid(trial: FrozenTrial) -> dict[str, Any]:
+    """Return what rounds from before there were replicates, ladders and latencies do not say."""
+    told = _description(trial)
+    fidelity = told["source"] if told["ipc"] is None else f"{told['source']}-{told['ipc']}"
+    return {
+        "score_sem": None,
+        "proxy_accuracy_sem": None,
+        "replicates": 1,
+        "rung": 0,
+        "fidelity": fidelity,
+        "rung_done": False,
+        "latency_ms": None,
+    }
 
 
 def _value(row: Mapping[str, Any], field: pa.Field) -> Any:
     """Return what the row has for a column; the record keeps NaN and infinities as None."""
     value = row[field.name]
-    return math.nan if value is None and not field.nullable else value
+    return math.nan if value is None and field.type == pa.float64() and not field.nullable else value
 
 
 def _trial_row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
@@ -68,19 +99,21 @@ def _trial_row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
         **{name: last.get(name) for name in TRIALS.names},
         **_description(trial),
         "trial": trial.number,
-        "state": trial.state.name,
+        "state": "REJECTED" if is_rejected(trial) else trial.state.name,
         "reason": reason_of(trial),
+        "broken_constraints": ", ".join(name for name, excess in trial.constraints.items() if excess > 0) or None,
         "rounds": len(rounds),
     }
     return {**row, **{PARAMETER_PREFIX + name: trial.params.get(name) for name in names}}
 
 
-def _leaderboard_row(trial: FrozenTrial, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    last = _rounds(trial)[-1]
+def _leaderboard_row(run: RunDirectory, trial: FrozenTrial, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    last = _last_round(run, trial)
     accuracies = [result["test_accuracy"] for result in results]
+    gradients = [result.get("image_gradients") for result in results]
     return {
         **_description(trial),
-        **{name: last[name] for name in _OF_THE_LAST_ROUND},
+        **{name: _value(last, LEADERBOARD.field(name)) for name in _OF_THE_LAST_ROUND},
         "trial": trial.number,
         "test_accuracy": statistics.fmean(accuracies),
         "test_accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
@@ -88,7 +121,22 @@ def _leaderboard_row(trial: FrozenTrial, results: Sequence[Mapping[str, Any]]) -
         "validation_accuracy": statistics.fmean(result["validation_accuracy"] for result in results),
         "screening_seconds": last["seconds"],
         "retraining_seconds": sum(result["seconds"] for result in results),
+        "retraining_image_gradients": None if None in gradients else sum(gradients),
     }
+
+
+def _last_round(run: RunDirectory, trial: FrozenTrial) -> Mapping[str, Any]:
+    """Return the round that the trial's ticket is of.
+
+    A trial that was stopped early and then drawn for the audit was pruned to its end after all. The study heard of its
+    end before: those rounds are in the card of its ticket.
+    """
+    rounds = _rounds(trial)
+    if trial.state == TrialState.COMPLETE:
+        return rounds[-1]
+    latency = rounds[-1]["latency_ms"] if rounds else None
+    last = Ticket.load(run.ticket(trial.number)).history[-1]
+    return {**_unsaid(trial), **last, "latency_ms": latency}
 
 
 def _description(trial: FrozenTrial) -> dict[str, Any]:

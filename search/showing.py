@@ -42,7 +42,7 @@ def show_proxies(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) ->
 
 def show_leaderboard(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) -> None:
     """Print the leaderboard of a search."""
-    from search.tables import leaderboard_table
+    from search.leaderboard_table import leaderboard_table
 
     if as_json:
         print(json.dumps(rows))

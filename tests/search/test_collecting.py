@@ -13,11 +13,14 @@ from optuna.trial import TrialState
 from dp_core.data.preprocessing import Standardisation
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
+from dp_core.pruning import Mask, Ticket
 from search.collecting import write_tables
+from search.promotion import Promotion, write_promotion
 from search.run_directory import RunDirectory
-from search.space import Space
-from search.study.record import StudyRecord, read_trials
-from tests.search.tiny import config_of, round_row
+from search.study.storage import read_trials
+from search.study.trials import STUDY
+from search.tables import read_rows
+from tests.search.tiny import config_of, round_row, study_of
 from trainables.trained_model import TrainedModel
 
 SPEC = ModelSpec("convnet", {"depth": 1, "width": 4})
@@ -33,7 +36,7 @@ def write_study(run: RunDirectory, *ends: End, still_running: int = 0) -> list[d
     """Write a study of trials with these scores of rounds, states and reasons; return their candidates."""
     run.path.mkdir()
     config = config_of(run.path, search={"trials": len(ends) + still_running})
-    record = StudyRecord(run.journal, config, Space.parse(config.space))
+    record = study_of(run.path, config)
     candidates = []
     for scores, state, reason in [*ends, *([([], None, None)] * still_running)]:
         proposal = record.propose()
@@ -68,7 +71,7 @@ def test_rounds_and_trials_are_the_studys(run: RunDirectory) -> None:
         ([], TrialState.FAIL, "its worker was lost"),
         still_running=1,
     )
-    write_tables(run, read_trials(run.journal))
+    write_tables(run, read_trials(run.journal, None, STUDY))
     rounds = pq.read_table(run.rounds).to_pylist()
     assert [(row["trial"], row["round"], row["score"]) for row in rounds] == [
         (0, 1, 0.7),
@@ -99,7 +102,7 @@ def test_seeds_are_averaged_and_the_best_mean_is_first(run: RunDirectory) -> Non
     for seed, accuracy in enumerate((0.5, 0.6, 0.7)):
         write_model(run, 0, seed, accuracy, validation_accuracy=accuracy + 0.05, seconds=1.5)
     write_model(run, 2, 0, 0.65)
-    board = write_tables(run, read_trials(run.journal))
+    board = write_tables(run, read_trials(run.journal, None, STUDY))
     assert pq.read_table(run.leaderboard).to_pylist() == board
     assert [(row["rank"], row["trial"], row["seeds"]) for row in board] == [(1, 2, 1), (2, 0, 3)]
     one, several = board
@@ -117,7 +120,7 @@ def test_replicates_are_in_every_table_and_a_run_from_before_them_had_one(
 ) -> None:
     run.path.mkdir()
     config = config_of(run.path, search={"trials": 1})
-    record = StudyRecord(run.journal, config, Space.parse(config.space))
+    record = study_of(run.path, config)
     proposal = record.propose()
     assert proposal is not None
     new = ("replicates", "proxy_accuracy_sem", "score_sem")
@@ -125,7 +128,7 @@ def test_replicates_are_in_every_table_and_a_run_from_before_them_had_one(
     record.report(proposal.number, {**row, **told})
     record.finish(proposal.number, TrialState.COMPLETE, None)
     write_model(run, 0, 0, 0.5)
-    (ranked,) = write_tables(run, read_trials(run.journal))
+    (ranked,) = write_tables(run, read_trials(run.journal, None, STUDY))
     expected = {"replicates": 1, "proxy_accuracy_sem": None, "score_sem": None, **told}
     for table in (run.rounds, run.trials):
         (found,) = pq.read_table(table).to_pylist()
@@ -137,15 +140,15 @@ def test_equal_accuracies_are_ranked_by_trial(run: RunDirectory) -> None:
     write_study(run, COMPLETE(0.5), COMPLETE(0.9), COMPLETE(0.7))
     for trial in (2, 1, 0):
         write_model(run, trial, 0, 0.5)
-    assert [row["trial"] for row in write_tables(run, read_trials(run.journal))] == [0, 1, 2]
+    assert [row["trial"] for row in write_tables(run, read_trials(run.journal, None, STUDY))] == [0, 1, 2]
 
 
 def test_a_run_without_models_has_an_empty_leaderboard_of_the_same_columns(run: RunDirectory) -> None:
     write_study(run, COMPLETE(0.5))
-    assert write_tables(run, read_trials(run.journal)) == []
+    assert write_tables(run, read_trials(run.journal, None, STUDY)) == []
     empty = pq.read_table(run.leaderboard)
     write_model(run, 0, 0, 0.5)
-    write_tables(run, read_trials(run.journal))
+    write_tables(run, read_trials(run.journal, None, STUDY))
     assert empty.num_rows == 0
     assert pq.read_table(run.leaderboard).schema == empty.schema
 
@@ -155,14 +158,101 @@ def test_a_damaged_model_is_named_rather_than_ranked(run: RunDirectory) -> None:
     write_model(run, 0, 0, 0.5)
     (run.model(0, 0) / "model.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="00000-seed0"):
-        write_tables(run, read_trials(run.journal))
+        write_tables(run, read_trials(run.journal, None, STUDY))
 
 
 def test_tables_made_again_are_the_same(run: RunDirectory) -> None:
     write_study(run, COMPLETE(0.7, 0.6), COMPLETE(0.5))
     write_model(run, 1, 0, 0.5)
-    write_tables(run, read_trials(run.journal))
+    write_tables(run, read_trials(run.journal, None, STUDY))
     before = [pq.read_table(path) for path in (run.rounds, run.trials, run.leaderboard)]
     torch.manual_seed(3)
-    write_tables(run, read_trials(run.journal))
+    write_tables(run, read_trials(run.journal, None, STUDY))
     assert [pq.read_table(path) for path in (run.rounds, run.trials, run.leaderboard)] == before
+
+
+def report_rows(run: RunDirectory, rows: list[dict[str, Any]], state: TrialState, reason: str | None = None) -> None:
+    """Write a study of one trial with these rounds."""
+    run.path.mkdir()
+    record = study_of(run.path, config_of(run.path, search={"trials": 1}))
+    proposal = record.propose()
+    assert proposal is not None
+    for row in rows:
+        record.report(proposal.number, row)
+    record.finish(proposal.number, state, reason)
+
+
+RUNG_KEYS = ("rung", "rung_round", "fidelity", "rung_done", "latency_ms")
+
+
+def test_rungs_are_in_the_tables(run: RunDirectory) -> None:
+    looked = {"rung": 0, "rung_round": 1, "fidelity": "nwot", "rung_done": True, "latency_ms": 1.5}
+    pruned = {"rung": 1, "rung_round": 1, "fidelity": "distilled-1", "rung_done": False, "latency_ms": 1.5}
+    rows = [round_row(1, 40.0, proxy_accuracy=math.nan, proxy_loss=math.nan, **looked), round_row(2, 0.5, **pruned)]
+    report_rows(run, rows, TrialState.COMPLETE)
+    write_tables(run, read_trials(run.journal, None, STUDY))
+    first, second = pq.read_table(run.rounds).to_pylist()
+    assert {key: first[key] for key in RUNG_KEYS} == looked
+    assert math.isnan(first["proxy_accuracy"])
+    (trial,) = pq.read_table(run.trials).to_pylist()
+    assert {key: second[key] for key in RUNG_KEYS} == {key: trial[key] for key in RUNG_KEYS} == pruned
+
+
+def test_a_run_from_before_the_ladder_has_one_rung(run: RunDirectory) -> None:
+    rows = [{key: value for key, value in round_row(n, 0.5).items() if key not in RUNG_KEYS} for n in (1, 2)]
+    report_rows(run, rows, TrialState.COMPLETE)
+    write_tables(run, read_trials(run.journal, None, STUDY))
+    found = pq.read_table(run.rounds).to_pylist()
+    key = {"distilled": "distilled-2", "real": "real"}[pq.read_table(run.trials).to_pylist()[0]["source"]]
+    assert [tuple(row[name] for name in RUNG_KEYS) for row in found] == [
+        (0, 1, key, False, None),
+        (0, 2, key, False, None),
+    ]
+
+
+def write_ticket(run: RunDirectory, trial: int, history: list[dict[str, Any]]) -> None:
+    model = build(SPEC, (3, 8, 8), 3, seed=0)
+    mask = Mask.ones(model)
+    Ticket(SPEC, (3, 8, 8), 3, model.state_dict(), mask, history, {}).save(run.ticket(trial))
+
+
+def test_an_audited_trial_that_was_stopped_has_what_its_ticket_came_to(run: RunDirectory) -> None:
+    told = {"rung": 0, "rung_round": 1, "fidelity": "real", "rung_done": False}
+    report_rows(run, [round_row(1, 0.3, **told, latency_ms=1.5)], TrialState.PRUNED, "stopped early: rank 4 of 5")
+    ended = round_row(3, 0.25, **told, latency_ms=None, seconds=9.0, image_gradients=999, parameters_left=77)
+    write_ticket(run, 0, [round_row(1, 0.3, **told), ended])
+    write_model(run, 0, 0, 0.5, image_gradients=600)
+    write_model(run, 0, 1, 0.6, image_gradients=600)
+    write_promotion(run.path / "promotion.json", Promotion(promoted=(), audited=(0,), population=1))
+    (row,) = write_tables(run, read_trials(run.journal, None, STUDY))
+    assert row["audited"]
+    assert (row["proxy_accuracy"], row["parameters_left"], row["latency_ms"]) == (0.25, 77, 1.5)
+    assert (row["screening_seconds"], row["image_gradients"]) == (9.0, 999)
+    assert row["retraining_image_gradients"] == 1200
+    (trial,) = pq.read_table(run.trials).to_pylist()
+    assert (trial["state"], trial["seconds"]) == ("PRUNED", 0.25)  # as the study has it
+    assert read_rows(run.leaderboard) == [row]
+
+
+def test_a_promoted_model_is_not_audited(run: RunDirectory) -> None:
+    write_study(run, COMPLETE(0.5))
+    write_model(run, 0, 0, 0.5)
+    (row,) = write_tables(run, read_trials(run.journal, None, STUDY))
+    assert not row["audited"]
+    assert row["retraining_image_gradients"] is None
+    assert (row["flops_dense"], row["image_gradients"]) == (14208, 64)
+
+
+def test_a_rejected_proposal_names_the_constraints_that_it_broke(run: RunDirectory) -> None:
+    write_study(run, COMPLETE(0.5), still_running=1)
+    fine, rejected = read_trials(run.journal, None, STUDY)
+    rejected.state = TrialState.PRUNED
+    rejected.set_user_attr("rejected", True)
+    rejected.set_user_attr("reason", "rejected before training: 12 parameters left")
+    for name, excess in (("max_flops", -0.5), ("max_parameters", 0.2), ("min_sparsity", 0.1)):
+        rejected.set_constraint(name, excess)
+    write_tables(run, [fine, rejected])
+    first, second = pq.read_table(run.trials).to_pylist()
+    assert (first["state"], first["broken_constraints"]) == ("COMPLETE", None)
+    assert (second["state"], second["broken_constraints"]) == ("REJECTED", "max_parameters, min_sparsity")
+    assert (second["rounds"], second["score"]) == (0, None)

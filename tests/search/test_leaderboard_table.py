@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search.leaderboard_table import leaderboard_table
+
+MODEL: dict[str, Any] = {
+    "rank": 1,
+    "audited": False,
+    "test_accuracy": 0.61234,
+    "test_accuracy_std": None,
+    "seeds": 1,
+    "proxy_accuracy": 0.42,
+    "proxy_accuracy_sem": None,
+    "sparsity": 0.951,
+    "parameters_left": 1871232,
+    "architecture": "convnet depth=3 width=128 norm=instance activation=relu pooling=average",
+    "source": "distilled",
+    "ipc": None,
+    "screening_seconds": 1234.5,
+    "retraining_seconds": 12345.6,
+}
+
+
+def printed(rows: Sequence[Mapping[str, Any]], width: int) -> str:
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(leaderboard_table(rows))
+    return capture.get()
+
+
+@pytest.mark.parametrize("width", [90, 100, 140])
+def test_the_terminal_leaderboard_shows_every_figure(width: int) -> None:
+    second = {**MODEL, "rank": 2, "test_accuracy": 0.59, "test_accuracy_std": 0.0123, "seeds": 3, "ipc": 50}
+    text = printed([MODEL, second], width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    for figure in ("61.23", "59.00 ± 1.23", "42.0", "95.1", "1,871,232", " 50 ", "1,234.5", "12,345.6"):
+        assert figure in text
+
+
+def test_one_seed_shows_no_deviation() -> None:
+    assert "±" not in printed([{**MODEL, "test_accuracy_std": 0.0, "seeds": 1}], 100)
+
+
+@pytest.mark.parametrize("width", [90, 140])
+def test_a_mean_over_replicates_shows_its_standard_error(width: int) -> None:
+    replicated = {**MODEL, "proxy_accuracy": 0.31, "proxy_accuracy_sem": 0.0082, "replicates": 4}
+    text = printed([{**replicated, "test_accuracy_std": 0.0123, "seeds": 3}], width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    for figure in ("61.23 ± 1.23", "31.0 ± 0.8", "95.1", "1,871,232", "1,234.5", "12,345.6"):
+        assert figure in text
+
+
+def test_brackets_in_a_name_are_not_markup() -> None:
+    assert "[bold]net[/bold]" in printed([{**MODEL, "architecture": "[bold]net[/bold]"}], 140)
+
+
+def test_an_accuracy_that_is_not_a_number_is_a_dash() -> None:
+    assert "nan" not in printed([{**MODEL, "test_accuracy": math.nan}], 100)
+
+
+def test_a_model_that_was_drawn_for_the_audit_says_so() -> None:
+    text = printed([MODEL, {**MODEL, "rank": 2, "audited": True}], 90)
+    assert text.count("audit") == 1
+    (line,) = [line for line in text.splitlines() if "audit" in line]
+    assert line.startswith("audit 2")
+    assert max(len(line) for line in text.splitlines()) <= 90
