@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -25,7 +26,7 @@ Scalar = bool | int | float | str | None
 # TensorBoard knows success, failure and unknown, and no "aborted": a trial stopped early is neither of the first two.
 _STATUS = {"COMPLETE": api_pb2.STATUS_SUCCESS, "FAIL": api_pb2.STATUS_FAILURE, "PRUNED": api_pb2.STATUS_UNKNOWN}
 _METRICS = ("proxy_accuracy", "score", "sparsity", "parameters_left", "flops_remaining", "seconds")
-_KEYS = frozenset({"trial", "round", "epoch"})
+_KEYS = frozenset({"trial", "round", "rung_round", "epoch"})
 
 
 class TensorBoardLog:
@@ -127,8 +128,13 @@ def _step(row: Mapping[str, object], key: str) -> int:
 
 
 def _scalars(row: Mapping[str, object]) -> Summary:
-    numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and name not in _KEYS}
+    numbers = {name: value for name, value in row.items() if name not in _KEYS and _is_drawn(value)}
     return Summary(value=[Summary.Value(tag=name, simple_value=float(value)) for name, value in numbers.items()])
+
+
+def _is_drawn(value: object) -> TypeGuard[int | float]:
+    """Return whether a value is a number: a NaN is what a rung has not measured, such as accuracy at zero cost."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 
 def _ended_before(directory: Path) -> tuple[set[int], Counter[str], float | None]:

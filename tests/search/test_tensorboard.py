@@ -62,6 +62,16 @@ def test_a_standard_error_is_a_curve_where_there_is_one(tmp_path: Path) -> None:
     assert "proxy_accuracy_sem" not in read(tmp_path / "screening" / "trial-00001").Tags()["scalars"]
 
 
+def test_what_a_rung_has_not_measured_and_what_is_no_number_is_not_drawn(tmp_path: Path) -> None:
+    log = TensorBoardLog(tmp_path)
+    log.round_finished(
+        0,
+        {**row(1, 0.3), "proxy_accuracy": math.nan, "rung": 0, "rung_round": 1, "fidelity": "nwot", "rung_done": True},
+    )
+    log.close()
+    assert set(read(tmp_path / "screening" / "trial-00000").Tags()["scalars"]) == {"score", "sparsity", "rung"}
+
+
 def test_the_session_starts_when_the_trial_does(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path)
     log.trial_started(0, {"model.depth": 3, "lr": 0.1, "nesterov": True, "norm": "batch", "ipc": None})
