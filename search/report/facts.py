@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from search.report.formats import accuracy, count, duration, magnitude, percent, plural, proxy
-from search.report.statistics import MINIMUM_PAIRS, RankCorrelation, rank_correlation
 
 Row = Mapping[str, Any]
 
 _UNFINISHED = ("RUNNING", "WAITING")
+_MOST_REASONS = 10
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,11 @@ class SourceCost:
 
 
 @dataclass(frozen=True)
-class Trust:
-    """Whether the cheap score ordered the retrained models as the test did."""
+class Cost:
+    """Seconds, summed over trials, and image-gradients."""
 
-    verdict: str
-    details: tuple[str, ...]
-    correlation: RankCorrelation | None
+    seconds: float
+    image_gradients: int
 
 
 def is_finished(trials: Sequence[Row], leaderboard: Sequence[Row]) -> bool:
@@ -58,11 +59,12 @@ def headline(trials: Sequence[Row], leaderboard: Sequence[Row]) -> str:
         best = min(leaderboard, key=lambda row: row["rank"])
         score = accuracy(best["test_accuracy"], best["test_accuracy_std"], best["seeds"])
         seeds = f" (mean ± standard deviation over {best['seeds']} seeds)" if best["seeds"] > 1 else ""
+        drawn = " It was not promoted: it was drawn at random for the audit." if best["audited"] else ""
         return (
             f"The best model is trial {best['trial']}, {best['architecture']}: {score} % test accuracy{seeds} at "
             f"{percent(best['sparsity'])} % sparsity, with {count(best['parameters_left'])} parameters left. "
             f"Screening it on {best['source']} images took {duration(best['screening_seconds'])}; retraining it on "
-            f"real images took {duration(best['retraining_seconds'])}."
+            f"real images took {duration(best['retraining_seconds'])}.{drawn}"
         )
     scored = [row for row in trials if row["state"] == "COMPLETE" and _finite(row["proxy_accuracy"])]
     if not scored:
@@ -76,20 +78,56 @@ def headline(trials: Sequence[Row], leaderboard: Sequence[Row]) -> str:
 
 
 def cards(trials: Sequence[Row], leaderboard: Sequence[Row]) -> list[Card]:
-    """Return the headline figures: trials, stopped, failed, and what screening and retraining cost."""
+    """Return the headline figures: trials, stopped, failed, rejected, and what screening and retraining cost."""
     states = [row["state"] for row in trials]
+    rejected = states.count("REJECTED")
     unfinished = sum(states.count(state) for state in _UNFINISHED)
     retraining = sum(row["retraining_seconds"] for row in leaderboard)
-    gradients = sum(row["image_gradients"] or 0 for row in trials)
-    screening = sum(row["seconds"] or 0.0 for row in trials)
+    screening = screening_cost(trials, leaderboard)
+    never_trained = [Card("Rejected", count(rejected), "broke a constraint before training")] if rejected else []
+    audited = sum(row["audited"] for row in leaderboard)
+    of_these = f", {audited} of them for the audit" if audited else ""
     return [
-        Card("Trials", count(len(trials)), f"{count(unfinished)} unfinished" if unfinished else "all finished"),
+        Card(
+            "Trials", count(len(trials) - rejected), f"{count(unfinished)} unfinished" if unfinished else "all finished"
+        ),
         Card("Completed", count(states.count("COMPLETE")), "reached their last round"),
         Card("Stopped early", count(states.count("PRUNED")), "by the scheduler"),
         Card("Failed", count(states.count("FAIL")), "reasons below" if "FAIL" in states else "none"),
-        Card("Screening", duration(screening), f"all trials, {magnitude(gradients)} image-gradients"),
-        Card("Retraining", duration(retraining if leaderboard else None), plural(len(leaderboard), "model")),
+        *never_trained,
+        Card(
+            "Screening",
+            duration(screening.seconds),
+            f"all trials, {magnitude(screening.image_gradients)} image-gradients",
+        ),
+        Card("Retraining", duration(retraining if leaderboard else None), plural(len(leaderboard), "model") + of_these),
     ]
+
+
+def screening_cost(trials: Sequence[Row], leaderboard: Sequence[Row]) -> Cost:
+    """Return what screening cost, with the rounds that trials drawn for the audit went through after they were stopped.
+
+    The table of trials ends where they were stopped; the leaderboard has what their tickets cost in all.
+    """
+    whole = {
+        row["trial"]: Cost(row["screening_seconds"], row["image_gradients"]) for row in leaderboard if row["audited"]
+    }
+    costs = [whole.get(row["trial"], Cost(row["seconds"] or 0.0, row["image_gradients"] or 0)) for row in trials]
+    return Cost(sum(cost.seconds for cost in costs), sum(cost.image_gradients for cost in costs))
+
+
+def rejections(trials: Sequence[Row]) -> list[tuple[str, int]]:
+    """Return how many proposals each constraint rejected before training, the strictest first.
+
+    A proposal that breaks several counts for each of them.
+    """
+    broken = Counter(
+        name
+        for row in trials
+        if row["state"] == "REJECTED"
+        for name in (row["broken_constraints"] or "unknown").split(", ")
+    )
+    return sorted(broken.items(), key=lambda item: (-item[1], item[0]))
 
 
 def cost_by_source(trials: Sequence[Row]) -> list[SourceCost]:
@@ -125,72 +163,16 @@ def unsuccessful(trials: Sequence[Row]) -> list[Row]:
     return sorted(chosen, key=lambda row: (row["state"] != "FAIL", row["trial"]))
 
 
-def trust(leaderboard: Sequence[Row], seed: int = 0) -> Trust:
-    """Return what the retrained models say about the cheap score, and plainly when they say nothing.
+def reasons(trials: Sequence[Row]) -> list[tuple[str, str, int]]:
+    """Return the ten most frequent states and reasons of failed and stopped trials, with their numbers of trials.
 
-    Proxy accuracies of different sources are not on one scale, so models are compared within their source: the verdict
-    is about the source with most models, the details about each.
+    Failures come first. Figures within a reason are left out, so that those that differ in them alone are one.
     """
-    rows = [row for row in leaderboard if _finite(row["proxy_accuracy"]) and _finite(row["test_accuracy"])]
-    if not rows:
-        return Trust("Nothing can be said yet: no model has been retrained.", (), None)
-    sources = sorted({row["source"] for row in rows})
-    groups = [[row for row in rows if row["source"] == source] for source in sources]
-    details = tuple(_regret(group) for group in groups if len(group) > 1)
-    if len(groups) > 1:
-        details = (_ONE_SCALE, *details)
-    largest = max(groups, key=len)
-    if len(largest) < MINIMUM_PAIRS:
-        models = "model was" if len(largest) == 1 else "models were"
-        of_one = " of one source" if len(groups) > 1 else ""
-        verdict = (
-            f"Too few to say: only {len(largest)} {models} retrained{of_one}, and a rank correlation needs at least "
-            f"{MINIMUM_PAIRS}. Retrain more to find out."
-        )
-        return Trust(verdict, details, None)
-    found = rank_correlation([r["proxy_accuracy"] for r in largest], [r["test_accuracy"] for r in largest], seed)
-    if found is None:
-        return Trust("Nothing can be said: the models all have the same score.", details, None)
-    return Trust(_verdict(found), (_correlation(found, largest[0]["source"]), *details, _PROMOTED_ONLY), found)
-
-
-_ONE_SCALE = (
-    "Proxy accuracies of different sources are not on one scale, so models are compared with those of their own "
-    "source; the sources themselves are compared by the leaderboard."
-)
-_PROMOTED_ONLY = (
-    "Only promoted candidates were retrained. The correlation tells how the cheap score orders the best of them, and "
-    "nothing about the candidates that it rejected."
-)
-
-
-def _verdict(found: RankCorrelation) -> str:
-    if found.low > 0:
-        return "Within limits, yes: the cheap score ordered the retrained models better than chance."
-    if found.high < 0:
-        return "No: the cheap score ordered the retrained models worse than chance."
-    return "Not shown: the interval includes zero, so these models do not tell the cheap score's order from chance."
-
-
-def _correlation(found: RankCorrelation, source: str) -> str:
-    return (
-        f"Over {found.pairs} retrained models screened on {source} images the Spearman rank correlation of proxy "
-        f"accuracy with test accuracy is {found.rho:+.2f}; its {100 * found.confidence:.0f} % bootstrap interval goes "
-        f"from {found.low:+.2f} to {found.high:+.2f}."
+    found = Counter(
+        (row["state"], re.sub(r"[-+]?\d[\d.,]*", "…", row["reason"] or "not recorded")) for row in unsuccessful(trials)
     )
-
-
-def _regret(rows: Sequence[Row]) -> str:
-    best = max(row["test_accuracy"] for row in rows)
-    chosen = max(rows, key=lambda row: row["proxy_accuracy"])
-    loss = best - chosen["test_accuracy"]
-    source = chosen["source"]
-    pick = (
-        f"Among the models screened on {source} images the cheap score alone would have picked trial {chosen['trial']}"
-    )
-    if loss == 0:
-        return f"{pick}, the best of those retrained."
-    return f"{pick}, {100 * loss:.2f} points of test accuracy below the best of those retrained (the regret)."
+    ranked = sorted(found.items(), key=lambda item: (item[0][0] != "FAIL", -item[1], item[0]))
+    return [(state, reason, number) for (state, reason), number in ranked[:_MOST_REASONS]]
 
 
 def _finite(value: float | None) -> bool:

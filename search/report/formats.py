@@ -57,6 +57,23 @@ def proxy(mean: float | None, error: float | None) -> str:
     return percent(mean) if _absent(error) else f"{percent(mean)} ± {percent(error)}"
 
 
+def milliseconds(latency: float | None) -> str:
+    """Return a latency in milliseconds with three figures and no unit: 1.2345 → 1.23."""
+    return ABSENT if _absent(latency) else f"{_number(latency):.3g}"
+
+
+def correlation(rho: float | None) -> str:
+    """Return a correlation in [-1, 1] with its sign: +0.83."""
+    return ABSENT if _absent(rho) else f"{rho:+.2f}"
+
+
+def times(factor: float | None) -> str:
+    """Return how often one cost is another: 0.96, 7.3, 120 ×."""
+    if _absent(factor):
+        return ABSENT
+    return f"{_number(factor):,.0f} ×" if _number(factor) >= 10 else f"{_number(factor):.2g} ×"
+
+
 def _absent(number: float | None) -> bool:
     return number is None or math.isnan(number)
 

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dp_core.errors import UserError
 from dp_core.files import write_text
 from search import tables
-from search.report import facts, figures, formats
+from search.promotion import read_promotion
+from search.report import facts, figures, formats, front_figures, plotting
+from search.report.front import SHOWN, front, growth
+from search.report.full_search import bills
+from search.report.run_record import gradients_a_training, objectives_in, read_record, sections
+from search.report.rungs import looks_by_round, looks_by_rung
+from search.report.trust import trust
+from search.study.objectives import Objective
 
 MOST_ROWS = 200
 """Rows of the table of stopped and failed trials; the rest is in trials.parquet."""
+
+MOST_OF_FRONT = 50
+"""Rows of the table of the Pareto front."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the run directory holds."""
+
+    name: str
+    record: Mapping[str, Any]
+    rounds: Sequence[facts.Row]
+    trials: Sequence[facts.Row]
+    leaderboard: Sequence[facts.Row]
+    population: int
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        return objectives_in(self.record)
 
 
 def write_report(run_directory: Path) -> Path:
@@ -29,38 +54,49 @@ def write_report(run_directory: Path) -> Path:
 
     Raises UserError if the directory is no run, or if one of the files is not readable.
     """
-    record = _record(run_directory / "run.yaml")
-    rounds = _rows(run_directory / "rounds.parquet", tables.ROUNDS)
-    trials = _rows(run_directory / "trials.parquet", tables.TRIALS)
-    leaderboard = _rows(run_directory / "leaderboard.parquet", tables.LEADERBOARD)
+    promotion = read_promotion(run_directory / "promotion.json")
+    run = _Run(
+        name=run_directory.resolve().name,
+        record=read_record(run_directory / "run.yaml"),
+        rounds=_rows(run_directory / "rounds.parquet", tables.ROUNDS),
+        trials=_rows(run_directory / "trials.parquet", tables.TRIALS),
+        leaderboard=_rows(run_directory / "leaderboard.parquet", tables.LEADERBOARD),
+        population=0 if promotion is None else promotion.population,
+    )
     path = run_directory / "report.html"
-    write_text(path, _render(run_directory.resolve().name, record, rounds, trials, leaderboard))
+    write_text(path, _render(run))
     return path
 
 
-def _render(
-    name: str,
-    record: Mapping[str, Any],
-    rounds: Sequence[facts.Row],
-    trials: Sequence[facts.Row],
-    leaderboard: Sequence[facts.Row],
-) -> str:
+def _render(run: _Run) -> str:
+    trials, leaderboard = run.trials, run.leaderboard
     unsuccessful = facts.unsuccessful(trials)
     costs = facts.cost_by_source(trials)
+    several = run.objectives if len(run.objectives) > 1 else ()
+    members = front(trials, several) if several else []
     return _template().render(
-        name=name,
+        name=run.name,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         finished=facts.is_finished(trials, leaderboard),
         headline=facts.headline(trials, leaderboard),
         cards=facts.cards(trials, leaderboard),
         leaderboard=sorted(leaderboard, key=lambda row: int(row["rank"])),
         replicates=facts.replicates(trials, leaderboard),
-        trust=facts.trust(leaderboard),
+        trust=trust(leaderboard, run.population),
+        bills=bills(trials, run.rounds, leaderboard, gradients_a_training(run.record)),
+        objectives=several,
+        shown=SHOWN,
+        front=members[:MOST_OF_FRONT],
+        front_count=len(members),
+        rungs=looks_by_rung(trials, run.rounds),
+        milestones=looks_by_round(trials, run.rounds),
         costs=costs,
         unsuccessful=unsuccessful[:MOST_ROWS],
         unsuccessful_count=len(unsuccessful),
-        record=_sections(record),
-        figures=_figures(rounds, trials, leaderboard, costs),
+        reasons=facts.reasons(trials),
+        rejections=facts.rejections(trials),
+        record=sections(run.record),
+        figures=_figures(run, costs, members),
         most_curves=figures.MOST_CURVES,
         style=Markup(_asset("report.css")),
         script=Markup(_asset("report.js")),
@@ -68,21 +104,21 @@ def _render(
     )
 
 
-def _figures(
-    rounds: Sequence[facts.Row],
-    trials: Sequence[facts.Row],
-    leaderboard: Sequence[facts.Row],
-    costs: Sequence[facts.SourceCost],
-) -> dict[str, Markup]:
+def _figures(run: _Run, costs: Sequence[facts.SourceCost], members: Sequence[facts.Row]) -> dict[str, Markup]:
     """Return the figures that have something to show; Plotly's JSON has its `<` and `>` escaped already."""
-    palette = figures.colours(trials, leaderboard)
+    trials = run.trials
+    palette = plotting.colours(trials, run.leaderboard)
     made = {}
-    if leaderboard:
-        made["trust"] = figures.proxy_against_test(leaderboard, palette)
+    if run.leaderboard:
+        made["trust"] = figures.proxy_against_test(run.leaderboard, palette)
+    if members:
+        made["front"] = front_figures.pareto_front(trials, members, run.objectives, palette)
+        if grown := growth(trials, run.objectives):
+            made["growth"] = front_figures.hypervolume_growth(grown, palette)
     if any(row["proxy_accuracy"] is not None for row in trials):
         made["sparsity"] = figures.accuracy_against_sparsity(trials, palette)
-    if rounds and trials:
-        made["rounds"] = figures.accuracy_over_rounds(trials, rounds, palette)
+    if run.rounds and trials:
+        made["rounds"] = figures.accuracy_over_rounds(trials, run.rounds, palette)
     if costs:
         made["seconds"] = figures.seconds_by_source(costs, palette)
         made["gradients"] = figures.gradients_by_source(costs, palette)
@@ -90,30 +126,26 @@ def _figures(
 
 
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    for filter_ in (formats.percent, formats.count, formats.magnitude, formats.duration):
+    environment = Environment(
+        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    for filter_ in (
+        formats.percent,
+        formats.count,
+        formats.magnitude,
+        formats.duration,
+        formats.times,
+        formats.milliseconds,
+    ):
         environment.filters[filter_.__name__] = filter_
-    environment.globals["accuracy"] = formats.accuracy
-    environment.globals["proxy"] = formats.proxy
-    return environment.from_string(_asset("report.html.j2"))
+    for function in (formats.accuracy, formats.proxy, formats.correlation):
+        environment.globals[function.__name__] = function
+    return environment.get_template("report.html.j2")
 
 
 def _asset(name: str) -> str:
     """Return one of the package's own files."""
     return (files("search.report") / name).read_text(encoding="utf-8")
-
-
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path.parent}: this is not a run directory, since it holds no {path.name}.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: this is not a readable YAML file ({reason}).") from error
-    if not isinstance(record, dict):
-        raise UserError(f"{path}: a mapping of keys to values was expected.")
-    return record
 
 
 def _rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
@@ -125,22 +157,3 @@ def _rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     if missing:
         raise UserError(f"{path}: column '{missing[0]}' is missing.")
     return rows
-
-
-def _sections(record: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return run.yaml as titled tables of dotted keys and values: one for what is not nested, one a mapping in it."""
-    plain = [(str(key), _text(value)) for key, value in record.items() if not isinstance(value, Mapping)]
-    nested = [(str(key), list(_flat(value, ""))) for key, value in record.items() if isinstance(value, Mapping)]
-    return [(title, rows) for title, rows in [("command and seed", plain), *nested] if rows]
-
-
-def _flat(value: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, str]]:
-    for key, item in value.items():
-        if isinstance(item, Mapping) and item:
-            yield from _flat(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", _text(item)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

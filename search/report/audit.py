@@ -1,0 +1,102 @@
+"""What the audit says: candidates drawn at random from those not promoted, retrained beside the promoted ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import binomtest
+
+from search.report.formats import count, percent, plural
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of the audited models were better, and the interval for the share of all that were not promoted."""
+
+    better: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The audited models against the promoted ones, by test accuracy (fractions in [0, 1]).
+
+    Attributes:
+        audited: how many candidates were drawn and retrained.
+        population: how many they were drawn from.
+        best_audited: the highest test accuracy among them.
+        best_promoted: that among the promoted ones.
+        beat_worst: those that are better than the worst promoted model.
+        beat_best: those that are better than the best promoted model.
+    """
+
+    audited: int
+    population: int
+    best_audited: float
+    best_promoted: float
+    beat_worst: Share
+    beat_best: Share
+
+    @property
+    def regret(self) -> float:
+        """By how much the best audited model is better than the best promoted one, at least 0."""
+        return max(0.0, self.best_audited - self.best_promoted)
+
+
+def audit_of(leaderboard: Sequence[Mapping[str, Any]], population: int) -> Audit | None:
+    """Return what the audited models of the leaderboard say about the `population` that they were drawn from.
+
+    The draw is uniform, so the share of audited models that are better estimates without bias the share of the
+    population that is. Its interval is Clopper and Pearson's ("The Use of Confidence or Fiducial Limits Illustrated in
+    the Case of the Binomial", 1934) at 95 %; drawing without replacement makes it, if anything, too wide.
+
+    None is returned without an audited model, and without a promoted one to compare it with.
+    """
+    audited = [row["test_accuracy"] for row in leaderboard if row["audited"]]
+    promoted = [row["test_accuracy"] for row in leaderboard if not row["audited"]]
+    if not audited or not promoted:
+        return None
+    return Audit(
+        audited=len(audited),
+        population=population,
+        best_audited=max(audited),
+        best_promoted=max(promoted),
+        beat_worst=_share(audited, min(promoted)),
+        beat_best=_share(audited, max(promoted)),
+    )
+
+
+def _share(accuracies: Sequence[float], level: float) -> Share:
+    better = sum(accuracy > level for accuracy in accuracies)
+    interval = binomtest(better, len(accuracies)).proportion_ci(CONFIDENCE, method="exact")
+    return Share(better, float(interval.low), float(interval.high))
+
+
+def audit_sentences(audit: Audit) -> tuple[str, ...]:
+    """Return the audit in words."""
+    gap = audit.best_audited - audit.best_promoted
+    against = f"{percent(abs(gap), 2)} points {'above' if gap > 0 else 'below'} the best promoted one"
+    where = against if gap else "as good as the best promoted one"
+    what_missed = (
+        f"The cheap score missed at least that much (the regret is {percent(audit.regret, 2)} points)."
+        if gap > 0
+        else "So the audit found nothing better than what was promoted (no regret)."
+    )
+    return (
+        f"The audit: {plural(audit.audited, 'candidate')} drawn at random from the {count(audit.population)} that were "
+        f"not promoted, those stopped early included, and retrained beside the promoted ones. The best of them reached "
+        f"{percent(audit.best_audited, 2)} % test accuracy, {where}. {what_missed}",
+        f"{audit.beat_worst.better} of {audit.audited} audited models beat the worst promoted one and "
+        f"{audit.beat_best.better} the best. With {100 * CONFIDENCE:.0f} % confidence, of all that were not promoted "
+        f"{_range(audit.beat_worst)} are better than the worst promoted model, and {_range(audit.beat_best)} better "
+        "than the best (Clopper–Pearson).",
+    )
+
+
+def _range(share: Share) -> str:
+    return f"{percent(share.low)} to {percent(share.high)} %"

@@ -1,0 +1,131 @@
+"""What each rung of the ladder, and each pruning round, bought: who went on, at what cost, and how well it foretold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from search.report.facts import Row
+from search.report.statistics import MINIMUM_PAIRS, spearman
+
+Place = tuple[int, int]
+"""A rung, and a round within it or 0 for all of them."""
+
+_TRAINED_ON = ("distilled", "subset", "real")
+
+
+@dataclass
+class Look:
+    """What became of the trials of one source at one place of the ladder.
+
+    Attributes:
+        source: of these trials.
+        rung: its index from 0.
+        rung_round: the round within the rung, from 1; 0 for the whole rung.
+        fidelity: what it looks with, such as `distilled-10`.
+        entered: trials that reported from it.
+        went_on: those that reported from a later place, or finished here.
+        stopped: those that were stopped early here.
+        failed: those that failed here.
+        seconds: spent here, over all trials.
+        image_gradients: spent here, likewise.
+        scores: here and in the end, of the trials that went on and finished.
+    """
+
+    source: str
+    rung: int
+    rung_round: int
+    fidelity: str
+    entered: int = 0
+    went_on: int = 0
+    stopped: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    image_gradients: int = 0
+    scores: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def pairs(self) -> int:
+        """How many trials the rank correlation is of."""
+        return len(self.scores)
+
+    @property
+    def rho(self) -> float:
+        """Spearman's rank correlation of the score here with the final one; NaN for fewer than 5 trials."""
+        return spearman(*zip(*self.scores, strict=True)) if self.pairs >= MINIMUM_PAIRS else math.nan
+
+
+def looks_by_rung(trials: Sequence[Row], rounds: Sequence[Row]) -> list[Look]:
+    """Return what each rung bought, by source, or nothing where no trial climbed more than one rung.
+
+    Seconds and image-gradients are differences of the cumulative ones. The rank correlation is within a source and of
+    the trials that finished: those that a rung stopped have no final score, so it tells how the rung ordered its best.
+    """
+    several = any(row["rung"] > 0 for row in rounds)
+    return _looks(trials, rounds, lambda row: (row["rung"], 0)) if several else []
+
+
+def looks_by_round(trials: Sequence[Row], rounds: Sequence[Row]) -> list[Look]:
+    """Return what each round within a rung bought, as `looks_by_rung` does, or nothing where no trial was stopped."""
+    stopped = any(row["state"] == "PRUNED" for row in trials)
+    return _looks(trials, rounds, lambda row: (row["rung"], row["rung_round"])) if stopped else []
+
+
+def pruning_rounds(trials: Sequence[Row], rounds: Sequence[Row]) -> dict[int, int]:
+    """Return how many rounds of pruning led to the ticket of each finished trial: those of its last pruning rung."""
+    last: dict[int, Place] = {}
+    for row in rounds:
+        if _prunes(row["fidelity"]):
+            place = (row["rung"], row["rung_round"])
+            last[row["trial"]] = max(place, last.get(row["trial"], place))
+    finished = {row["trial"] for row in trials if row["state"] == "COMPLETE"}
+    return {trial: rung_round for trial, (_, rung_round) in last.items() if trial in finished}
+
+
+def _prunes(fidelity: str) -> bool:
+    return fidelity.split("-")[0] in _TRAINED_ON and not fidelity.startswith("real-epochs-")
+
+
+def _looks(trials: Sequence[Row], rounds: Sequence[Row], place_of: Callable[[Row], Place]) -> list[Look]:
+    by_number: Mapping[int, Row] = {row["trial"]: row for row in trials}
+    looks: dict[tuple[str, Place, str], Look] = {}
+    for number, rows in _by_trial(rounds):
+        if number in by_number:
+            _add(looks, by_number[number], _last_of_each(rows, place_of), place_of)
+    return [looks[key] for key in sorted(looks)]
+
+
+def _add(
+    looks: dict[tuple[str, Place, str], Look], trial: Row, ends: Sequence[Row], place_of: Callable[[Row], Place]
+) -> None:
+    seconds, gradients = 0.0, 0
+    for row in ends:
+        place = place_of(row)
+        look = looks.setdefault(
+            (trial["source"], place, row["fidelity"]), Look(trial["source"], *place, row["fidelity"])
+        )
+        look.entered += 1
+        look.seconds += row["seconds"] - seconds
+        look.image_gradients += row["image_gradients"] - gradients
+        seconds, gradients = row["seconds"], row["image_gradients"]
+        is_last = row is ends[-1]
+        look.went_on += not is_last or trial["state"] == "COMPLETE"
+        look.stopped += is_last and trial["state"] == "PRUNED"
+        look.failed += is_last and trial["state"] == "FAIL"
+        pair = (row["score"], ends[-1]["score"])
+        if not is_last and trial["state"] == "COMPLETE" and all(math.isfinite(score) for score in pair):
+            look.scores.append(pair)
+
+
+def _by_trial(rounds: Sequence[Row]) -> Iterator[tuple[int, list[Row]]]:
+    found: dict[int, list[Row]] = {}
+    for row in rounds:
+        found.setdefault(row["trial"], []).append(row)
+    for number, rows in found.items():
+        yield number, sorted(rows, key=lambda row: int(row["round"]))
+
+
+def _last_of_each(rows: Sequence[Row], place_of: Callable[[Row], Place]) -> list[Row]:
+    """Return the last of the rows at each place, in order."""
+    return list({place_of(row): row for row in rows}.values())

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from search.report.audit import Audit, audit_of, audit_sentences
+from tests.search.report.report_rows import model_row
+
+
+def audit(promoted: list[float], audited: list[float], population: int = 40) -> Audit:
+    rows = [model_row(n, 0.4, test) for n, test in enumerate(promoted)]
+    found = audit_of(rows + [model_row(n, 0.2, test, audited=True) for n, test in enumerate(audited)], population)
+    assert found is not None
+    return found
+
+
+def test_what_the_audit_found() -> None:
+    found = audit([0.60, 0.70], [0.65, 0.75, 0.50, 0.60])
+    assert (found.audited, found.population) == (4, 40)
+    assert (found.best_audited, found.best_promoted) == (0.75, 0.70)
+    assert found.regret == pytest.approx(0.05)
+    # A tie beats nobody: 0.65 and 0.75 beat 0.60, and 0.75 alone 0.70.
+    assert (found.beat_worst.better, found.beat_best.better) == (2, 1)
+
+
+def test_nothing_better_was_missed() -> None:
+    found = audit([0.60, 0.70], [0.5, 0.55])
+    assert found.regret == 0
+    # By hand, none of n: from 0 to 1 - (α / 2)^(1 / n), Clopper and Pearson 1934.
+    assert (found.beat_worst.low, found.beat_worst.high) == pytest.approx((0, 1 - 0.025**0.5))
+
+
+def test_all_were_better() -> None:
+    found = audit([0.60, 0.70], [0.8, 0.85, 0.9])
+    assert (found.beat_best.low, found.beat_best.high) == pytest.approx((0.025 ** (1 / 3), 1))
+
+
+def test_without_both_there_is_nothing_to_compare() -> None:
+    assert audit_of([model_row(1, 0.4, 0.6)], 40) is None
+    assert audit_of([model_row(1, 0.4, 0.6, audited=True)], 40) is None
+
+
+def test_in_words() -> None:
+    missed = " ".join(audit_sentences(audit([0.60, 0.70], [0.65, 0.75, 0.50, 0.60], 1234)))
+    assert "4 candidates drawn at random from the 1,234 that were not promoted" in missed
+    assert "reached 75.00 % test accuracy, 5.00 points above the best promoted one" in missed
+    assert "the regret is 5.00 points" in missed
+    assert "2 of 4 audited models beat the worst promoted one and 1 the best" in missed
+    fine = " ".join(audit_sentences(audit([0.60, 0.70], [0.5, 0.55])))
+    assert "15.00 points below the best promoted one" in fine
+    assert "0.0 to 84.2 % are better than the worst promoted model" in fine
+    assert "as good as the best promoted one. So the audit" in " ".join(audit_sentences(audit([0.7], [0.7])))
