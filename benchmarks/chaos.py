@@ -68,8 +68,8 @@ def page(report: Mapping[str, Any]) -> str:
         f"{len(rows)} scenarios of `make chaos` on {machine['cores']} cores of {machine['cpu']}, "
         f"{report['seconds'] / 60:.0f} minutes: {kills} kills and interruptions, {lost} trials lost.",
         "",
-        "*Lost* are trials that had ended and were gone afterwards, *changed* those whose state, values, reason or rounds",
-        "were others, *doubled* those beyond the number asked for; rounds are *repeated* where a kill came before their",
+        "*Lost* are trials that had ended and were gone afterwards, *changed* those with another state, value, reason",
+        "or round, *doubled* those beyond the number asked for; rounds are *repeated* where a kill came before their",
         "checkpoint. All trials, and their tickets bit for bit, are also compared with those of an undisturbed run.",
         "",
         "| " + " | ".join(heading for _, heading in COLUMNS) + " |",

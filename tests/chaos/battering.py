@@ -24,9 +24,9 @@ class Pace:
     starting: float = 12.0
 
 
-# A round is four passes of training and one or two of scoring.
-FAST = Pace(pause=0.02, trials=60, working=2.0)
-SLOW = Pace(pause=0.3, trials=24, working=6.0)
+# A trial has three rounds of four passes.
+FAST = Pace(pause=0.025, trials=60, working=2.0)
+SLOW = Pace(pause=0.4, trials=24, working=6.0)
 
 
 @dataclass

@@ -55,9 +55,9 @@ def kept(run: Path, database: Path | None = None) -> dict[int, Kept]:
         if not copy.exists() or copy.stat().st_size == 0:
             return {}
         storage = _opened(copy, database is not None)
-        if not storage.get_all_studies():
+        if not (studies := storage.get_all_studies()):
             return {}
-        study = optuna.load_study(study_name=None, storage=storage)
+        study = optuna.load_study(study_name=studies[0].study_name, storage=storage)
         found = {trial.number: _kept(trial) for trial in study.get_trials(deepcopy=False)}
         if isinstance(storage, RDBStorage):
             storage.engine.dispose()

@@ -13,7 +13,8 @@ from tests.search.processes import Program
 from tests.search.tiny import write_config
 
 # What a network does wrong, it does while it is trained: the driver, too, builds every network and looks through it
-# once. Every pass of a training leaves a byte behind, so that work that was done twice can be counted.
+# once. Every pass of a training leaves a byte behind, so that work that was done twice can be counted. Trainings wait
+# while there is a file `hold`, so that what is to happen during one does, however slow the machine.
 NETWORKS = """
 import os
 import re
@@ -24,6 +25,8 @@ from torch import nn
 
 def pause():
     time.sleep(float(os.environ.get("WINNOW_TEST_PAUSE", "0")))
+    while os.path.exists(os.environ.get("WINNOW_TEST_HOLD", "")):
+        time.sleep(0.02)
 
 def count():
     if "WINNOW_TEST_PASSES" in os.environ:
@@ -56,8 +59,8 @@ class Network(nn.Sequential):
     deed = "none"
 
     def forward(self, images):
-        pause()
         if self.training:
+            pause()
             count()
             if self.deed in DEEDS:
                 DEEDS[self.deed](images)
@@ -131,14 +134,23 @@ class Arena:
         return self.folder / "runs" / "tiny"
 
     @property
+    def hold(self) -> Path:
+        """A file that makes trainings wait as long as it is there."""
+        return self.folder / "hold"
+
+    @property
     def passes(self) -> int:
         """Forward passes of trainings so far."""
         file = self.folder / "passes"
         return file.stat().st_size if file.exists() else 0
 
-    def start(self, *arguments: str, pause: float = 0.0, **environment: str) -> Program:
-        """Start `winnow` with these arguments; its networks take `pause` seconds for every pass."""
-        settings = {"WINNOW_TEST_PAUSE": str(pause), "WINNOW_TEST_PASSES": str(self.folder / "passes"), **environment}
+    def start(self, *arguments: str, pause: float = 0.0) -> Program:
+        """Start `winnow` with these arguments; its networks take `pause` seconds for every pass of a training."""
+        settings = {
+            "WINNOW_TEST_PAUSE": str(pause),
+            "WINNOW_TEST_PASSES": str(self.folder / "passes"),
+            "WINNOW_TEST_HOLD": str(self.hold),
+        }
         self.programs.append(Program("winnow", list(arguments), self.folder, settings))
         return self.programs[-1]
 

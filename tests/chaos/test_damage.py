@@ -26,7 +26,7 @@ Damage = Callable[[Path], None]
 def _wrecked(folder: Path, *settings: str, database: Path | None = None) -> Iterator[Arena]:
     """Yield a run whose driver was killed when some trials had ended and one was in its middle."""
     with prepared(folder) as arena:
-        program = arena.start("search", "tiny.yaml", f"search.trials={TRIALS}", *settings, pause=0.15)
+        program = arena.start("search", "tiny.yaml", f"search.trials={TRIALS}", *settings, pause=0.2)
 
         def in_the_middle() -> bool:
             trials = evidence.kept(arena.run, database)

@@ -73,7 +73,9 @@ def test_a_full_disk_stops_the_run_until_there_is_room(
         return sum(trial.ended for trial in evidence.kept(arena.run, database).values()) >= 4
 
     program.wait_until(some_ended, 240)
+    arena.hold.touch()
     filler = fill(disk)
+    arena.hold.unlink()
     told = told_by(program, 240)
     assert "no room" in told.sentence.lower() or "no space left" in told.sentence.lower()
     assert program.survivors() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
@@ -20,14 +21,17 @@ def test_a_second_driver_is_refused_and_the_first_not_disturbed(
     arena: Arena, undisturbed: Undisturbed, figures: Figures
 ) -> None:
     began, trials = figures.seconds, 12
-    first = arena.start("search", "tiny.yaml", f"search.trials={trials}", pause=0.15)
-    first.wait_until(lambda: arena.passes > 0)
-    again = arena.winnow("search", "tiny.yaml")
+    first = arena.start("search", "tiny.yaml", f"search.trials={trials}", pause=0.02)
+    first.wait_until(lambda: arena.passes > 20, 240)
+    arena.hold.touch()
+    intruders = [arena.start("search", "tiny.yaml"), arena.start(*resume(arena)), arena.start(*resume(arena))]
+    again, *others = [told_by(intruder, 240) for intruder in intruders]
     assert "winnow resume" in again.sentence
-    for _ in range(2):
-        told = arena.winnow(*resume(arena))
+    for told in others:
         assert re.fullmatch(rf".* is already being driven by process {first.process.pid}\.", told.sentence)
-    assert told_by(first).status == 0, first.output
+    assert first.process.poll() is None
+    arena.hold.unlink()
+    assert told_by(first, 240).status == 0, first.output
     found = evidence.kept(arena.run)
     assert evidence.disagreements(arena.run, found, trials) == []
     for number, trial in found.items():
@@ -40,10 +44,14 @@ def test_a_second_driver_is_refused_and_the_first_not_disturbed(
 @pytest.mark.chaos
 def test_of_two_that_resume_at_once_one_does(arena: Arena, undisturbed: Undisturbed, figures: Figures) -> None:
     began, trials = figures.seconds, 12
-    first = arena.start("search", "tiny.yaml", f"search.trials={trials}", pause=0.05)
-    first.wait_until(lambda: arena.passes > 20)
+    first = arena.start("search", "tiny.yaml", f"search.trials={trials}", pause=0.02)
+    first.wait_until(lambda: arena.passes > 20, 240)
     first.kill(everything=True)
-    rivals = [arena.start(*resume(arena), pause=0.1) for _ in range(2)]
+    arena.hold.touch()
+    rivals = [arena.start(*resume(arena)) for _ in range(2)]
+    while all(rival.process.poll() is None for rival in rivals):
+        time.sleep(0.1)
+    arena.hold.unlink()
     ends = [told_by(rival, 240) for rival in rivals]
     assert sorted(end.status for end in ends) == [0, 2], [end.output for end in ends]
     winner = rivals[[end.status for end in ends].index(0)]

@@ -21,14 +21,14 @@ def test_workers_killed_every_other_second_change_nothing(
 ) -> None:
     trials, kills, draw, began = 18, 0, random.Random(11), figures.seconds
     program = arena.start(
-        "search", "tiny.yaml", f"search.trials={trials}", "search.max_failures=1000", "promote.audit=0", pause=0.3
+        "search", "tiny.yaml", f"search.trials={trials}", "search.max_failures=1000", "promote.audit=0", pause=0.4
     )
     while program.process.poll() is None:
         time.sleep(draw.uniform(1, 3))
         if program.kill_worker(draw.choice):
             kills += 1
             figures.say(f"worker {kills} killed")
-        assert figures.seconds - began < 900, program.output
+        assert figures.seconds - began < 1200, program.output
     assert program.process.returncode == 0, program.output
     found = evidence.kept(arena.run)
     unlike = [
@@ -56,7 +56,7 @@ def test_workers_killed_every_other_second_change_nothing(
 def test_a_lost_worker_costs_its_trial_nothing(arena: Arena) -> None:
     """Without a worker lost the same trials fail and finish: the third always overflows, the others never do."""
     program = arena.start("search", "tiny.yaml", "search.trials=3", "promote.audit=0", pause=0.1)
-    program.wait_until(lambda: arena.passes > 6)
+    program.wait_until(lambda: arena.passes > 6, 240)
     assert program.kill_worker(min)
     assert program.process.wait(240) == 0, program.output
     found = evidence.kept(arena.run)
