@@ -31,7 +31,7 @@ def open_database(url: str) -> Medium:
     Raises:
         UserError: it is damaged, has no room, cannot be reached, or was made by another version of Optuna.
     """
-    with telling_of_database(url):
+    with reading_database(url):
         _check_pages(url)
         storage = _connected(url)
         if sqlite_path(url) is not None:
@@ -55,7 +55,8 @@ def open_database(url: str) -> Medium:
     return Medium(
         storage,
         together=lambda: _together(storage),
-        telling=lambda: telling_of_database(url),
+        reading=lambda: reading_database(url),
+        writing=lambda: _writing(url),
         number_of=number_of,
         has_ended=has_ended,
         close=close,
@@ -71,7 +72,7 @@ def read_database(url: str, name: str) -> RDBStorage | None:
     """
     if not exists(url, name):
         return None
-    with telling_of_database(url):
+    with reading_database(url):
         return _connected(url, skip_table_creation=True)
 
 
@@ -85,7 +86,7 @@ def exists(url: str, name: str) -> bool:
     if path is not None and not path.exists():
         return False
     studies = sqlalchemy.table("studies", sqlalchemy.column("study_name"))
-    with telling_of_database(url), _passing(url) as connection:
+    with reading_database(url), _passing(url) as connection:
         if not sqlalchemy.inspect(connection).has_table("studies"):
             return False
         query = sqlalchemy.select(studies.c.study_name).where(studies.c.study_name == name)
@@ -93,8 +94,18 @@ def exists(url: str, name: str) -> bool:
 
 
 @contextmanager
-def telling_of_database(url: str) -> Iterator[None]:
-    """Make whatever a database answers that is no answer a UserError that names the database, never its password."""
+def reading_database(url: str) -> Iterator[None]:
+    """Make trouble with a database, and what Optuna cannot read in it, a UserError that never shows its password."""
+    try:
+        with _writing(url):
+            yield
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"The study database {shown_url(url)} is damaged: {said}.") from error
+
+
+@contextmanager
+def _writing(url: str) -> Iterator[None]:
     try:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
@@ -104,9 +115,6 @@ def telling_of_database(url: str) -> Iterator[None]:
             raise UserError(f"There is no room left on the disk for {shown_url(url)}.") from error
         trouble = "is damaged" if _BROKEN.search(said) else "cannot be used"
         raise UserError(f"The study database {shown_url(url)} {trouble}: {said}.") from error
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"The study database {shown_url(url)} is damaged: {said}.") from error
 
 
 def _connected(url: str, **settings: Any) -> RDBStorage:

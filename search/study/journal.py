@@ -146,7 +146,7 @@ def open_journal(path: Path) -> Medium:
     Raises:
         UserError: there is no room for it, or it holds something that Optuna cannot read.
     """
-    with telling_of_journal(path):
+    with reading_journal(path):
         backend = MirroredJournal(path)
         storage = JournalStorage(backend)
 
@@ -159,7 +159,8 @@ def open_journal(path: Path) -> Medium:
     return Medium(
         storage,
         together=backend.together,
-        telling=lambda: telling_of_journal(path),
+        reading=lambda: reading_journal(path),
+        writing=lambda: room_for(path),
         number_of=number_of,
         has_ended=has_ended,
         close=_nothing,
@@ -174,12 +175,12 @@ def read_journal(path: Path) -> JournalStorage | None:
         UserError: it holds something that Optuna cannot read.
     """
     lines = read_copies(path).lines
-    with telling_of_journal(path):
+    with reading_journal(path):
         return JournalStorage(_Lines(lines)) if lines else None
 
 
 @contextmanager
-def telling_of_journal(path: Path) -> Iterator[None]:
+def reading_journal(path: Path) -> Iterator[None]:
     """Make a full disk, and what Optuna cannot read, a UserError that names the journal."""
     try:
         with room_for(path):

@@ -17,7 +17,8 @@ class Medium:
         storage: Optuna's view of it.
         together: a context in which what is set through the storage is held back, to be written at once at its end;
             nothing is read in it.
-        telling: a context in which what can go wrong with the medium becomes a UserError.
+        reading: a context to read in: trouble with the medium, and damage to what it holds, become a UserError.
+        writing: a context to write in: trouble with the medium becomes a UserError.
         number_of: the number of a trial by its id.
         has_ended: whether a trial, by its id, is known to have ended, where what is set of it then goes astray.
         close: gives back what is held open.
@@ -26,7 +27,8 @@ class Medium:
 
     storage: BaseStorage
     together: Callable[[], AbstractContextManager[None]]
-    telling: Callable[[], AbstractContextManager[None]]
+    reading: Callable[[], AbstractContextManager[None]]
+    writing: Callable[[], AbstractContextManager[None]]
     number_of: Callable[[int], int]
     has_ended: Callable[[int], bool]
     close: Callable[[], None]

@@ -15,9 +15,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from dp_core.errors import UserError
-from search.study.database import exists, open_database, read_database, telling_of_database
+from search.study.database import exists, open_database, read_database, reading_database
 from search.study.database_url import check_url, resolve_url
-from search.study.journal import open_journal, read_journal, telling_of_journal
+from search.study.journal import open_journal, read_journal, reading_journal
 from search.study.medium import Medium
 from search.study.trials import CANDIDATE, rounds_of
 
@@ -44,7 +44,7 @@ class TrialStore:
         # What is written while events are held back must not come from two threads.
         self._lock = threading.RLock()
         self._open: dict[int, tuple[int, set[str]]] = {}
-        with medium.telling():
+        with medium.reading():
             states = (TrialState.RUNNING, TrialState.WAITING)
             for trial in self._storage.get_all_trials(study_id, deepcopy=False, states=states):
                 self._open[trial.number] = trial._trial_id, set(trial.user_attrs)
@@ -65,12 +65,13 @@ class TrialStore:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         medium = open_journal(journal) if url is None else open_database(url)
         wanted = [StudyDirection[direction.upper()] for direction in directions]
-        with medium.telling():
+        with medium.reading():
             study_id = _study_id(medium.storage, name)
             if study_id is None:
                 study_id = medium.storage.create_new_study(wanted, name)
             found = medium.storage.get_study_directions(study_id)
         if found != wanted:
+            medium.close()
             now, then = (", ".join(each.name.lower() for each in some) for some in (wanted, found))
             raise UserError(f"The study '{name}' was begun with other objectives: it has to {then}, not to {now}.")
         return TrialStore(medium, study_id)
@@ -81,17 +82,21 @@ class TrialStore:
         Raises:
             UserError: one of them is not what was written.
         """
-        with self._lock, self._medium.telling():
+        with self._lock, self._medium.reading():
             return _checked(self._storage.get_all_trials(self._study_id, deepcopy=False))
 
     def add(self, trial: FrozenTrial) -> int:
         """Record a trial with all that it has; return its number.
 
         Raises:
-            UserError: there is no room for it, or the record cannot be written.
+            UserError: there is no room for it, the record cannot be written, or it is a database, of which Optuna wants
+                that a parameter has the same choices in all trials, and the space has changed.
         """
-        with self._lock, self._medium.telling():
-            trial_id = self._storage.create_new_trial(self._study_id, template_trial=trial)
+        with self._lock, self._medium.writing():
+            try:
+                trial_id = self._storage.create_new_trial(self._study_id, template_trial=trial)
+            except ValueError as error:
+                raise UserError(f"The study has trials of another space: {str(error).rstrip('.')}.") from error
             number = self._medium.number_of(trial_id)
             if not trial.state.is_finished():
                 self._open[number] = trial_id, set(trial.user_attrs)
@@ -114,7 +119,7 @@ class TrialStore:
             trial_id, keys = self._open.get(number, (-1, {key}))
             if key in keys or self._has_ended(number):
                 return
-            with self._medium.telling(), suppress(UpdateFinishedTrialError), self._medium.together():
+            with self._medium.writing(), suppress(UpdateFinishedTrialError), self._medium.together():
                 # The row comes last: where it is known, so is the value.
                 if value is not None:
                     self._storage.set_trial_intermediate_value(trial_id, step, value)
@@ -145,7 +150,7 @@ class TrialStore:
             if number not in self._open or self._has_ended(number):
                 return
             trial_id, _ = self._open[number]
-            with self._medium.telling(), suppress(UpdateFinishedTrialError), self._medium.together():
+            with self._medium.writing(), suppress(UpdateFinishedTrialError), self._medium.together():
                 for key, value in user_attrs.items():
                     self._storage.set_trial_user_attr(trial_id, key, value)
                 for name, constraint in constraints.items():
@@ -160,7 +165,7 @@ class TrialStore:
 
     def _has_ended(self, number: int) -> bool:
         """Return whether someone with Optuna in hand has ended a trial meanwhile."""
-        with self._medium.telling():
+        with self._medium.reading():
             return self._medium.has_ended(self._open[number][0])
 
 
@@ -174,7 +179,7 @@ def read_trials(journal: Path, url: str | None, name: str) -> list[FrozenTrial]:
     storage: BaseStorage | None = read_journal(journal) if url is None else read_database(url, name)
     if storage is None:
         return []
-    with telling_of_journal(journal) if url is None else telling_of_database(url):
+    with reading_journal(journal) if url is None else reading_database(url):
         study_id = _study_id(storage, name)
         if study_id is None:
             raise UserError(f"{journal} has no study '{name}'.")

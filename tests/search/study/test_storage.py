@@ -6,6 +6,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -156,3 +157,26 @@ def test_studies_of_one_database_are_apart(tmp_path: Path) -> None:
     assert read_trials(tmp_path / "j", url, "third") == []
     second.end(0, TrialState.FAIL, None, {}, {})
     assert [trial.state.name for trial in first.trials()] == ["RUNNING", "RUNNING"]
+
+
+def test_a_space_that_changed_is_told_where_the_record_minds(tmp_path: Path, url: str | None) -> None:
+    store = opened(tmp_path, url)
+    store.add(proposal())
+    other = proposal(params={"source": "subset"}, distributions={"source": CategoricalDistribution(["subset", "real"])})
+    if url is None:
+        assert store.add(other) == 1
+    else:
+        with pytest.raises(UserError, match=r"^The study has trials of another space: Categorical.*[^.]\.$"):
+            store.add(other)
+    assert store.add(proposal()) == len(stock_trials(tmp_path, url)) - 1
+
+
+def test_what_no_record_can_hold_is_a_defect_and_leaves_nothing(tmp_path: Path, url: str | None) -> None:
+    store = opened(tmp_path, url)
+    store.add(proposal())
+    before = said(store.trials())
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        store.keep_round(0, "round:0001", {"score": object()}, 1, 0.5)
+    assert said(store.trials()) == before
+    store.keep_round(0, "round:0001", {"score": 0.5}, 1, 0.5)
+    assert store.trials()[0].intermediate_values == {1: 0.5}
