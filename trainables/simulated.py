@@ -18,6 +18,7 @@ from ray import tune
 
 from trainables.score import Score
 from trainables.simulated_answers import Answer, dense_parameters, ridge
+from trainables.watchdog import HUNG, watchdog
 
 # Nothing here imports PyTorch when a worker starts: sixteen workers on two cores would need most of a minute for it.
 
@@ -56,6 +57,7 @@ class SimulationContext:
         troubles: what goes wrong, and how often.
         score: what the search maximises.
         seed: the run's seed; everything that a trial draws follows from it and the trial's number.
+        round_seconds: after which a hanging trial ends its worker; None for never.
     """
 
     seconds: float | tuple[float, float] = 1.0
@@ -66,6 +68,7 @@ class SimulationContext:
     troubles: Troubles = Troubles()
     score: Score = field(default_factory=lambda: Score(10_000, -0.07))
     seed: int = 0
+    round_seconds: float | None = None
 
 
 class SimulatedTrainable(tune.Trainable):
@@ -102,11 +105,12 @@ class SimulatedTrainable(tune.Trainable):
         number = len(self._history) + 1
         trouble = self._trouble(number)
         seconds = self._seconds(number)
-        time.sleep(seconds)
-        if trouble == "exiting" and (not self._resumed or self._context.rounds == 1):
-            os._exit(1)
-        while trouble == "hanging":
-            time.sleep(3600)
+        with watchdog(self._context.round_seconds, Path(self.logdir) / HUNG):
+            time.sleep(seconds)
+            if trouble == "exiting" and (not self._resumed or self._context.rounds == 1):
+                os._exit(1)
+            while trouble == "hanging":
+                time.sleep(3600)
         if trouble == "raising":
             row = {**(self._history[-1] if self._history else {}), **_raised(number)}
         else:
