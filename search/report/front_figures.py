@@ -44,8 +44,8 @@ def pareto_front(
             text=[about(row) for row in ordered],
             hovertemplate="%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
         )
-    figure.update_xaxes(type="log" if SHOWN[first.name].log else "linear")
-    figure.update_yaxes(type="log" if SHOWN[second.name].log else "linear")
+    figure.update_xaxes(_scale(first))
+    figure.update_yaxes(_scale(second))
     return as_json(figure, SHOWN[first.name].heading, SHOWN[second.name].heading)
 
 
@@ -64,6 +64,11 @@ def hypervolume_growth(grown: Mapping[str, Sequence[tuple[int, float]]], palette
         )
     figure.update_xaxes(tickformat="d")
     return as_json(figure, "Finished trials of the source", "Hypervolume, % of the box", height=300)
+
+
+def _scale(objective: Objective) -> dict[str, str]:
+    # D2: of a decade the 1, the 2 and the 5.
+    return {"type": "log", "dtick": "D2"} if SHOWN[objective.name].log else {"type": "linear"}
 
 
 def _values(rows: Sequence[Row], objective: Objective) -> list[float]:

@@ -169,8 +169,8 @@ def _regret(rows: Sequence[Row]) -> str:
         f"trial {chosen['trial']}"
     )
     if loss == 0:
-        return f"{pick}, the best of those retrained."
-    return f"{pick}, {100 * loss:.2f} points of test accuracy below the best of those retrained (the regret)."
+        return f"{pick}, the best of them."
+    return f"{pick}, {100 * loss:.2f} points of test accuracy below the best of them (the regret)."
 
 
 def _promoted(rows: Sequence[Row]) -> list[Row]:
