@@ -100,19 +100,29 @@ def proxy_eval(
 
 
 @app.command()
-def resume(run: RunArgument, address: AddressOption = None, as_json: JsonOption = False) -> None:
-    """Take a run, of whatever kind, on from wherever it stopped."""
+def resume(
+    run: RunArgument,
+    overrides: OverridesArgument = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on with a config that was changed, here or in run.yaml.")
+    ] = False,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a run, of whatever kind, on from wherever it stopped; a search with keys to change, such as more trials."""
     from search.distill.run import resume_distillation
     from search.progress import Progress
     from search.proxy.run import resume_proxies
     from search.prune.study import resume_study
     from search.run import resume as resume_search
     from search.run_directory import find_run
-    from search.run_kinds import DISTILLATION, PROXIES, STUDY, kind_of
+    from search.run_kinds import DISTILLATION, PROXIES, SEARCH, STUDY, described, kind_of
     from search.run_record import read_run
 
     found, progress = find_run(run), Progress()
     kind = kind_of(read_run(found))
+    if overrides and kind != SEARCH:
+        raise UserError(f"Keys can be changed when a search is resumed; the run {found.path} is {described(kind)}.")
     with stoppable(run):
         if kind == DISTILLATION:
             rows = resume_distillation(found, progress)
@@ -121,7 +131,7 @@ def resume(run: RunArgument, address: AddressOption = None, as_json: JsonOption 
         elif kind == PROXIES:
             rows = resume_proxies(found, address, progress)
         else:
-            rows = resume_search(found, address, progress)
+            rows = resume_search(found, address, progress, overrides or [], accept_changes)
     show = {DISTILLATION: show_sets, STUDY: show_study, PROXIES: show_proxies}.get(kind, show_leaderboard)
     show(rows, found.path, as_json)
 
@@ -146,17 +156,20 @@ def status(run: RunArgument, as_json: JsonOption = False) -> None:
 def report(run: RunArgument, as_json: JsonOption = False) -> None:
     """Write the tables of a run anew, and the report of a search or the plots of other kinds; list distilled sets."""
     from search.collecting import write_tables
+    from search.config.models import SearchConfig
     from search.distill.run import reopened, rows_of
     from search.proxy.run import rewrite_outputs as rewrite_proxies
     from search.prune.study import rewrite_outputs
     from search.report import write_report
     from search.run_directory import find_run
     from search.run_kinds import DISTILLATION, PROXIES, STUDY, kind_of
-    from search.run_record import read_run
-    from search.study.record import read_trials
+    from search.run_record import config_of, read_run
+    from search.study.reading import trials_of
+    from search.tables import damaged_tables
 
     found = find_run(run)
-    kind = kind_of(read_run(found))
+    recorded = read_run(found)
+    kind = kind_of(recorded)
     if kind == PROXIES:
         show_proxies(rewrite_proxies(found), found.path, as_json)
         return
@@ -167,7 +180,9 @@ def report(run: RunArgument, as_json: JsonOption = False) -> None:
     if kind == STUDY:
         show_study(rewrite_outputs(found), found.path, as_json)
         return
-    rows = write_tables(found, read_trials(found.journal))
+    for sentence in damaged_tables(found):
+        print(sentence, file=sys.stderr)
+    rows = write_tables(found, trials_of(found, config_of(found, recorded, SearchConfig)))
     path = write_report(found.path)
     if as_json:
         print(json.dumps({"report": str(path), "leaderboard": rows}))

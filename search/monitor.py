@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,48 +11,65 @@ from optuna.trial import TrialState
 from ray import tune
 from ray.tune.experiment import Trial
 
-from dp_core.files import replacing_directory
-from search.progress import Progress
+from dp_core.files import replacing_directory, room_for, write_text
+from search.lost_workers import NotSaved, PatientScheduler
+from search.progress import Progress, Throttle
 from search.run_directory import RunDirectory
-from search.study.record import StudyRecord
-from search.study.strata import source_of
-from search.study.trials import rounds_of
+from search.study.record import End, StudyRecord
 from search.tensorboard import TensorBoardLog
-from search.tune_parts import failure_of, row_of
+from search.tune_parts import row_of
 from trainables import Candidate
 
 
-class ScreeningMonitor(tune.Callback):
+class ScreeningMonitor(NotSaved, tune.Callback):
     """Exports the ticket of a finished trial before the study hears of it; prints a line for every end."""
 
     def __init__(
-        self, run: RunDirectory, record: StudyRecord, board: TensorBoardLog, progress: Progress, classes: int
+        self,
+        run: RunDirectory,
+        record: StudyRecord,
+        scheduler: PatientScheduler,
+        board: TensorBoardLog,
+        progress: Progress,
+        classes: int,
     ) -> None:
         self._run = run
         self._record = record
+        self._scheduler = scheduler
         self._board = board
         self._progress = progress
         self._classes = classes
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune has no use for it, see _NotSaved."""
-        return {}
+        self._throttle = Throttle()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Open the trial's TensorBoard session."""
+        self._scheduler.sign_of_life(trial)
         number = trial.config["trial"]
-        self._board.trial_started(number, self._record.trials()[number].params)
+        with self._record.halting(), room_for(self._run.tensorboard):
+            self._board.trial_started(number, self._record.running(number).params)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Draw the round."""
-        self._board.round_finished(trial.config["trial"], row_of(result))
+        """Draw the round, and pass on what the trial has to say."""
+        number = trial.config["trial"]
+        if result.get("note"):
+            self._progress.say("screening", f"trial {number}: {result['note']}")
+        with self._record.halting():
+            if result.get("status") != "failed":
+                with room_for(self._run.tensorboard):
+                    self._board.round_finished(number, row_of(result))
+            elif result.get("traceback"):
+                path = self._run.error(number)
+                with room_for(path):
+                    write_text(path, result["traceback"])
 
     def on_checkpoint(self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **info: Any) -> None:
         """Copy the ticket out of the last checkpoint."""
         if trial.last_result.get("status") == "finished":
-            export(checkpoint, "ticket", self._run.ticket(trial.config["trial"]))
+            target = self._run.ticket(trial.config["trial"])
+            with self._record.halting(), room_for(target):
+                export(checkpoint, "ticket", target)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Report the end."""
@@ -63,54 +80,70 @@ class ScreeningMonitor(tune.Callback):
         self._ended(trial.config["trial"])
 
     def _ended(self, number: int) -> None:
-        frozen = self._record.trials()[number]
-        rows = rounds_of(frozen)
-        reason = frozen.user_attrs.get("reason")
-        self._board.trial_ended(number, frozen.state.name, reason, rows[-1] if rows else None)
-        ended = self._record.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        rivals = [trial for trial in self._record.trials(TrialState.COMPLETE) if source_of(trial) == source_of(frozen)]
-        best = max((trial.value for trial in rivals if trial.value is not None), default=None)
-        candidate = Candidate.parse(frozen.user_attrs["candidate"], self._classes)
-        self._progress.say(
-            "screening",
-            f"{len(ended)}/{self._record.target} trial {number} {_WORDS[frozen.state]}: {_outcome(rows)}"
+        end = self._record.end_of(number)
+        if end is None:
+            return  # the run has been halted, and the trial will be taken up again
+        with self._record.halting(), room_for(self._run.tensorboard):
+            self._board.trial_ended(number, end.state.name, end.reason, end.row)
+        if self._throttle.passes() or self._record.unfinished == 0:
+            self._progress.say("screening", self._line(end, self._throttle.told()))
+
+    def _line(self, end: End, untold: int) -> str:
+        candidate = Candidate.parse(end.candidate, self._classes)
+        reason = end.reason
+        return (
+            f"{self._record.ended}/{self._record.target} trial {end.number} {_WORDS[end.state]}: {_outcome(end.row)}"
             + (f" ({reason})" if reason and not reason.startswith("stopped early") else "")
             + f", {candidate.model.label()} on {candidate.data_key}"
-            + (f"; best score on {candidate.source} {best:.3f}" if best is not None else ""),
+            + (f"; best {end.objective} on {candidate.source} {end.best:,.4g}" if end.best is not None else "")
+            + (f" (and {untold} more)" if untold else "")
         )
 
 
-def _outcome(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
+def _outcome(last: Mapping[str, Any] | None) -> str:
+    if last is None:
         return "no round"
-    last = rows[-1]
-    error = last.get("proxy_accuracy_sem")
-    proxy = f"{last['proxy_accuracy']:.1%}" + (f" ± {error:.1%}" if error is not None else "")
+    error, accuracy = last.get("proxy_accuracy_sem"), last["proxy_accuracy"]
+    if accuracy is None:
+        return f"{last['fidelity']} {last['score']:.4g}"
+    proxy = f"{accuracy:.1%}" + (f" ± {error:.1%}" if error is not None else "")
     return f"round {last['round']}, proxy {proxy} at sparsity {last['sparsity']:.1%}"
 
 
 _WORDS = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
 
 
-class RetrainingMonitor(tune.Callback):
+class RetrainingMonitor(NotSaved, tune.Callback):
     """Exports every retrained model as soon as it is done; prints progress by epoch."""
 
-    def __init__(self, run: RunDirectory, board: TensorBoardLog, progress: Progress, total_epochs: int) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        scheduler: PatientScheduler,
+        board: TensorBoardLog,
+        progress: Progress,
+        total_epochs: int,
+    ) -> None:
         self._run = run
+        self._scheduler = scheduler
         self._board = board
         self._progress = progress
         self._total_epochs = total_epochs
         self.failures: dict[str, str] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune has no use for it, see _NotSaved."""
-        return {}
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Note that the training has begun."""
+        self._scheduler.sign_of_life(trial)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Draw the epoch and print it now and then."""
-        name = _model_name(trial)
+        name = model_name(trial)
+        if result.get("note"):
+            self._progress.say("retraining", f"{name}: {result['note']}")
+        if result.get("status") == "failed":
+            return
         row = {key: result[key] for key in ("train_loss", "validation_accuracy", "learning_rate", "seconds")}
         self._board.epoch_finished(name, result["epoch"], row)
         done = sum(other.last_result.get("epoch", 0) for other in trials if other is not trial) + result["epoch"]
@@ -126,16 +159,36 @@ class RetrainingMonitor(tune.Callback):
         if trial.last_result.get("status") == "finished":
             job = trial.config["job"]
             export(checkpoint, "model", self._run.model(job["trial"], job["seed"]))
-            self._board.model_ended(_model_name(trial), trial.last_result["test_accuracy"])
+            self._board.model_ended(model_name(trial), trial.last_result["test_accuracy"])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Note a divergence."""
-        if trial.last_result.get("status") == "diverged":
-            self.failures[_model_name(trial)] = trial.last_result["reason"]
+        """Note a bad end."""
+        if trial.last_result.get("status") in ("diverged", "failed"):
+            self.failures[model_name(trial)] = trial.last_result["reason"]
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Note the failure."""
-        self.failures[_model_name(trial)] = failure_of(trial)
+
+class TicketMonitor(NotSaved, tune.Callback):
+    """Exports the tickets of trials that are taken to their end after the search."""
+
+    def __init__(self, run: RunDirectory, scheduler: PatientScheduler, progress: Progress) -> None:
+        self._run = run
+        self._scheduler = scheduler
+        self._progress = progress
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Note that the trial has begun."""
+        self._scheduler.sign_of_life(trial)
+
+    def on_checkpoint(self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **info: Any) -> None:
+        """Copy the ticket out of the last checkpoint."""
+        if trial.last_result.get("status") == "finished":
+            export(checkpoint, "ticket", self._run.ticket(trial.config["trial"]))
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Print a line."""
+        result = trial.last_result
+        if result.get("status") in ("finished", "collapsed", "diverged"):
+            self._progress.say("tickets", f"trial {trial.config['trial']} {result['status']}: {_outcome(result)}")
 
 
 def export(checkpoint: tune.Checkpoint, part: str, target: Path) -> None:
@@ -144,5 +197,6 @@ def export(checkpoint: tune.Checkpoint, part: str, target: Path) -> None:
         shutil.copytree(Path(folder) / part, temporary, dirs_exist_ok=True)
 
 
-def _model_name(trial: Trial) -> str:
+def model_name(trial: Trial) -> str:
+    """Return the name of a retraining: its trial's number and its seed."""
     return f"{trial.config['job']['trial']:05d}-seed{trial.config['job']['seed']}"

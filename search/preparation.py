@@ -24,6 +24,9 @@ from search.config.models import SearchConfig
 from search.machine import this_machine
 from search.run_kinds import RunConfig
 from search.space import ChoiceParameter, Constant, Space
+from search.study.checking import check_search, check_start, limits_of
+from search.study.constraints import Limits
+from search.study.warm_start import points
 from trainables import Candidate
 from trainables.candidate import default_source
 
@@ -34,7 +37,20 @@ _WORKER_BYTES = 1000 * 2**20
 
 @dataclass(frozen=True)
 class Preparation:
-    """A config that has been found sound, with what was read on the way; `ready` has the ready-made sets by ipc."""
+    """A config that has been found sound, with what was read on the way.
+
+    Attributes:
+        config: the search.
+        space: its space.
+        distiller: makes the distilled sets.
+        ready: ready-made sets by ipc.
+        retraining: recipe of retraining.
+        splits: the images.
+        images_per_class: of the sets that are needed, those of the ladder included.
+        sources: what candidates are screened on.
+        limits: what a candidate must keep to, and how fast networks are.
+        points: candidates to try first, as flat parameters.
+    """
 
     config: SearchConfig
     space: Space
@@ -44,6 +60,8 @@ class Preparation:
     splits: Splits
     images_per_class: tuple[int, ...]
     sources: tuple[str, ...]
+    limits: Limits
+    points: tuple[dict[str, Any], ...]
 
 
 def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
@@ -56,8 +74,11 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
     with naming(where):
         distiller = config.distill.distiller()
         recipe = config.retrain.parsed_recipe()
-        ipcs, sources = _values(space, "ipc"), _values(space, "source")
+        sources = _values(space, "source")
         sources = sources or (default_source([parameter.name for parameter in space.parameters]),)
+        ipcs = _with_ladder(_values(space, "ipc"), config, sources)
+        check_search(config, space)
+        tried_first = points(config.search.start, space)
     if local:
         keys = ("search.concurrency", "search.cpus_per_trial", "search.gpus_per_trial")
         check_machine(config.search.concurrency, config.search.cpus_per_trial, config.search.gpus_per_trial, keys)
@@ -78,7 +99,26 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
             for ipc in ipcs:
                 if ipc not in ready:
                     distiller.check(splits.train, ipc)
-    return Preparation(config, space, distiller, ready, recipe, splits, ipcs, sources)
+        limits = limits_of(config, splits)
+        check_start(config, space, splits, limits)
+    return Preparation(config, space, distiller, ready, recipe, splits, ipcs, sources, limits, tried_first)
+
+
+def _with_ladder(ipcs: tuple[Any, ...], config: SearchConfig, sources: tuple[str, ...]) -> tuple[Any, ...]:
+    """Return the ipc of all sets that are needed: those of candidates, and those of the ladder below them."""
+    ladder = config.search.ladder.ipc
+    if not ladder:
+        return ipcs
+    if not {"distilled", "subset"} & set(sources):
+        raise UserError("'search.ladder.ipc' has no use, as no candidate is screened on a distilled set or a subset.")
+    if min(ladder) < 1 or len(set(ladder)) < len(ladder):
+        raise UserError(f"'search.ladder.ipc' must be different numbers of images a class, not {list(ladder)}.")
+    if useless := [ipc for ipc in ladder if ipc >= max(ipcs)]:
+        raise UserError(
+            f"'search.ladder.ipc' has {useless[0]}, but the rungs of a candidate are those below its own 'space.ipc', "
+            f"which is {max(ipcs)} at most."
+        )
+    return tuple(sorted({*ipcs, *ladder}))
 
 
 def _ready_sets(config: SearchConfig, splits: Splits, wanted: tuple[Any, ...]) -> dict[int, DistilledSet]:

@@ -52,3 +52,32 @@ class _Work:
     total: int
     told: float
     done: int = -1
+
+
+class Throttle:
+    """Lets lines pass until there are too many of them: then some in a second, and a count of the others.
+
+    Args:
+        burst: lines that may come at once.
+        per_second: lines a second after that.
+    """
+
+    def __init__(self, burst: int = 20, per_second: float = 2.0) -> None:
+        self._burst, self._per_second = burst, per_second
+        self._credit, self._since, self._held = float(burst), time.monotonic(), 0
+
+    def passes(self) -> bool:
+        """Return whether a line may be printed now; one that may not is counted."""
+        now = time.monotonic()
+        self._credit = min(self._credit + (now - self._since) * self._per_second, self._burst)
+        self._since = now
+        if self._credit < 1:
+            self._held += 1
+            return False
+        self._credit -= 1
+        return True
+
+    def told(self) -> int:
+        """Return how many lines were held back since this was last asked."""
+        held, self._held = self._held, 0
+        return held

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
-from dp_core.distillation import DISTILLERS, Distiller
+from optuna.trial import FrozenTrial
+
+from dp_core.distillation import DISTILLERS, DistilledSet, Distiller
 from dp_core.errors import UserError
+from search.agreement import agree, refuse_changes
 from search.checkpoints import CheckpointStore, absolute
 from search.collecting import write_tables
+from search.completing import complete_tickets
+from search.config.loader import override_config
 from search.config.models import SearchConfig
 from search.distilling import make_sets
 from search.preparation import Preparation, prepare
 from search.progress import Progress
+from search.promotion import promote, read_promotion, write_promotion
 from search.ray_session import ray_session
 from search.report import write_report
-from search.retraining import promote, retrain
+from search.retraining import retrain
 from search.run_directory import RunDirectory
 from search.run_record import (
     claimed,
     config_of,
+    dumped,
     new_record,
     read_run,
     record_sets,
@@ -30,7 +38,11 @@ from search.run_record import (
 )
 from search.screening import phase_storage, screen
 from search.space import ChoiceParameter, FloatParameter, IntParameter, Space
+from search.study.objectives import objectives_of
+from search.study.opening import open_record, refuse_used_database
 from search.study.record import StudyRecord
+from search.study.storage import resolve_url
+from search.tables import damaged_tables
 from search.tensorboard import TensorBoardLog
 
 
@@ -47,8 +59,11 @@ def start(
     prepared = prepare(config, where, local=address is None)
     with claimed(run, config.run):
         _refuse_used_storage(run, prepared)
+        refuse_used_database(config)
         with _session(prepared, address):
-            write_record(run, _record(prepared, command))
+            recorded = _record(prepared, command)
+            write_record(run, recorded)
+            agree(run, recorded["config"])
             return _advance(run, prepared, progress)
 
 
@@ -60,16 +75,32 @@ def _refuse_used_storage(run: RunDirectory, prepared: Preparation) -> None:
             raise UserError(f"The storage {storage} has the checkpoints of another run: choose another run.name.")
 
 
-def resume(run: RunDirectory, address: str | None, progress: Progress) -> list[dict[str, Any]]:
+def resume(
+    run: RunDirectory, address: str | None, progress: Progress, overrides: Sequence[str] = (), accepted: bool = False
+) -> list[dict[str, Any]]:
     """Take a run on from wherever it is; a finished one only writes its tables and report again.
 
+    Args:
+        run: the run.
+        address: of a Ray cluster.
+        progress: is told what happens.
+        overrides: keys to change, `dotted.key=value`.
+        accepted: whether changes of the config, by these or in run.yaml, are meant.
+
     Raises:
-        UserError: the run cannot be read, its data have changed, or another process drives it.
+        UserError: the run cannot be read, its config or data have changed, or another process drives it.
     """
     recorded = read_run(run)
-    prepared = prepare(config_of(run, recorded, SearchConfig), str(run.config), local=address is None)
+    config = config_of(run, recorded, SearchConfig)
+    if overrides:
+        config = override_config(SearchConfig, recorded["config"], run.config, overrides)
+    recorded["config"] = dumped(config)
+    refuse_changes(run, recorded["config"], accepted)
+    prepared = prepare(config, str(run.config), local=address is None)
     refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.root)
     with run.locked(), _session(prepared, address):
+        write_record(run, recorded)
+        agree(run, recorded["config"])
         return _advance(run, prepared, progress)
 
 
@@ -79,24 +110,49 @@ def _session(prepared: Preparation, address: str | None) -> AbstractContextManag
 
 
 def _advance(run: RunDirectory, prepared: Preparation, progress: Progress) -> list[dict[str, Any]]:
-    config = prepared.config
     progress.say("run", f"{run.path}")
+    for sentence in damaged_tables(run):
+        progress.say("run", sentence)
     ready = {f"distilled-{ipc}": found for ipc, found in prepared.ready.items()}
-    sets = {**ready, **make_sets(wanted_sets(prepared), prepared.splits, config, progress)}
+    sets = {**ready, **make_sets(wanted_sets(prepared), prepared.splits, prepared.config, progress)}
     record_sets(run, sets)
-    record = StudyRecord(run.journal, config, prepared.space)
+    with open_record(run, prepared, sets, progress) as record:
+        rows = _screen_and_retrain(run, prepared, record, sets, progress)
+    if not rows:
+        raise UserError(f"No ticket of the run {run.path} could be retrained; the lines above say why.")
+    return rows
+
+
+def _screen_and_retrain(
+    run: RunDirectory,
+    prepared: Preparation,
+    record: StudyRecord,
+    sets: dict[str, DistilledSet],
+    progress: Progress,
+) -> list[dict[str, Any]]:
     board = TensorBoardLog(run.tensorboard, parameter_types(prepared.space))
+    rows: list[dict[str, Any]] = []
     try:
         if record.unfinished > 0:
+            run.promotion.unlink(missing_ok=True)  # of a run that had fewer trials
             screen(run, prepared, record, sets, board, progress)
-        retrain(run, prepared, promote(record.trials(), config.promote), board, progress)
+        trials = record.trials()
+        chosen = _promoted(run, prepared.config, trials)
+        retrain(run, prepared, complete_tickets(run, prepared, sets, trials, chosen, progress), board, progress)
     finally:
         board.close()
         rows = write_tables(run, record.trials())
         write_report(run.path)
-    if not rows:
-        raise UserError(f"No ticket of the run {run.path} could be retrained; the lines above say why.")
     return rows
+
+
+def _promoted(run: RunDirectory, config: SearchConfig, trials: Sequence[FrozenTrial]) -> list[int]:
+    """Return the trials to retrain, promoted and audited; once chosen they stay chosen."""
+    promotion = read_promotion(run.promotion)
+    if promotion is None:
+        promotion = promote(trials, config.promote, objectives_of(config.search.objectives), config.run.seed)
+        write_promotion(run.promotion, promotion)
+    return [*promotion.promoted, *promotion.audited]
 
 
 def wanted_sets(prepared: Preparation) -> dict[str, tuple[Distiller, int]]:
@@ -115,6 +171,9 @@ def _record(prepared: Preparation, command: Sequence[str]) -> dict[str, Any]:
     storage = prepared.config.run.storage
     record["config"]["run"]["storage"] = None if storage is None else absolute(storage)
     record["config"]["distill"]["sets"] = [str(path.resolve()) for path in prepared.config.distill.sets]
+    url = prepared.config.search.storage
+    record["config"]["search"]["storage"] = None if url is None else resolve_url(url, Path.cwd())
+    record["config"]["search"]["start"]["runs"] = [str(path.resolve()) for path in prepared.config.search.start.runs]
     return record
 
 

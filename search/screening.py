@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dp_core.distillation import DistilledSet
 from dp_core.distillation.base import standardisation_of
 from search.checkpoints import CheckpointStore, absolute
@@ -12,36 +14,44 @@ from search.progress import Progress
 from search.run_directory import RunDirectory
 from search.study.record import StudyRecord
 from search.tensorboard import TensorBoardLog
-from search.tune_parts import StudyScheduler, StudySearcher
-from trainables import Score, ScreeningContext, ScreeningTrainable, SharedDataset
+from search.tune_parts import HaltStopper, StudyScheduler, StudySearcher
+from trainables import LadderPlan, Score, ScreeningContext, ScreeningTrainable, SharedDataset
 
 
 def screen(
     run: RunDirectory,
     prepared: Preparation,
     record: StudyRecord,
-    sets: dict[str, DistilledSet],
+    sets: Mapping[str, DistilledSet],
     board: TensorBoardLog,
     progress: Progress,
 ) -> None:
-    """Run the trials that are still to be run."""
+    """Run the trials that are still to be run.
+
+    Raises:
+        UserError: the run was stopped before its target, see `StudyRecord.halt`.
+    """
+    search = prepared.config.search
     storage = phase_storage(run, prepared, "screening")
     store = CheckpointStore(storage)
-    session = store.next_session()
-    progress.say(
-        "screening", f"{record.unfinished} of {record.target} trials, {prepared.config.search.concurrency} at a time"
+    progress.say("screening", f"{record.unfinished} of {record.target} trials, {search.concurrency} at a time")
+    scheduler = StudyScheduler(
+        record, lambda number: (run.ticket(number) / "card.json").exists(), search.max_failures, search.round_seconds
     )
     run_trials(
         ScreeningTrainable,
-        _context(prepared, sets),
+        screening_context(prepared, sets),
         storage=storage,
-        session=session,
+        session=store.next_session(),
         resources=resources_of(prepared),
-        callback=ScreeningMonitor(run, record, board, progress, prepared.splits.train.classes),
+        callback=ScreeningMonitor(run, record, scheduler, board, progress, prepared.splits.train.classes),
         trials=record.unfinished,
-        searcher=StudySearcher(record, lambda number: store.newest(trial_directory(number))),
-        scheduler=StudyScheduler(record, lambda number: (run.ticket(number) / "card.json").exists()),
+        searcher=StudySearcher(record, lambda number: store.newest(trial_directory(number)), run.path),
+        scheduler=scheduler,
+        stopper=HaltStopper(lambda: record.halted is not None),
     )
+    if record.halted is not None:
+        raise record.halted
 
 
 def phase_storage(run: RunDirectory, prepared: Preparation, phase: str) -> str:
@@ -53,12 +63,13 @@ def phase_storage(run: RunDirectory, prepared: Preparation, phase: str) -> str:
 def resources_of(prepared: Preparation) -> Resources:
     """Return what the config gives a trial."""
     search = prepared.config.search
-    return Resources(search.cpus_per_trial, search.gpus_per_trial, search.concurrency, search.max_failures)
+    return Resources(search.cpus_per_trial, search.gpus_per_trial, search.concurrency)
 
 
-def _context(prepared: Preparation, sets: dict[str, DistilledSet]) -> ScreeningContext:
+def screening_context(prepared: Preparation, sets: Mapping[str, DistilledSet]) -> ScreeningContext:
+    """Return what all trials of the search share."""
     config, splits = prepared.config, prepared.splits
-    score = config.search.score
+    score, ladder = config.search.score, config.search.ladder
     return ScreeningContext(
         train=SharedDataset.of(splits.train),
         validation=SharedDataset.of(
@@ -74,4 +85,6 @@ def _context(prepared: Preparation, sets: dict[str, DistilledSet]) -> ScreeningC
         seed=config.run.seed,
         threads=config.search.cpus_per_trial,
         stream=config.data.stream,
+        round_seconds=config.search.round_seconds,
+        ladder=LadderPlan(ladder.zero_cost, ladder.ipc, ladder.real_epochs, prepared.retraining),
     )

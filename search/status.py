@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.config.models import SearchConfig
+from search.promotion import read_promotion
 from search.run_directory import RunDirectory
 from search.run_record import config_of, read_run
-from search.study.record import read_trials
+from search.study.objectives import OBJECTIVES
+from search.study.reading import trials_of
+from search.study.trials import is_rejected
 
 
 def status_of(run: RunDirectory) -> dict[str, Any]:
     """Return state, trials by state, best trial and retrained models of a run; reads only."""
     config = config_of(run, read_run(run), SearchConfig)
-    trials = read_trials(run.journal)
+    known = trials_of(run, config)
+    trials = [trial for trial in known if not is_rejected(trial)]
     counts = {state.name: sum(trial.state == state for trial in trials) for state in TrialState}
-    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
-    best = max(finished, key=lambda trial: trial.value or 0.0, default=None)
-    wanted = min(config.promote.top, len(finished) or config.promote.top) * config.retrain.seeds
+    objective = OBJECTIVES[config.search.objectives[0]]
+    best = _best([trial for trial in trials if trial.state == TrialState.COMPLETE], objective.maximised)
+    wanted = _models_wanted(run, config, counts)
     ended = sum(counts[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
     return {
         "run": str(run.path),
@@ -29,12 +33,29 @@ def status_of(run: RunDirectory) -> dict[str, Any]:
         "trials_stopped_early": counts["PRUNED"],
         "trials_failed": counts["FAIL"],
         "trials_running": counts["RUNNING"],
+        "trials_rejected": len(known) - len(trials),
         "best_trial": None if best is None else best.number,
-        "best_score": None if best is None else best.value,
+        f"best_{objective.name}": None if best is None else best.values[0],
         "tickets": len(run.tickets()),
         "models": len(run.models()),
         "models_wanted": wanted,
     }
+
+
+def _best(finished: list[FrozenTrial], maximised: bool) -> FrozenTrial | None:
+    """Return the trial with the best value of the first objective."""
+    sign = 1 if maximised else -1
+    return max(finished, key=lambda trial: sign * trial.values[0], default=None)
+
+
+def _models_wanted(run: RunDirectory, config: SearchConfig, counts: dict[str, int]) -> int:
+    promotion = read_promotion(run.promotion)
+    if promotion is not None:
+        return (len(promotion.promoted) + len(promotion.audited)) * config.retrain.seeds
+    finished = counts["COMPLETE"]
+    promoted = min(config.promote.top, finished or config.promote.top)
+    left = max(finished + counts["PRUNED"] - promoted, 0) if finished else config.promote.audit
+    return (promoted + min(config.promote.audit, left)) * config.retrain.seeds
 
 
 def _state(run: RunDirectory, screened: bool, retrained: bool) -> str:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 from optuna.trial import TrialState
+from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from dp_core.errors import UserError
+from search.lost_workers import NotSaved, PatientScheduler
 from search.study.record import StudyRecord
 
-_ROW_KEYS = (
+ROW_KEYS = (
     "round",
+    "rung",
+    "rung_round",
+    "rung_done",
+    "fidelity",
     "score",
     "score_sem",
     "proxy_accuracy",
@@ -27,43 +34,46 @@ _ROW_KEYS = (
     "parameters_left",
     "flops_dense",
     "flops_remaining",
+    "latency_ms",
     "image_gradients",
     "seconds",
 )
-_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit|Mistake|Died|Diverged)\b")
 _END_STATES = {"finished": TrialState.COMPLETE, "collapsed": TrialState.PRUNED, "diverged": TrialState.FAIL}
+_RESERVE_BYTES = 16 * 2**20
+"""Room on the disk below which nothing new is begun: what is running still has to be written down."""
 
 
-class _NotSaved:
-    """Tune pickles its parts now and then to restore from; Winnow restores from the study instead."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class StudySearcher(_NotSaved, Searcher):
+class StudySearcher(NotSaved, Searcher):
     """Hands the study's proposals to Tune.
 
     Args:
         record: the study.
         resume_from: returns the checkpoint that a trial of this number goes on from, or None.
+        folder: on the disk that must have room for more.
     """
 
-    def __init__(self, record: StudyRecord, resume_from: Callable[[int], str | None]) -> None:
+    def __init__(self, record: StudyRecord, resume_from: Callable[[int], str | None], folder: Path) -> None:
         super().__init__(metric="score", mode="max")
         self._record = record
         self._resume_from = resume_from
+        self._folder = folder
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the config of the next trial, or FINISHED."""
-        proposal = self._record.propose()
-        if proposal is None:
-            return cast("dict[str, Any]", Searcher.FINISHED)  # a word, whatever Ray's annotation says
-        return {
-            "trial": proposal.number,
-            "candidate": proposal.candidate,
-            "resume_from": self._resume_from(proposal.number) if proposal.resumed else None,
-        }
+        with self._record.halting():
+            self._check_room()
+            proposal = None if self._record.halted else self._record.propose()
+            if proposal is not None:
+                return {
+                    "trial": proposal.number,
+                    "candidate": proposal.candidate,
+                    "resume_from": self._resume_from(proposal.number) if proposal.resumed else None,
+                }
+        return cast("dict[str, Any]", Searcher.FINISHED)  # a word, whatever Ray's annotation says
+
+    def _check_room(self) -> None:
+        if shutil.disk_usage(self._folder).free < _RESERVE_BYTES:
+            raise UserError(f"There is no room left on the disk for {self._folder}.")
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the scheduler hears of every end first, and with its reason."""
@@ -75,60 +85,87 @@ class StudySearcher(_NotSaved, Searcher):
         """Nothing: the study is the state."""
 
 
-class StudyScheduler(_NotSaved, FIFOScheduler):
-    """Writes every round and every end into the study, and stops a trial when the study's pruner says so.
+class StudyScheduler(PatientScheduler):
+    """Writes every round and every end into the study, and stops a trial when the study says so.
 
     Args:
         record: the study.
         has_ticket: tells whether the ticket of a trial is in the run directory.
+        max_losses: see PatientScheduler.
+        round_seconds: see PatientScheduler.
     """
 
-    def __init__(self, record: StudyRecord, has_ticket: Callable[[int], bool]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(
+        self,
+        record: StudyRecord,
+        has_ticket: Callable[[int], bool],
+        max_losses: int = 3,
+        round_seconds: float | None = None,
+    ) -> None:
+        super().__init__(max_losses, round_seconds)
         self._record = record
         self._has_ticket = has_ticket
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Record the round; stop the trial if it is not among the promising ones."""
-        hopeless = self._record.report(trial.config["trial"], row_of(result))
+        super().on_trial_result(tune_controller, trial, result)
+        hopeless = False
+        with self._record.halting():
+            hopeless = self._record.report(trial.config["trial"], row_of(result))
         return str(TrialScheduler.STOP if hopeless else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """Record the end: finished, collapsed, diverged, or stopped early."""
-        number = trial.config["trial"]
-        if result["status"] == "running":
-            row = result["round"]
-            self._record.finish(number, TrialState.PRUNED, f"stopped early after round {row}: others were better")
+        """Record the end: finished, collapsed, diverged, failed, or stopped early."""
+        super().on_trial_complete(tune_controller, trial, result)
+        if self._record.halted is None:  # else it is taken up when the run is resumed
+            with self._record.halting():
+                self._record_end(trial.config["trial"], result)
+
+    def _record_end(self, number: int, result: dict[str, Any]) -> None:
+        status = result["status"]
+        if status == "running":
+            reason = f"stopped early after round {result['round']}: others were better"
+            self._record.finish(number, TrialState.PRUNED, reason)
+        elif status == "failed":
+            self._record.finish(number, TrialState.FAIL, result["reason"])
         else:
             self._record.report(number, row_of(result))
-            state, reason = _END_STATES[result["status"]], result["reason"]
+            state, reason = _END_STATES[status], result["reason"]
             if state == TrialState.COMPLETE and not self._has_ticket(number):
-                # Tune only logs what goes wrong while a checkpoint is copied: a full disk, say.
+                # Tune only logs what goes wrong while a checkpoint is copied.
                 state, reason = TrialState.FAIL, "its ticket could not be written to the run directory"
             self._record.finish(number, state, reason)
 
-    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Record the failure if it is final; Tune also calls this for a trial that it is about to take up again."""
-        if not trial.should_recover():
-            self._record.finish(trial.config["trial"], TrialState.FAIL, failure_of(trial))
+    def given_up(self, trial: Trial, reason: str) -> None:
+        """Record the failure."""
+        if self._record.halted is None:
+            with self._record.halting():
+                self._record.finish(trial.config["trial"], TrialState.FAIL, reason)
 
-    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
-        """Record that the trial was dropped before it ran."""
-        self._record.finish(trial.config["trial"], TrialState.FAIL, "removed before it ran")
+    def no_room(self, error: UserError) -> None:
+        """Stop the run."""
+        self._record.halt(error)
+
+
+class HaltStopper(tune.Stopper):
+    """Stops the experiment when nothing more is to be proposed for a reason that is not the target."""
+
+    def __init__(self, halted: Callable[[], bool]) -> None:
+        self._halted = halted
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Return False: a trial by itself is stopped by the scheduler."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Return whether the run has been halted."""
+        return self._halted()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Tune has no use for it, see NotSaved."""
+        return {}
 
 
 def row_of(result: dict[str, Any]) -> dict[str, Any]:
     """Return what the study keeps of a trial's report."""
-    return {key: result[key] for key in _ROW_KEYS}
-
-
-def failure_of(trial: Trial) -> str:
-    """Return the name and the message of what the trial raised, from the traceback that Tune has written beside it."""
-    try:
-        lines = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").splitlines()
-    except (OSError, TypeError):  # None: the trial left no traceback
-        lines = []
-    named = [number for number, line in enumerate(lines) if _EXCEPTION.match(line)]
-    if not named:
-        return "the trial failed without a message"
-    return " ".join(" ".join(lines[named[-1] :]).split())[:500]
+    return {key: result[key] for key in ROW_KEYS}

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from dp_core.errors import UserError
 from dp_core.seeds import derive_seed
 from search.config.models import SearchConfig
 from search.space import ChoiceParameter, Space
-from search.study.samplers import SAMPLERS, build_pruner
-from search.study.strata import SOURCE, WithinSourcePruner, WithinSourceSampler
-from search.study.trials import CANDIDATE, REASON, ROUND, STUDY, rounds_of
+from search.study.constraints import Limits
+from search.study.failures import FailureStreak
+from search.study.memory import MemoryStudy
+from search.study.objectives import objectives_of
+from search.study.sampling import build_sampler, source_of
+from search.study.sampling.strata import SOURCE
+from search.study.stopping import Look, build_stopping
+from search.study.storage import TrialStore
+from search.study.trials import (
+    CANDIDATE,
+    POINT,
+    REASON,
+    REJECTED,
+    ROUND,
+    candidate_of,
+    is_rejected,
+    rounds_of,
+    step_of,
+)
+from trainables import Candidate
+
+MOST_REJECTIONS = 100
+"""Proposals in a row that may break a constraint before the run stops."""
+
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True)
@@ -32,106 +51,325 @@ class Proposal:
     resumed: bool
 
 
-class StudyRecord:
-    """An Optuna study in a journal file, written as things happen, so that losing the driver loses nothing.
+@dataclass
+class OpenTrial:
+    """A trial that is running: its place in memory, its candidate, and its rounds so far."""
 
+    number: int
+    identifier: int
+    candidate: dict[str, Any]
+    params: dict[str, Any]
+    source: str | None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class End:
+    """How a trial ended: its last round, if it had one, and the best value of the (first) objective on its source."""
+
+    number: int
+    state: TrialState
+    reason: str | None
+    candidate: dict[str, Any]
+    row: Mapping[str, Any] | None
+    objective: str
+    best: float | None
+
+
+class StudyRecord:
+    """An Optuna study, written as things happen, so that losing the driver loses nothing.
+
+    Every event goes into the store, which is the record, and into a study in memory, from which the sampler draws.
     Trials that were running when an earlier driver was lost are proposed again, under their own numbers, before any
     new one. Every report is idempotent: a round or an end that is known already changes nothing.
+
+    Args:
+        store: the durable record, opened.
+        config: the search.
+        space: its space.
+        classes: of the images.
+        limits: what a candidate must keep to; None for nothing.
+        points: candidates to try first, as flat parameters.
+        earlier: trials of earlier runs, for the sampler to learn from.
     """
 
-    def __init__(self, journal: Path, config: SearchConfig, space: Space) -> None:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        _repair(journal)
+    def __init__(
+        self,
+        store: TrialStore,
+        config: SearchConfig,
+        space: Space,
+        classes: int,
+        *,
+        limits: Limits | None = None,
+        points: Sequence[Mapping[str, Any]] = (),
+        earlier: Sequence[FrozenTrial] = (),
+    ) -> None:
         settings = config.search
-        with _naming_damage(journal):
-            storage = JournalStorage(JournalFileBackend(str(journal)))
-            self._study = optuna.create_study(
-                storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True
-            )
-            known = _checked(self._study.get_trials(deepcopy=False))
-        self._study.sampler = WithinSourceSampler(
-            lambda source: SAMPLERS[settings.sampler](
-                derive_seed(config.run.seed, "source", str(source)), len(known), settings.startup_trials
-            )
-        )
-        stopping = settings.early_stopping
-        self._study.pruner = WithinSourcePruner(
-            build_pruner(stopping.method, stopping.first_round, stopping.reduction_factor, settings.startup_trials)
-        )
-        self._space = space
+        self._store, self._space, self._classes, self._limits = store, space, classes, limits
         self._target = settings.trials
-        self._orphans = [trial.number for trial in known if trial.state == TrialState.RUNNING]
-        self._open: dict[int, Trial] = {}
-        self._proposed = sum(trial.state != TrialState.WAITING for trial in known)
+        self._objectives = objectives_of(settings.objectives)
         self._sources = _sources(space)
+        _end_foreign(store)
+        known = store.trials()
+        sampler = build_sampler(
+            settings.sampler,
+            space=space,
+            objectives=self._objectives,
+            trials=settings.trials,
+            known_trials=len(known),
+            seed=derive_seed(config.run.seed, "sampler"),
+            startup_trials=settings.startup_trials,
+        )
+        self._memory = MemoryStudy(self._objectives, sampler, [*earlier, *known])
+        self._stopping = build_stopping(settings.early_stopping, settings.startup_trials, len(self._objectives))
+        self._streak = FailureStreak(settings.failures_in_a_row)
+        self._with_latency = "latency" in settings.objectives or settings.constraints.max_latency_ms is not None
+        self._counts: Counter[str] = Counter()
+        self._best: dict[str | None, float] = {}
+        self._orphans: list[OpenTrial] = []
+        self._open: dict[int, OpenTrial] = {}
+        self._ends: dict[int, End] = {}
+        self._asked = 0
+        self.halted: UserError | None = None
+        for position, trial in enumerate(known):
+            self._take_up(trial, self._memory.known(len(earlier) + position))
+        tried = {trial.user_attrs[POINT] for trial in known if POINT in trial.user_attrs}
+        self._points = [(index, point) for index, point in enumerate(points) if index not in tried]
+
+    def _take_up(self, trial: FrozenTrial, identifier: int) -> None:
+        """Learn of a trial that an earlier driver proposed."""
+        if is_rejected(trial):
+            self._counts["REJECTED"] += 1
+            return
+        self._asked += 1
+        self._counts[trial.state.name] += 1
+        rows = rounds_of(trial)
+        for row in rows:
+            self._stopping.hopeless(self._look(trial.number, source_of(trial), row))
+        if trial.state == TrialState.RUNNING:
+            known = OpenTrial(
+                trial.number, identifier, candidate_of(trial), dict(trial.params), source_of(trial), list(rows)
+            )
+            self._orphans.append(known)
+        elif trial.state == TrialState.COMPLETE:
+            self._stopping.finished(trial.number)
+            self._note_best(source_of(trial), rows[-1])
 
     @property
     def target(self) -> int:
-        """Number of trials that the run is to have."""
+        """Number of trials that the run is to have, rejected proposals not counted."""
         return self._target
+
+    @property
+    def ended(self) -> int:
+        """Trials that have ended, rejected proposals not counted."""
+        return sum(self._counts[state.name] for state in _ENDED)
 
     @property
     def unfinished(self) -> int:
         """Trials still to be run or to be run to their end."""
-        return self._target - len(self.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+        return max(self._target - self.ended, 0)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many trials are in each state; REJECTED are the proposals that broke a constraint."""
+        return {state: count for state, count in self._counts.items() if count}
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """Return the trials in these states, or all."""
-        return self._study.get_trials(deepcopy=False, states=states or None)
+        """Return the trials in these states, or all, as the store has them."""
+        return [trial for trial in self._store.trials() if not states or trial.state in states]
+
+    def running(self, number: int) -> OpenTrial:
+        """Return a trial that was proposed and has not ended."""
+        return self._open[number]
+
+    def end_of(self, number: int) -> End | None:
+        """Return how a trial has ended, None if it has not; it can be asked once, and is then forgotten."""
+        return self._ends.pop(number, None)
+
+    def halt(self, error: UserError) -> None:
+        """Propose nothing more, for this reason; the first one counts."""
+        if self.halted is None:
+            self.halted = error
+
+    @contextmanager
+    def halting(self) -> Iterator[None]:
+        """Turn a UserError, such as a full disk, into a halt: what is running is taken up when the run is resumed."""
+        try:
+            yield
+        except UserError as error:
+            self.halt(error)
 
     def propose(self) -> Proposal | None:
-        """Return the next candidate to screen, or None when the target number has been proposed."""
-        resumed = bool(self._orphans)
-        if resumed:
-            number = self._orphans.pop(0)
-            trial = Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
-        elif self._proposed < self._target:
-            trial = self._ask()
-            self._proposed += 1
-        else:
-            return None
-        candidate = trial.user_attrs.get(CANDIDATE)
-        if candidate is None:
-            # New, or asked for by a driver that was lost before it wrote down the answer: what Optuna has already
-            # drawn for this trial stays as it is.
-            candidate = self._space.suggest(trial)
-            trial.set_user_attr(CANDIDATE, candidate)
-        self._open[trial.number] = trial
-        return Proposal(trial.number, candidate, resumed)
+        """Return the next candidate to screen, or None when the target number has been proposed.
 
-    def _ask(self) -> Trial:
-        """Start a new trial; the sources take turns."""
-        if len(self._sources) > 1 and not self.trials(TrialState.WAITING):
-            self._study.enqueue_trial({SOURCE: self._sources[self._proposed % len(self._sources)]})
-        return self._study.ask()
+        Raises:
+            UserError: so many proposals in a row broke a constraint that there seems to be nothing else.
+        """
+        if self._orphans:
+            orphan = self._orphans.pop(0)
+            self._open[orphan.number] = orphan
+            return Proposal(orphan.number, orphan.candidate, resumed=True)
+        for _ in range(MOST_REJECTIONS):
+            if self._asked >= self._target:
+                return None
+            if (proposal := self._ask()) is not None:
+                return proposal
+        assert self._limits is not None
+        raise UserError(
+            f"The last {MOST_REJECTIONS} proposals all broke a constraint, so the search has nothing left to try: "
+            f"the last has {self._why}. Loosen 'search.constraints' or the space."
+        )
+
+    def _ask(self) -> Proposal | None:
+        """Draw a candidate and record it; None if it breaks a constraint."""
+        attributes: dict[str, Any] = {}
+        fixed: dict[str, Any] = {}
+        if len(self._sources) > 1:
+            fixed[SOURCE] = self._sources[self._asked % len(self._sources)]
+        if self._points:
+            attributes[POINT], point = self._points.pop(0)
+            fixed |= point
+        trial = self._memory.ask(fixed, attributes)
+        candidate = self._space.suggest(trial)
+        rejection = self._rejection(trial, candidate)
+        drawn = self._memory.drawn(trial._trial_id)
+        attributes = {**drawn.user_attrs, CANDIDATE: candidate}
+        state = TrialState.RUNNING
+        if rejection is not None:
+            attributes |= {REJECTED: True, REASON: f"rejected before training: {rejection}"}
+            state = TrialState.PRUNED
+        number = self._store.add(
+            create_trial(
+                state=state,
+                params=drawn.params,
+                distributions=drawn.distributions,
+                user_attrs=attributes,
+                # A sampler's pickled state is nothing that anybody should have to load.
+                system_attrs={key: value for key, value in drawn.system_attrs.items() if not key.startswith("cma:")},
+            )
+        )
+        if rejection is not None:
+            self._memory.tell(trial._trial_id, TrialState.PRUNED, None)
+            self._counts["REJECTED"] += 1
+            return None
+        self._asked += 1
+        self._counts["RUNNING"] += 1
+        self._open[number] = OpenTrial(number, trial._trial_id, candidate, dict(drawn.params), source_of(drawn))
+        return Proposal(number, candidate, resumed=False)
+
+    def _rejection(self, trial: Trial, candidate: Mapping[str, Any]) -> str | None:
+        """Return what a candidate breaks before it is trained, if anything, and let the sampler know."""
+        if self._limits is None:
+            return None
+        parsed = Candidate.parse(candidate, self._classes)
+        excess = self._limits.before(parsed)
+        if all(value <= 0 for value in excess.values()):
+            return None
+        self._memory.constrain(trial._trial_id, excess)
+        self._why = self._limits.sentence(parsed)
+        return self._why
 
     def report(self, number: int, row: Mapping[str, Any]) -> bool:
         """Record a round; return whether the trial should be stopped for lack of promise."""
         trial = self._open[number]
-        step = int(row["round"])
-        if f"{ROUND}{step:04d}" not in trial.user_attrs:
-            trial.set_user_attr(f"{ROUND}{step:04d}", _finite(row))
-            if math.isfinite(row["score"]):
-                trial.report(row["score"], step)
-        return trial.should_prune()
+        if self._with_latency and row.get("latency_ms") is None:
+            row = {**row, "latency_ms": self._latency(trial)}
+        if not any(known["round"] == row["round"] for known in trial.rows):
+            value = self._objectives[0].value(row)
+            step = step_of(row)
+            known_value = value if len(self._objectives) == 1 and math.isfinite(value) else None
+            self._store.keep_round(number, f"{ROUND}{row['round']:04d}", _finite(row), step, known_value)
+            if known_value is not None:
+                self._memory.report(trial.identifier, step, known_value)
+            trial.rows.append(_finite(row))
+        return self._stopping.hopeless(self._look(number, trial.source, row))
+
+    def _latency(self, trial: OpenTrial) -> float | None:
+        assert self._limits is not None
+        return self._limits.latency_ms(Candidate.parse(trial.candidate, self._classes).model)
+
+    def _look(self, number: int, source: str | None, row: Mapping[str, Any]) -> Look:
+        return Look(
+            trial=number,
+            stratum=source,
+            fidelity=str(row.get("fidelity", "")),
+            rung_round=int(row.get("rung_round", row["round"])),
+            rung_done=bool(row.get("rung_done", False)),
+            gains=tuple(objective.gain(row) for objective in self._objectives),
+        )
 
     def finish(self, number: int, state: TrialState, reason: str | None) -> None:
-        """Record the end of a trial; COMPLETE takes the score of its last round. A second end changes nothing."""
-        trial = self._open.pop(number, None)
+        """Record the end of a trial; COMPLETE takes the objectives of its last round. A second end changes nothing.
+
+        A COMPLETE trial with an objective that is no finite number is a failure.
+        """
+        trial = self._open.get(number)
         if trial is None:
             return
-        if reason is not None:
-            trial.set_user_attr(REASON, reason)
-        rows = rounds_of(self._study.get_trials(deepcopy=False)[number])
-        value = rows[-1]["score"] if state == TrialState.COMPLETE else None
-        self._study.tell(number, value, state, skip_if_finished=True)
+        row = trial.rows[-1] if trial.rows else None
+        values = None
+        if state == TrialState.COMPLETE:
+            values, wrong = self._values(row)
+            if wrong is not None:
+                state, reason, values = TrialState.FAIL, wrong, None
+        elif state == TrialState.PRUNED and len(self._objectives) == 1 and row is not None:
+            value = self._objectives[0].value(row)
+            values = [value] if math.isfinite(value) else None  # as Study.tell
+        excess = self._excess(trial, state, row)
+        self._store.end(number, state, values, {} if reason is None else {REASON: reason}, excess)
+        del self._open[number]
+        self._memory.constrain(trial.identifier, excess)
+        self._memory.tell(trial.identifier, state, values if state == TrialState.COMPLETE else None)
+        self._counts["RUNNING"] -= 1
+        self._counts[state.name] += 1
+        self._note_end(trial, state, reason, row)
 
-    def counts(self) -> dict[str, int]:
-        """Return how many trials are in each state."""
-        counts: dict[str, int] = {}
-        for trial in self.trials():
-            counts[trial.state.name] = counts.get(trial.state.name, 0) + 1
-        return counts
+    def _note_end(self, trial: OpenTrial, state: TrialState, reason: str | None, row: Mapping[str, Any] | None) -> None:
+        if state == TrialState.COMPLETE and row is not None:
+            self._stopping.finished(trial.number)
+            self._note_best(trial.source, row)
+        if state == TrialState.FAIL:
+            self._streak.add(trial.number, trial.params, reason or "no reason")
+            if self._streak.broken is not None:
+                self.halt(self._streak.broken)
+        else:
+            self._streak.ended_well(trial.params)
+        self._ends[trial.number] = End(
+            trial.number, state, reason, trial.candidate, row, self._objectives[0].name, self._best.get(trial.source)
+        )
+
+    def _values(self, row: Mapping[str, Any] | None) -> tuple[list[float] | None, str | None]:
+        """Return the objectives of a last round, or what is wrong with them."""
+        if row is None:
+            return None, "it ended without a round"
+        values = {objective.name: objective.value(row) for objective in self._objectives}
+        wrong = [f"its {name} is {value}" for name, value in values.items() if not math.isfinite(value)]
+        return list(values.values()), " and ".join(wrong) or None
+
+    def _excess(self, trial: OpenTrial, state: TrialState, row: Mapping[str, Any] | None) -> dict[str, float]:
+        """Return by how much the trial breaks its constraints; of one that was not pruned to its end, what is sure."""
+        if self._limits is None:
+            return {}
+        parsed = Candidate.parse(trial.candidate, self._classes)
+        if state == TrialState.COMPLETE and row is not None:
+            return self._limits.after(parsed, row)
+        return self._limits.before(parsed)
+
+    def _note_best(self, source: str | None, row: Mapping[str, Any]) -> None:
+        objective = self._objectives[0]
+        value = objective.value(row)
+        best = self._best.get(source)
+        better: Callable[..., float] = max if objective.maximised else min
+        self._best[source] = value if best is None else better(best, value)
+
+
+def _end_foreign(store: TrialStore) -> None:
+    """End what somebody put into the study by other means: it has no candidate, and so nothing that could be run."""
+    for trial in store.trials():
+        if not trial.state.is_finished() and CANDIDATE not in trial.user_attrs:
+            store.end(
+                trial.number, TrialState.FAIL, None, {REJECTED: True, REASON: "it was not proposed by Winnow"}, {}
+            )
 
 
 def _sources(space: Space) -> tuple[Any, ...]:
@@ -139,51 +377,6 @@ def _sources(space: Space) -> tuple[Any, ...]:
         if parameter.name == SOURCE and isinstance(parameter, ChoiceParameter):
             return parameter.values
     return ()
-
-
-def read_trials(journal: Path) -> list[FrozenTrial]:
-    """Return the trials of a journal without changing it.
-
-    Raises:
-        UserError: there is no study in it.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if not journal.exists():
-        return []
-    with _naming_damage(journal):
-        storage = JournalStorage(JournalFileBackend(str(journal)))
-        if STUDY not in [study.study_name for study in storage.get_all_studies()]:
-            raise UserError(f"{journal} has no study '{STUDY}'.")
-        return _checked(optuna.load_study(study_name=STUDY, storage=storage).get_trials(deepcopy=False))
-
-
-@contextmanager
-def _naming_damage(journal: Path) -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{journal} is damaged: {' '.join(str(error).split())}.") from error
-
-
-def _checked(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials, or raise ValueError for one whose candidate or rounds are not what was written."""
-    for trial in trials:
-        if CANDIDATE in trial.user_attrs and "model" not in trial.user_attrs[CANDIDATE]:
-            raise ValueError(f"the candidate of trial {trial.number} has no model")
-        if trial.state == TrialState.COMPLETE and not rounds_of(trial):
-            raise ValueError(f"trial {trial.number} is complete but has no rounds")
-    return trials
-
-
-def _repair(journal: Path) -> None:
-    """Undo what a killed driver may have left: half of the last line, and the lock. The run's own lock is ours."""
-    journal.with_name(journal.name + ".lock").unlink(missing_ok=True)
-    if not journal.exists():
-        return
-    content = journal.read_bytes()
-    if content and not content.endswith(b"\n"):
-        with journal.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from search.space.place import Place
 from search.space.values import Stored, Value, stored, thaw
 from search.study.constraints import Limits
 from search.study.objectives import Objective
-from search.study.record import read_trials
+from search.study.reading import trials_of
 from search.study.trials import CANDIDATE, candidate_of, is_rejected, rounds_of, step_of
 from search.study.written_points import flattened, value_of
 from search.wording import show
@@ -121,7 +121,8 @@ def earlier_trials(
     notes: list[str] = []
     for path in dict.fromkeys(paths):
         run, recorded = _opened(path, data_digests, proxy)
-        ended = [trial for trial in read_trials(run.journal) if _has_ended(trial)]
+        known = trials_of(run, config_of(run, recorded, SearchConfig))
+        ended = [trial for trial in known if _has_ended(trial)]
         left_out: Counter[str] = Counter()
         for trial in ended:
             try:

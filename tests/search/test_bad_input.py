@@ -73,7 +73,7 @@ NO_CHOICE = {"model": {"pooling": "max"}, "sparsity": 0.5, "source": "real", "ip
         ({"run": {"name": "a/b"}}, "'run.name' is not valid: must be letters"),
         ({"space": {"model": 3}}, "'space.model' must have a name and hyperparameters, not 3."),
         # names that nothing has
-        ({"search": {"sampler": "tpee"}}, "random, qmc, not 'tpee' (did you mean 'tpe'?)"),
+        ({"search": {"sampler": "tpee"}}, "there is no sampler 'tpee'. Did you mean 'tpe'?"),
         ({"screen": {"criterion": "magnitud"}}, "not 'magnitud' (did you mean 'magnitude'?)"),
         ({"distill": {"method": "random_image"}}, "not 'random_image' (did you mean"),
         ({"data": {"stream": "sometimes"}}, "must be one of auto | always | never"),

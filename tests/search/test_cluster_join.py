@@ -25,8 +25,8 @@ import pytest
 
 from search.cli import main
 from search.run_directory import RunDirectory
-from search.study.record import read_trials
-from search.study.trials import rounds_of
+from search.study.storage import read_trials
+from search.study.trials import STUDY, rounds_of
 from tests.search.processes import Program
 from tests.search.test_search_end_to_end import USERS_MODEL
 from tests.search.tiny import write_config
@@ -122,7 +122,7 @@ def _lose_a_worker(run: RunDirectory, node: Program, lost: list[int]) -> None:
     patience = time.monotonic() + 60
     while time.monotonic() < patience and not lost:
         time.sleep(0.02)
-        trials = read_trials(run.journal)
+        trials = read_trials(run.journal, None, STUDY)
         # In the middle of the second trial: it has a round behind it.
         if len(trials) > 1 and trials[0].state.is_finished() and rounds_of(trials[1]):
             for number in node.workers():
@@ -131,7 +131,7 @@ def _lose_a_worker(run: RunDirectory, node: Program, lost: list[int]) -> None:
 
 
 def test_a_search_joins_a_running_cluster_and_leaves_it_running(outcome: Outcome) -> None:
-    assert read_trials(outcome.run.journal)[0].state.name == "COMPLETE", outcome.err
+    assert read_trials(outcome.run.journal, None, STUDY)[0].state.name == "COMPLETE", outcome.err
     assert outcome.run.ticket(0).exists()
     assert [node.process.poll() for node in outcome.nodes] == [None, None]
 
@@ -141,7 +141,7 @@ def test_a_lost_worker_loses_no_trial(outcome: Outcome) -> None:
     assert outcome.status == 0, outcome.err
     (row,) = json.loads(outcome.out.splitlines()[-1])
     assert pq.read_table(outcome.run.leaderboard).to_pylist() == [row]
-    trials = read_trials(outcome.run.journal)
+    trials = read_trials(outcome.run.journal, None, STUDY)
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
     for trial in trials:
         assert [found["round"] for found in rounds_of(trial)] == list(range(1, len(rounds_of(trial)) + 1))

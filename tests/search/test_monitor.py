@@ -11,13 +11,13 @@ from optuna.trial import TrialState
 from ray import tune
 from ray.tune.experiment import Trial
 
+from search.lost_workers import PatientScheduler
 from search.monitor import RetrainingMonitor, ScreeningMonitor, export
 from search.progress import Progress
 from search.run_directory import RunDirectory
-from search.space import Space
 from search.study.record import StudyRecord
 from search.tensorboard import TensorBoardLog
-from tests.search.tiny import config_of, round_row
+from tests.search.tiny import config_of, round_row, study_of
 
 
 @dataclass
@@ -47,12 +47,12 @@ def run(tmp_path: Path) -> RunDirectory:
 def record(run: RunDirectory) -> StudyRecord:
     run.path.mkdir()
     config = config_of(run.path, space={"source": "real", "ipc": None})
-    return StudyRecord(run.journal, config, Space.parse(config.space))
+    return study_of(run.path, config)
 
 
 @pytest.fixture
 def screened(run: RunDirectory, record: StudyRecord) -> ScreeningMonitor:
-    return ScreeningMonitor(run, record, TensorBoardLog(run.tensorboard), Progress(), classes=3)
+    return ScreeningMonitor(run, record, PatientScheduler(0, None), TensorBoardLog(run.tensorboard), Progress(), 3)
 
 
 def end(record: StudyRecord, monitor: ScreeningMonitor, state: TrialState, *scores: float) -> None:
@@ -62,6 +62,10 @@ def end(record: StudyRecord, monitor: ScreeningMonitor, state: TrialState, *scor
         record.report(proposal.number, round_row(number, score))
     record.finish(proposal.number, state, None if state == TrialState.COMPLETE else "a reason")
     monitor.on_trial_complete(0, [], pretended({"trial": proposal.number}))
+
+
+def retraining_monitor(run: RunDirectory, progress: Progress) -> RetrainingMonitor:
+    return RetrainingMonitor(run, PatientScheduler(0, None), TensorBoardLog(run.tensorboard), progress, 4)
 
 
 def test_only_a_finished_trial_has_a_ticket(screened: ScreeningMonitor, run: RunDirectory, tmp_path: Path) -> None:
@@ -81,7 +85,7 @@ def test_every_end_is_one_line(
     end(record, screened, TrialState.FAIL)
     finished, failed = capsys.readouterr().err.splitlines()
     assert "1/4 trial 0 finished: round 2, proxy 50.0% at sparsity 50.0%" in finished
-    assert "best score on real 0.500" in finished
+    assert "best score on real 0.5" in finished
     assert "2/4 trial 1 failed: no round (a reason)" in failed
 
 
@@ -103,11 +107,11 @@ def test_the_best_score_is_that_of_a_finished_trial(
     end(record, screened, TrialState.COMPLETE, 0.95, 0.5)
     stopped, finished = capsys.readouterr().err.splitlines()
     assert "best score" not in stopped
-    assert "best score on real 0.500" in finished
+    assert "best score on real 0.5" in finished
 
 
 def test_a_retrained_model_is_kept_as_soon_as_it_is_done(run: RunDirectory, tmp_path: Path) -> None:
-    monitor = RetrainingMonitor(run, TensorBoardLog(run.tensorboard), Progress(quiet=True), 4)
+    monitor = retraining_monitor(run, Progress(quiet=True))
     job = {"job": {"trial": 3, "seed": 1}}
     found = checkpoint(tmp_path / "checkpoint", "model")
     monitor.on_checkpoint(0, [], pretended(job, status="running", epoch=1), found)
@@ -117,7 +121,7 @@ def test_a_retrained_model_is_kept_as_soon_as_it_is_done(run: RunDirectory, tmp_
 
 
 def test_epochs_of_all_trainings_are_counted_together(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = RetrainingMonitor(run, TensorBoardLog(run.tensorboard), Progress(), 4)
+    monitor = retraining_monitor(run, Progress())
     row = {"train_loss": 1.0, "validation_accuracy": 0.5, "learning_rate": 0.1, "seconds": 1.0}
     one, other = pretended({"job": {"trial": 3, "seed": 0}}), pretended({"job": {"trial": 4, "seed": 0}})
     for trial, epoch in ((one, 1), (other, 1), (other, 2), (one, 2)):
@@ -128,7 +132,7 @@ def test_epochs_of_all_trainings_are_counted_together(run: RunDirectory, capsys:
 
 
 def test_a_training_that_diverged_is_told_of(run: RunDirectory) -> None:
-    monitor = RetrainingMonitor(run, TensorBoardLog(run.tensorboard), Progress(quiet=True), 4)
+    monitor = retraining_monitor(run, Progress(quiet=True))
     trial = pretended({"job": {"trial": 3, "seed": 1}}, status="diverged", reason="the loss became nan")
     monitor.on_trial_complete(0, [], trial)
     assert monitor.failures == {"00003-seed1": "the loss became nan"}

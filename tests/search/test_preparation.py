@@ -15,7 +15,7 @@ from search.retraining import _context as retraining_context
 from search.run import wanted_sets
 from search.run_directory import RunDirectory
 from search.run_record import digests
-from search.screening import _context as screening_context
+from search.screening import screening_context
 from tests.search.prune.tiny_study import ready_made
 from tests.search.tiny import CLASSES, TEST, TRAIN, config_of, write_images
 

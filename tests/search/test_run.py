@@ -57,7 +57,7 @@ def begin(folder: Path) -> Begin:
 
 def test_a_run_is_written_down_before_anything_else(begin: Begin) -> None:
     run = begin(run={"seed": 3})
-    assert [path.name for path in run.path.iterdir()] == ["driver.lock", "run.yaml"]
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "driver.lock", "run.yaml"]
     recorded = read_run(run)
     assert recorded["command"] == "winnow search 'my file.yaml'"
     assert recorded["seed"] == 3

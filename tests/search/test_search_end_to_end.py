@@ -36,9 +36,9 @@ from search.preparation import prepare
 from search.progress import Progress
 from search.run import wanted_sets
 from search.run_directory import RunDirectory
-from search.screening import _context
-from search.study.record import read_trials
-from search.study.trials import candidate_of, reason_of, rounds_of
+from search.screening import screening_context
+from search.study.storage import read_trials
+from search.study.trials import STUDY, candidate_of, reason_of, rounds_of
 from tests.search.processes import Program
 from tests.search.tiny import TEST, write_config
 from tests.trainables.driving import lasting, rows, screening
@@ -180,7 +180,7 @@ def _stop(program: Program, run: RunDirectory, complete: int, number: signal.Sig
 
 
 def _states(run: RunDirectory) -> list[str]:
-    return [trial.state.name for trial in read_trials(run.journal)]
+    return [trial.state.name for trial in read_trials(run.journal, None, STUDY)]
 
 
 def _winnow(*arguments: str) -> Told:
@@ -199,7 +199,7 @@ def _winnow(*arguments: str) -> Told:
 def _look(run: RunDirectory) -> Moment:
     trials = {
         trial.number: (trial.state.name, trial.value, reason_of(trial), candidate_of(trial), rounds_of(trial))
-        for trial in read_trials(run.journal)
+        for trial in read_trials(run.journal, None, STUDY)
     }
     files = {str(path.relative_to(run.path)): digest_of_file(path) for path in run.path.rglob("*") if path.is_file()}
     return Moment(trials, files, json.loads(_winnow("status", str(run.path), "--json").out))
@@ -286,7 +286,7 @@ def test_trials_are_those_of_a_search_that_nobody_stopped(story: Story) -> None:
     """Drive every trial again, from its start to its end, without Ray: the same rounds and, bit for bit, tickets."""
     config = load_config(SearchConfig, story.run.path.parents[1] / "tiny.yaml")
     prepared = prepare(config, "tiny.yaml", local=False)
-    context = _context(
+    context = screening_context(
         prepared, make_sets(wanted_sets(prepared), prepared.splits, prepared.config, Progress(quiet=True))
     )
     for number, (state, value, _, candidate, rounds) in story.after_finish.trials.items():

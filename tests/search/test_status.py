@@ -9,10 +9,9 @@ from optuna.trial import TrialState
 
 from dp_core.errors import UserError
 from search.run_directory import RunDirectory
-from search.space import Space
 from search.status import status_of
 from search.study.record import StudyRecord
-from tests.search.tiny import config_of, config_tree, round_row
+from tests.search.tiny import config_of, config_tree, round_row, study_of
 
 SETTINGS: dict[str, Any] = {"search": {"trials": 5}, "promote": {"top": 2}, "retrain": {"seeds": 2}}
 
@@ -28,7 +27,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def record_of(run: RunDirectory, tmp_path: Path) -> StudyRecord:
     config = config_of(tmp_path, **SETTINGS)
-    return StudyRecord(run.journal, config, Space.parse(config.space))
+    return study_of(run.path, config)
 
 
 def end(record: StudyRecord, state: TrialState, score: float) -> None:

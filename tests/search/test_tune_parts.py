@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,11 +15,11 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from search.space import Space
+from dp_core.errors import UserError
 from search.study.record import StudyRecord
 from search.study.trials import reason_of, rounds_of
-from search.tune_parts import StudyScheduler, StudySearcher, failure_of, row_of
-from tests.search.tiny import config_of, round_row
+from search.tune_parts import StudyScheduler, StudySearcher, row_of
+from tests.search.tiny import config_of, round_row, study_of
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Pretended:
 def record(tmp_path: Path) -> StudyRecord:
     one_source = {"source": "real", "ipc": None}
     config = config_of(tmp_path, space=one_source, search={"trials": 2, "early_stopping": {"first_round": 1}})
-    return StudyRecord(tmp_path / "study.journal", config, Space.parse(config.space))
+    return study_of(tmp_path, config)
 
 
 def result(number: int, score: float, status: str = "running", reason: str | None = None) -> dict[str, Any]:
@@ -46,13 +48,17 @@ def result(number: int, score: float, status: str = "running", reason: str | Non
     return {**round_row(number, score), "status": status, "reason": reason, "training_iteration": number, "pid": 1}
 
 
+def searcher_of(record: StudyRecord, resume_from: Callable[[int], str | None] = lambda number: None) -> StudySearcher:
+    return StudySearcher(record, resume_from, Path())
+
+
 def begin(record: StudyRecord) -> tuple[StudyScheduler, Trial]:
-    config = StudySearcher(record, lambda number: None).suggest("any")
+    config = searcher_of(record).suggest("any")
     return StudyScheduler(record, lambda number: True), cast("Trial", Pretended(config or {}))
 
 
 def test_the_searcher_hands_on_proposals_until_there_are_none(record: StudyRecord) -> None:
-    searcher = StudySearcher(record, lambda number: f"checkpoint of {number}")
+    searcher = searcher_of(record, lambda number: f"checkpoint of {number}")
     first, second = searcher.suggest("a"), searcher.suggest("b")
     assert first is not None
     assert second is not None
@@ -65,9 +71,9 @@ def test_the_searcher_hands_on_proposals_until_there_are_none(record: StudyRecor
 
 def test_a_trial_that_an_earlier_driver_began_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     config = config_of(tmp_path, space={"source": "real", "ipc": None}, search={"trials": 2})
-    StudyRecord(tmp_path / "study.journal", config, Space.parse(config.space)).propose()
-    later = StudyRecord(tmp_path / "study.journal", config, Space.parse(config.space))
-    searcher = StudySearcher(later, lambda number: f"checkpoint of {number}")
+    study_of(tmp_path, config).propose()
+    later = study_of(tmp_path, config)
+    searcher = searcher_of(later, lambda number: f"checkpoint of {number}")
     found = [(searcher.suggest(name) or {})["resume_from"] for name in ("a", "b")]
     assert found == ["checkpoint of 0", None]
 
@@ -100,16 +106,12 @@ def test_a_trial_without_promise_is_stopped_and_pruned(record: StudyRecord) -> N
     assert reason_of(frozen) == "stopped early after round 1: others were better"
 
 
-def test_a_failure_is_recorded_with_what_was_raised(record: StudyRecord, tmp_path: Path) -> None:
-    searcher = StudySearcher(record, lambda number: None)
-    text = "Failure # 3 (occurred at noon)\nray::step\n  File x, line 1\nValueError: no such thing\nin two lines\n\n"
-    (tmp_path / "error.txt").write_text(text)
-    error_file = str(tmp_path / "error.txt")
-    trial = cast("Trial", Pretended(searcher.suggest("any") or {}, error_file=error_file, failures=3))
-    StudyScheduler(record, lambda number: True).on_trial_error(None, trial)  # in this order, when Tune gives up
-    searcher.on_trial_complete("any", error=True)
+def test_what_a_trial_raised_is_recorded_as_its_reason(record: StudyRecord) -> None:
+    scheduler, trial = begin(record)
+    failed = {"status": "failed", "reason": "ValueError: no such thing", "traceback": "…", "done": True}
+    scheduler.on_trial_complete(None, trial, failed)
     frozen = record.trials()[0]
-    assert (frozen.state, reason_of(frozen)) == (TrialState.FAIL, "ValueError: no such thing in two lines")
+    assert (frozen.state, reason_of(frozen)) == (TrialState.FAIL, "ValueError: no such thing")
 
 
 def test_a_finished_trial_whose_ticket_could_not_be_written_is_a_failure(record: StudyRecord) -> None:
@@ -129,31 +131,34 @@ def test_a_trial_that_never_ran_is_not_left_running(record: StudyRecord) -> None
     assert record.trials()[0].state == TrialState.FAIL
 
 
-def test_a_trial_that_lost_its_worker_goes_on(record: StudyRecord) -> None:
+def test_what_is_given_up_is_a_failure(record: StudyRecord) -> None:
     scheduler, trial = begin(record)
-    scheduler.on_trial_result(None, trial, result(1, 0.5))
-    cast("Pretended", trial).failures = 1
-    scheduler.on_trial_error(None, trial)  # as TuneController._requeue_trial does
-    assert record.trials()[0].state == TrialState.RUNNING
-    scheduler.on_trial_result(None, trial, result(2, 0.6))
-    scheduler.on_trial_complete(None, trial, result(3, 0.7, "finished"))
+    scheduler.given_up(trial, "its worker was lost 4 times without a round in between")
     frozen = record.trials()[0]
-    assert (frozen.state, frozen.value, reason_of(frozen)) == (TrialState.COMPLETE, 0.7, None)
-
-
-def test_the_reason_of_a_failure_is_read_where_tune_has_it_by_then(tmp_path: Path) -> None:
-    (tmp_path / "error.txt").write_text("Failure # 1 (occurred at noon)\nray::step\nValueError: no such thing\n")
-    assert "ValueError: no such thing" in failure_of(
-        cast("Trial", Pretended(error_file=str(tmp_path / "error.txt"), failures=3))
+    assert (frozen.state, reason_of(frozen)) == (
+        TrialState.FAIL,
+        "its worker was lost 4 times without a round in between",
     )
 
 
-@pytest.mark.parametrize("text", [None, "", "\n \n", "words of nobody"])
-def test_a_failure_without_words_still_has_a_reason(tmp_path: Path, text: str | None) -> None:
-    if text is not None:
-        (tmp_path / "error.txt").write_text(text)
-    found = failure_of(cast("Trial", Pretended(error_file=str(tmp_path / "error.txt"))))
-    assert found == failure_of(cast("Trial", Pretended())) == "the trial failed without a message"
+def test_a_halted_run_leaves_its_trials_to_be_taken_up_again(record: StudyRecord) -> None:
+    scheduler, trial = begin(record)
+    searcher = searcher_of(record)
+    scheduler.no_room(UserError("There is no room left on the disk for x."))
+    scheduler.on_trial_complete(None, trial, result(1, 0.7, "finished"))
+    scheduler.given_up(trial, "whatever")
+    assert record.trials()[0].state == TrialState.RUNNING
+    end: Any = searcher.suggest("next")
+    assert end == Searcher.FINISHED
+    assert str(record.halted) == "There is no room left on the disk for x."
+
+
+def test_nothing_is_begun_on_a_disk_without_room(record: StudyRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=2**20))
+    end: Any = searcher_of(record).suggest("any")
+    assert end == Searcher.FINISHED
+    assert record.trials() == []
+    assert "There is no room left on the disk for" in str(record.halted)
 
 
 def test_the_study_keeps_of_a_report_what_is_its_own() -> None:
@@ -161,6 +166,6 @@ def test_the_study_keeps_of_a_report_what_is_its_own() -> None:
 
 
 def test_tune_may_pickle_them_and_gets_nothing(record: StudyRecord) -> None:
-    for part in (StudySearcher(record, lambda number: None), StudyScheduler(record, lambda number: True)):
+    for part in (searcher_of(record, lambda number: None), StudyScheduler(record, lambda number: True)):
         assert part.__getstate__() == {}
         pickle.dumps(part)

@@ -11,6 +11,13 @@ import numpy as np
 import yaml
 
 from search.config.models import SearchConfig
+from search.space import Space
+from search.study.constraints import Limits
+from search.study.objectives import objectives_of
+from search.study.record import StudyRecord
+from search.study.storage import TrialStore
+from search.study.trials import STUDY
+from search.study.warm_start import points
 from tests.dp_core.data.shard_files import encode, write_shard
 
 CLASSES = ("red", "green", "blue")
@@ -52,7 +59,7 @@ def config_tree(folder: Path, **changes: Mapping[str, Any]) -> dict[str, Any]:
         },
         "screen": {"prune_fraction": 0.5},
         "search": {"trials": 4, "concurrency": 1, "sampler": "random"},
-        "promote": {"top": 1},
+        "promote": {"top": 1, "audit": 0},
         "retrain": {"epochs": 1, "recipe": {"batch_size": 16, "learning_rate": 0.05}},
     }  # fmt: skip
     for section, values in changes.items():
@@ -71,6 +78,15 @@ def config_of(folder: Path, **changes: Mapping[str, Any]) -> SearchConfig:
     return SearchConfig.model_validate(config_tree(folder, **changes))
 
 
+def study_of(folder: Path, config: SearchConfig) -> StudyRecord:
+    """Open the study that a run in `folder` would have, without its data."""
+    directions = [objective.direction for objective in objectives_of(config.search.objectives)]
+    store = TrialStore.open(folder / "study.journal", config.search.storage, STUDY, directions)
+    space = Space.parse(config.space)
+    limits = Limits(config.search.constraints, (3, 8, 8), len(CLASSES))
+    return StudyRecord(store, config, space, len(CLASSES), limits=limits, points=points(config.search.start, space))
+
+
 def write_config(folder: Path, **changes: Mapping[str, Any]) -> Path:
     """Write the images, if they are not there, and the config; return the config's path."""
     if not (folder / "images").exists():
@@ -84,6 +100,10 @@ def round_row(number: int, score: float, **changes: Any) -> dict[str, Any]:
     """Return what a trial reports of a round, as the study keeps it."""
     row = {
         "round": number,
+        "rung": 0,
+        "rung_round": number,
+        "rung_done": False,
+        "fidelity": "real",
         "score": score,
         "score_sem": None,
         "proxy_accuracy": score,
@@ -95,6 +115,7 @@ def round_row(number: int, score: float, **changes: Any) -> dict[str, Any]:
         "parameters_left": 307,
         "flops_dense": 14208,
         "flops_remaining": 7104,
+        "latency_ms": None,
         "image_gradients": 64 * number,
         "seconds": 0.25 * number,
     }

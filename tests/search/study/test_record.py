@@ -12,24 +12,28 @@ import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from dp_core.errors import UserError
 from search.config.models import SearchConfig
-from search.space import Space
-from search.study.record import Proposal, StudyRecord, read_trials
-from search.study.trials import candidate_of, reason_of, rounds_of
-from tests.search.tiny import config_of, round_row
+from search.study.record import Proposal, StudyRecord
+from search.study.storage import read_trials as stored_trials
+from search.study.trials import STUDY, candidate_of, reason_of, rounds_of
+from tests.search.tiny import config_of, round_row, study_of
 
 
 def opened(folder: Path, **changes: Any) -> StudyRecord:
     config: SearchConfig = config_of(folder, **changes)
-    return StudyRecord(folder / "study.journal", config, Space.parse(config.space))
+    return study_of(folder, config)
 
 
 def stock_study(folder: Path) -> optuna.Study:
     """Open the journal with nothing but Optuna."""
     return optuna.load_study(study_name=None, storage=JournalStorage(JournalFileBackend(str(folder / "study.journal"))))
+
+
+def read_journal(journal: Path) -> list[FrozenTrial]:
+    return stored_trials(journal, None, STUDY)
 
 
 def proposed(record: StudyRecord) -> Proposal:
@@ -96,22 +100,18 @@ def test_a_third_driver_still_finds_the_first_ones_trials(tmp_path: Path) -> Non
     assert opened(tmp_path).propose() == resumed(first)
 
 
-@pytest.mark.parametrize("drawn", [{}, {"sparsity": 0.625}, {"source": "distilled", "sparsity": 0.625}])
-def test_a_trial_lost_before_its_candidate_was_written_keeps_what_was_drawn(
-    tmp_path: Path, drawn: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_others_put_into_the_study_is_ended_and_not_counted(tmp_path: Path, asked: bool) -> None:
     opened(tmp_path)
     study = stock_study(tmp_path)
-    study.enqueue_trial(drawn)
-    asked = study.ask()
-    if "source" in drawn:
-        asked.suggest_categorical("source", ["distilled", "real"])
-    if "sparsity" in drawn:
-        asked.suggest_float("sparsity", 0.5, 0.8)
-    proposal = proposed(opened(tmp_path))
-    assert proposal.number == asked.number == 0
-    assert {key: proposal.candidate[key] for key in drawn} == drawn
-    assert opened(tmp_path).propose() == resumed(proposal)
+    study.enqueue_trial({"sparsity": 0.625})
+    if asked:
+        study.ask()
+    record = opened(tmp_path, search={"trials": 1})
+    assert (record.counts(), record.unfinished) == ({"REJECTED": 1}, 1)
+    assert proposed(record).number == 1
+    foreign = record.trials()[0]
+    assert (foreign.state, reason_of(foreign)) == (TrialState.FAIL, "it was not proposed by Winnow")
 
 
 def test_a_round_that_is_known_changes_nothing(tmp_path: Path) -> None:
@@ -211,14 +211,14 @@ def test_reading_changes_nothing_and_agrees(tmp_path: Path) -> None:
     record.report(0, round_row(1, 0.5))
     journal = tmp_path / "study.journal"
     before = journal.read_bytes()
-    (trial,) = read_trials(journal)
+    (trial,) = read_journal(journal)
     assert (trial.state, candidate_of(trial)) == (TrialState.RUNNING, proposal.candidate)
     assert rounds_of(trial) == [round_row(1, 0.5)]
     assert journal.read_bytes() == before
 
 
 def test_reading_where_nothing_is_makes_nothing(tmp_path: Path) -> None:
-    assert read_trials(tmp_path / "study.journal") == []
+    assert read_journal(tmp_path / "study.journal") == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -227,7 +227,7 @@ def test_a_journal_of_something_else_is_named(tmp_path: Path) -> None:
     storage = JournalStorage(JournalFileBackend(str(journal)))
     optuna.create_study(storage=storage, study_name="mine")
     with pytest.raises(UserError, match=r"study\.journal has no study 'winnow'"):
-        read_trials(journal)
+        read_journal(journal)
 
 
 @pytest.mark.parametrize("torn", [b'{"op_code": 8, "wor', b"{ ", b'{"op_code": 47'])
@@ -238,7 +238,7 @@ def test_half_a_last_line_is_taken_away(tmp_path: Path, torn: bytes) -> None:
     journal = tmp_path / "study.journal"
     whole = journal.read_bytes()
     journal.write_bytes(whole + torn)
-    assert [trial.state for trial in read_trials(journal)] == [TrialState.COMPLETE, TrialState.RUNNING]
+    assert [trial.state for trial in read_journal(journal)] == [TrialState.COMPLETE, TrialState.RUNNING]
     mended = opened(tmp_path)
     assert journal.read_bytes().startswith(whole)
     assert torn not in journal.read_bytes()[len(whole) :]

@@ -1,0 +1,72 @@
+"""The config that the trials of a run were made with, and what may be changed before it is resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dp_core.errors import UserError
+from dp_core.files import write_json
+from search.run_directory import RunDirectory
+from search.wording import show
+
+_FIXED = ("run.name", "run.seed", "data", "space", "screen", "search.objectives", "search.score", "search.storage")
+"""What the trials so far would have been other trials with."""
+
+Config = Mapping[str, Any]
+
+
+def agree(run: RunDirectory, config: Config) -> None:
+    """Note that the trials to come are made with this config."""
+    write_json(run.agreed, dict(config))
+
+
+def refuse_changes(run: RunDirectory, config: Config, accepted: bool) -> None:
+    """See that the config is that of the run's trials, or was changed where it may be, and this was `accepted`.
+
+    Raises:
+        UserError: it shows what differs.
+    """
+    before = _agreed(run)
+    if before is None:
+        return
+    changes = list(_changes(before, config, ""))
+    if not changes:
+        return
+    fixed = [change for key, change in changes if _is_fixed(key)]
+    if fixed:
+        raise UserError(
+            f"The config of the run {run.path} was changed where its trials would be other ones: {'; '.join(fixed)}. "
+            f"Put it back, or start another run with search.start.runs=[{run.path}] to learn from this one."
+        )
+    if not accepted:
+        raise UserError(
+            f"The config of the run {run.path} has changed: {'; '.join(change for _, change in changes)}. "
+            "Resume it with --accept-changes to go on with this, or put it back."
+        )
+
+
+def _agreed(run: RunDirectory) -> Config | None:
+    """Return the config that was agreed on; None for a run from before there was such a file, or if it is damaged."""
+    try:
+        found = json.loads(run.agreed.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_fixed(key: str) -> bool:
+    return any(key == fixed or key.startswith(f"{fixed}.") for fixed in _FIXED)
+
+
+def _changes(before: Any, after: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Yield the keys that differ, each with `key: before → after`."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for name in [*before, *(name for name in after if name not in before)]:
+            inner = f"{key}.{name}" if key else str(name)
+            # A key that only one of two versions of Winnow knows is no change of the user's.
+            if key == "" or name in before or key.startswith("space"):
+                yield from _changes(before.get(name), after.get(name), inner)
+    elif before != after:
+        yield key, f"{key}: {show(before)} → {show(after)}"

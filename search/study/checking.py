@@ -1,0 +1,68 @@
+"""What can be seen wrong with the deciding part of a search before it starts."""
+
+from __future__ import annotations
+
+import math
+
+from dp_core.analysis import latency_ms
+from dp_core.data import Splits
+from dp_core.device import default_device
+from dp_core.errors import UserError
+from dp_core.models import ModelSpec, build
+from search.config.models import SearchConfig
+from search.space import Space
+from search.study.constraints import Limits, check_feasible
+from search.study.objectives import objectives_of
+from search.study.sampling import check_sampler
+from search.study.stopping import check_stopping
+from search.study.storage import check_url
+from search.study.warm_start import check_runs, proxy_settings
+from trainables.ladder import zero_cost_proxy
+
+
+def check_search(config: SearchConfig, space: Space) -> None:
+    """See that sampler, objectives, early stopping, promotion, ladder and storage fit the space and each other.
+
+    Raises:
+        UserError: the first that does not.
+    """
+    settings = config.search
+    objectives = objectives_of(settings.objectives)
+    check_sampler(settings.sampler, space, objectives, settings.trials)
+    check_stopping(settings.early_stopping, len(objectives))
+    if config.promote.by == "pareto" and len(objectives) == 1:
+        raise UserError(
+            f"'promote.by' is pareto, but there is one objective, '{objectives[0].name}': name another in "
+            "'search.objectives', or promote by score."
+        )
+    if settings.ladder.zero_cost is not None:
+        try:
+            zero_cost_proxy(settings.ladder.zero_cost)
+        except UserError as error:
+            raise UserError(f"'search.ladder.zero_cost': {error}") from error
+    if settings.storage is not None:
+        check_url(settings.storage)
+
+
+def check_start(config: SearchConfig, space: Space, splits: Splits, limits: Limits) -> None:
+    """See that some candidates keep the constraints, and that earlier runs have trials to learn from.
+
+    Raises:
+        UserError: they do not.
+    """
+    check_feasible(space, limits, splits.train.classes, config.run.seed)
+    data = {"train": splits.train.digest, "validation": splits.validation.digest, "test": splits.test.digest}
+    check_runs(config.search.start.runs, data, proxy_settings(config))
+
+
+def limits_of(config: SearchConfig, splits: Splits) -> Limits:
+    """Return the constraints of the search; latency is measured on this machine."""
+    device, shape, classes = default_device(), splits.train.image_shape, splits.train.classes
+
+    def latency(spec: ModelSpec) -> float:
+        try:
+            return latency_ms(build(spec, shape, classes, seed=0).to(device), shape, device)
+        except (MemoryError, RuntimeError):  # no memory for it here: a worker may have more, and will say so if not
+            return math.inf
+
+    return Limits(config.search.constraints, shape, classes, latency)
