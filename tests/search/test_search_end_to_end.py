@@ -282,7 +282,7 @@ def test_trials_that_diverged_failed_with_their_reason(story: Story) -> None:
             assert (state, value, reason) == ("COMPLETE", rounds[-1]["score"], None)
 
 
-def test_trials_are_those_of_a_search_that_nobody_stopped(story: Story) -> None:
+def test_trials_are_those_of_a_search_that_nobody_stopped(story: Story, tmp_path: Path) -> None:
     """Drive every trial again, from its start to its end, without Ray: the same rounds and, bit for bit, tickets."""
     config = load_config(SearchConfig, story.run.path.parents[1] / "tiny.yaml")
     prepared = prepare(config, "tiny.yaml", local=False)
@@ -296,7 +296,9 @@ def test_trials_are_those_of_a_search_that_nobody_stopped(story: Story) -> None:
         assert [lasting(_finite(row)) for row in told] == [lasting(row) for row in rounds]
         if state == "COMPLETE":
             assert value == found[-1]["score"]
-            ticket, again = Ticket.load(story.run.ticket(number)), trial._ticket()
+            (saved := tmp_path / str(number)).mkdir()
+            trial.save_checkpoint(str(saved))
+            ticket, again = Ticket.load(story.run.ticket(number)), Ticket.load(saved / "ticket")
             assert all(torch.equal(ticket.mask[name], again.mask[name]) for name in again.mask)
             assert all(torch.equal(ticket.weights[name], again.weights[name]) for name in again.weights)
 
@@ -334,7 +336,10 @@ def test_the_run_directory_is_laid_out_as_designed(story: Story) -> None:
     names = {path.name for path in story.run.path.iterdir()}
     assert names == {
         "run.yaml",
+        "config.json",
+        "promotion.json",
         "study.journal",
+        "study.journal.mirror",
         "screening",
         "retraining",
         "rounds.parquet",
