@@ -11,7 +11,19 @@ from dp_core.files import write_json
 from search.run_directory import RunDirectory
 from search.wording import show
 
-_FIXED = ("run.name", "run.seed", "data", "space", "screen", "search.objectives", "search.score", "search.storage")
+_FIXED = (
+    "run.name",
+    "run.seed",
+    "data.root",
+    "data.format",
+    "data.validation",
+    "space",
+    "screen",
+    "search.objectives",
+    "search.score",
+    "search.ladder",
+    "search.storage",
+)
 """What the trials so far would have been other trials with."""
 
 Config = Mapping[str, Any]
