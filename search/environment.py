@@ -12,15 +12,8 @@ _SETTINGS = {
     # A trial without GPUs of its own sees none, and so runs on the CPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "RAY_LOG_TO_DRIVER": "0",
-    # A trial's traceback is beside its checkpoints; the run prints one line.
+    # The run prints one line.
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    # Tune's older output engine is the one that can be silent.
-    "RAY_AIR_NEW_OUTPUT": "0",
-    # Winnow records trials itself: in the study, in Parquet and in TensorBoard.
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    # Ctrl-C is Winnow's to handle: the study has everything, so nothing has to be saved first.
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 
 

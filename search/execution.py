@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
-from ray.tune.experiment import Trial
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Experiment, Trial
 from ray.tune.schedulers import TrialScheduler
-from ray.tune.search import Searcher
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher, SearchGenerator
+
+from search.controller import Controller, PromptScheduler
+
+ENDS = "ends.json"
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial gets, how many run at a time, and how often one that lost its worker is taken up again."""
+    """What a trial gets, and how many run at a time."""
 
     cpus: int
     gpus: float
     concurrency: int
-    max_failures: int
+    max_failures: int = -1
 
 
 def run_trials(
@@ -32,6 +40,7 @@ def run_trials(
     trials: int = 1,
     searcher: Searcher | None = None,
     scheduler: TrialScheduler | None = None,
+    stopper: tune.Stopper | None = None,
     param_space: dict[str, Any] | None = None,
 ) -> None:
     """Run trials to their ends.
@@ -45,34 +54,70 @@ def run_trials(
         callback: is told of everything.
         trials: how many the searcher proposes (with a searcher), or 1 for every point of a grid in `param_space`.
         searcher: proposes configs.
-        scheduler: stops trials.
+        scheduler: stops trials, and decides which are taken up again.
+        stopper: may end the search.
         param_space: a grid instead of a searcher.
     """
-    # Tune forks no process for its own logging; a checkpoint after every step makes every step resumable.
-    tuner = tune.Tuner(
-        tune.with_resources(
+    experiment = Experiment(
+        name=session,
+        run=tune.with_resources(
             tune.with_parameters(trainable, context=context), {"cpu": resources.cpus, "gpu": resources.gpus}
         ),
-        param_space=param_space,
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=scheduler,
-            num_samples=trials,
-            max_concurrent_trials=resources.concurrency,
-            reuse_actors=True,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-        ),
-        run_config=tune.RunConfig(
-            name=session,
-            storage_path=storage,
-            callbacks=[callback],
-            verbose=0,
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=2),
-            failure_config=tune.FailureConfig(max_failures=resources.max_failures),
-        ),
+        stop=stopper,
+        config=param_space,
+        num_samples=trials,
+        storage_path=storage,
+        # A checkpoint after every step makes every step resumable.
+        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=2),
+        trial_name_creator=_trial_name,
+        trial_dirname_creator=_trial_name,
+        max_failures=-1,  # whether a trial is taken up again, the scheduler decides
     )
-    tuner.fit()
+    algorithm = _algorithm(searcher, resources.concurrency)
+    algorithm.add_configurations([experiment])
+    controller = Controller(
+        search_alg=algorithm,
+        scheduler=scheduler or PromptScheduler(),  # type: ignore[no-untyped-call]
+        stopper=experiment.stopper,
+        callbacks=[callback],
+        storage=experiment.storage,
+        reuse_actors=True,
+    )
+    controller.update_max_pending_trials(resources.concurrency)
+    controller.setup_experiments([experiment], algorithm.total_samples)
+    try:
+        _run(controller)
+    finally:
+        _write_ends(experiment, controller.ended)
+
+
+def _run(controller: TuneController) -> None:
+    try:
+        while not controller.is_finished():
+            controller.step()
+    except Exception:
+        controller.cleanup()
+        raise
+    controller.cleanup()
+
+
+def _write_ends(experiment: Experiment, ended: Mapping[str, str]) -> None:
+    """Write beside the checkpoints how Tune says that the trials of this session ended, to be held against the study.
+
+    Nothing is read from it, so a disk that has no room for it is no harm.
+    """
+    storage = experiment.storage
+    with (
+        suppress(OSError),
+        storage.storage_filesystem.open_output_stream(f"{storage.experiment_fs_path}/{ENDS}") as file,
+    ):
+        file.write(json.dumps(dict(ended), indent=2, sort_keys=True).encode())
+
+
+def _algorithm(searcher: Searcher | None, concurrency: int) -> SearchAlgorithm:
+    if searcher is None:
+        return BasicVariantGenerator(max_concurrent=concurrency)
+    return SearchGenerator(ConcurrencyLimiter(searcher, max_concurrent=concurrency))
 
 
 def trial_directory(number: int, seed: int | None = None) -> str:
