@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from search.space.values import Stored
 from search.study.sampling.kinds import Plan
@@ -33,6 +33,7 @@ class GridSampler(BaseSampler):
         # Only for what is not of the space, which nobody asks for.
         self._random = RandomSampler(seed=plan.optuna_seed)
         self._read = 0
+        self._open: list[int] = []
         self._tried: dict[Point, int] = {}
         self._round = 0
         self._order = shuffled(self._size, self._seed)
@@ -50,14 +51,19 @@ class GridSampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Find the candidate for this trial."""
-        # Its parameters are written down by the time that the next trial is begun.
-        earlier = [number for number in self._history.numbers[self._read :] if number != trial.number]
-        for number in earlier:
+        self._open += self._history.numbers[self._read :]
+        self._read = len(self._history.numbers)
+        # The parameters of a trial are written down by the time that the next one is begun.
+        begun = [number for number in self._open if number != trial.number and not self._is_waiting(number)]
+        for number in begun:
             point = _point(self._history.snapshot[number].params)
             self._tried[point] = self._tried.get(point, 0) + 1
-        self._read += len(earlier)
+        self._open = [number for number in self._open if number not in begun]
         while self._next is None or self._tried.get(_point(self._next), 0) > self._round:
             self._next = self._following()
+
+    def _is_waiting(self, number: int) -> bool:
+        return self._history.snapshot[number].state == TrialState.WAITING
 
     def _following(self) -> dict[str, Stored]:
         index = next(self._order, None)
@@ -90,4 +96,6 @@ def shuffled(size: int, seed: int) -> Iterator[int]:
 
 
 def _point(params: dict[str, Any]) -> Point:
-    return frozenset((name, value) for name, value in params.items() if name != SOURCE)
+    # Twelve digits, as 0.1 + 2 × 0.1 is no other step than 0.3.
+    rounded = {name: float(f"{v:.12g}") if isinstance(v, float) else v for name, v in params.items()}
+    return frozenset((name, value) for name, value in rounded.items() if name != SOURCE)
