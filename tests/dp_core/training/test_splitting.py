@@ -10,12 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dp_core.errors import UserError
+from dp_core.pruning import CRITERIA, IterativePruning, PruningPlan
 from dp_core.training import Recipe, Training
-from dp_core.training.splitting import BatchSplitter, out_of_memory
+from dp_core.training.splitting import BatchSplitter, in_first_part, out_of_memory
 from tests.dp_core.small import CLASSES, random_data, same, small_model
 from tests.dp_core.training.test_network import half_mask
 
 RECIPE = Recipe(steps=5, batch_size=7, learning_rate=0.05, precision="float32")
+EAGER = replace(RECIPE, mode="eager")  # the module as it is, which counts what it sees
 OUT = "CUDA out of memory. Tried to allocate 2.00 GiB."
 CPU_OUT = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes."
 
@@ -203,3 +205,39 @@ def test_a_training_of_which_no_image_fits_says_so_and_one_in_parts_is_reproduci
         Training(model, random_data(), RECIPE, seed=3, mask=None).run()
         ends.append(dict(model.state_dict()))
     assert same(ends[0], ends[1])
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 9])
+def test_a_training_may_begin_in_parts(parts: int) -> None:
+    sizes = {1: [7], 2: [4, 3], 3: [3, 2, 2], 9: [1] * 7}[parts]
+    ends = []
+    for memory_parts in (1, parts):
+        model = Limited(7)
+        training = Training(model, random_data(), EAGER, seed=3, mask=None, memory_parts=memory_parts)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            ends.append((training.run(), model.state_dict()))
+        assert training.memory_parts == memory_parts
+    assert model.sizes == sizes * 5
+    assert ends[1][0] == pytest.approx(ends[0][0], rel=1e-4)
+    for name, value in ends[0][1].items():
+        torch.testing.assert_close(ends[1][1][name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_a_pruning_keeps_to_its_parts_in_every_round() -> None:
+    model = Limited(4)
+    plan = PruningPlan((0.0, 0.5), CRITERIA["magnitude"], EAGER)
+    pruning = IterativePruning(model, random_data(), plan, seed=3, memory_parts=2)
+    while not pruning.finished:
+        pruning.run_round()
+    assert model.sizes == [4, 3] * 10
+
+
+@pytest.mark.parametrize(("parts", "first"), [(1, 7), (2, 4), (3, 3), (7, 1), (100, 1)])
+def test_the_first_part_is_what_goes_through_the_network_first(parts: int, first: int) -> None:
+    data, limited = random_data(7), Limited(7)
+    images, labels = in_first_part(parts, data.images, data.labels)
+    assert torch.equal(images, data.images[:first])
+    assert torch.equal(labels, data.labels[:first])
+    BatchSplitter(parts)(loss_of(limited), nothing, data.images, data.labels)
+    assert limited.sizes[0] == first
