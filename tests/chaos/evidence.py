@@ -109,7 +109,7 @@ def leaderboard(run: Path) -> list[tuple[int, float]]:
 
 
 def disagreements(run: Path, trials: Mapping[int, Kept], target: int) -> list[str]:
-    """Return in words where a finished run's study, tables, tickets and Tune's last session do not agree."""
+    """Return in words where a finished run's study, tables, tickets and Tune do not agree."""
     states = {number: trial.state for number, trial in trials.items()}
     found = []
     if sorted(states) != list(range(target)):
@@ -134,11 +134,8 @@ def disagreements(run: Path, trials: Mapping[int, Kept], target: int) -> list[st
 
 
 def _of_tune(run: Path) -> dict[int, str]:
-    """Return what the last session of Tune says of its trials."""
-    last = max((run / "screening").glob("session-*"))
-    snapshots = list(last.glob("experiment_state-*.json"))
-    if not snapshots:
-        return {}
-    told = json.loads(max(snapshots).read_text())["trial_data"]
-    trials = [json.loads(trial[0]) for trial in told]
-    return {trial["config"]["trial"]: trial["status"] for trial in trials}
+    """Return what Tune says of the trials that ended in the sessions of drivers that were not killed."""
+    told: dict[int, str] = {}
+    for ends in sorted((run / "screening").glob("session-*/ends.json")):
+        told |= {int(name): status for name, status in json.loads(ends.read_text()).items()}
+    return told

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_MARK = "WINNOW_TEST_MARK"
+MARK = "WINNOW_TEST_MARK"
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Program:
             self.process = subprocess.Popen(
                 [Path(sys.executable).with_name(self.name), *self.arguments],
                 cwd=self.folder,
-                env={**os.environ, **self.environment, _MARK: self.mark},
+                env={**os.environ, **self.environment, MARK: self.mark},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -58,28 +58,28 @@ class Program:
     def kill(self, *, everything: bool) -> None:
         """End the program as a power cut would, `everything` that it started at the same moment, or it alone."""
         os.kill(self.process.pid, signal.SIGKILL)
-        while everything and (found := _marked(self.mark)):
+        while everything and (found := marked(self.mark)):
             for number in found:
-                _kill(number)
+                kill_one(number)
         self.process.wait(10)
 
     def survivors(self, seconds: float = 20) -> list[str]:
         """Return the commands of what the program started and is still there after so long, itself included."""
         patience = time.monotonic() + seconds
-        while (found := _marked(self.mark)) and time.monotonic() < patience:
+        while (found := marked(self.mark)) and time.monotonic() < patience:
             time.sleep(0.1)
         return list(found.values())
 
     def workers(self) -> list[int]:
         """Return the processes in which Ray runs a trial."""
-        found = _marked(self.mark).items()
+        found = marked(self.mark).items()
         return [number for number, command in found if command.startswith("ray::") and "Trainable" in command]
 
     def kill_worker(self, choice: Callable[[list[int]], int]) -> bool:
         """Kill one of the processes in which Ray runs a trial; return whether there was one."""
         if not (workers := self.workers()):
             return False
-        _kill(choice(workers))
+        kill_one(choice(workers))
         return True
 
     def end(self) -> None:
@@ -87,21 +87,23 @@ class Program:
         if self.process.poll() is None:
             self.process.terminate()
         self.survivors(10)
-        for number in _marked(self.mark):
-            _kill(number)
+        for number in marked(self.mark):
+            kill_one(number)
         self.process.wait(10)
 
 
-def _kill(number: int) -> None:
+def kill_one(number: int) -> None:
+    """Kill a process, if it is still there."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(number, signal.SIGKILL)
 
 
-def _marked(mark: str) -> dict[int, str]:
+def marked(mark: str) -> dict[int, str]:
+    """Return the processes with this mark in their environment, and their commands."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if f"{_MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
                 found[int(folder.name)] = (
                     (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 )
