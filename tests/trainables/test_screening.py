@@ -130,9 +130,7 @@ def test_a_ticket_has_what_is_needed_to_find_it_again(finished: tuple[list[dict[
     assert told["recipe"]["steps"] == 2
 
 
-def test_a_ticket_starts_at_the_initial_weights(
-    finished: tuple[list[dict[str, Any]], Ticket], tmp_path: Path
-) -> None:
+def test_a_ticket_starts_at_the_initial_weights(finished: tuple[list[dict[str, Any]], Ticket], tmp_path: Path) -> None:
     _, ticket = finished
     # The same candidate, driven for a single round at sparsity 0, rewinds to the same start.
     trial = screening(screening_context(), candidate(sparsity=0))
