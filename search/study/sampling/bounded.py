@@ -18,7 +18,9 @@ from search.study.sampling.parzen import Box, Floats, Parzen
 from search.study.sampling.strata import SourceStudy
 
 GOOD = 25
-"""Most trials that the density of good ones is made of: Optuna's limit for one objective, and here for several."""
+"""Most trials that the density of good ones is made of, as in Optuna's."""
+GOOD_OF_SEVERAL = 50
+"""The same with several objectives, where they must cover a front; Optuna sets no limit."""
 OTHERS = 100
 """Most trials that the density of the others is made of."""
 LATEST = 25
@@ -38,57 +40,84 @@ class BoundedTPESampler(BaseSampler):
     The history must be the one that every call's study is.
     """
 
-    def __init__(self, history: SourceStudy, seed: int, startup_trials: int, good: int = GOOD, others: int = OTHERS):
+    def __init__(
+        self,
+        history: SourceStudy,
+        seed: int,
+        startup_trials: int,
+        good: int | None = None,
+        others: int = OTHERS,
+    ) -> None:
         self._history = history
         self._startup = startup_trials
         self._others = others
         self._random = RandomSampler(seed=seed)
         self._rng = np.random.default_rng(seed)
-        self._good = GoodTrials(history.directions, good)
+        of_several = len(history.directions) > 1
+        self._good = GoodTrials(history.directions, good or (GOOD_OF_SEVERAL if of_several else GOOD))
         self._points = _Points()
         self._count = 0
         self._sample: list[int] = []
         self._branches = _Branches()
+        self._best: list[int] = []
+        self._rest: list[int] = []
+        self._running: Floats = np.empty((0, 0))
+        self._drawn: dict[str, Any] = {}
+        self._liked: dict[int, Parzen] = {}
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """See BaseSampler."""
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Learn from the trials that have ended since the last one began."""
         for learnt in self._history.learnt[self._count :]:
             self._learn(learnt)
-        if self._count < self._startup:
-            return {}
-        return {name: distribution for box in self._branches.boxes for name, distribution in box.space.items()}
+        best = sorted(self._good.best(-(-self._count // 10)))
+        if best != self._best:
+            self._best, self._liked = best, {}
+        latest = range(max(0, self._count - LATEST), self._count)
+        # In the order of time, by which the others are weighted.
+        self._rest = sorted({*self._sample, *latest} - set(best))
+        self._running = self._points.rows(self._history.running)
+        self._drawn = {}
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return nothing: parameters are drawn when they are asked for, which those of other branches never are."""
+        return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """See BaseSampler."""
-        if not search_space:
-            return {}
-        best = sorted(self._good.best(-(-self._count // 10)))
-        latest = range(max(0, self._count - LATEST), self._count)
-        # In the order of time, by which the others are weighted.
-        others = sorted({*self._sample, *latest} - set(best))
-        running = self._points.rows(self._history.running)
-        found: dict[str, Any] = {}
-        for box in self._branches.boxes:
-            good, other = self._points.of(box, best), self._points.of(box, others, running)
-            liked = Parzen(box, good, np.ones(len(good) + 1))
-            disliked = Parzen(box, other, np.append(default_weights(len(other)), 1.0))
-            candidates = liked.sample(self._rng, CANDIDATES)
-            promise = liked.log_density(candidates) - disliked.log_density(candidates)
-            found.update(box.external(candidates[int(np.argmax(promise))]))
-        return found
+        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """See BaseSampler."""
+        """Return the value of a parameter, drawn together with the others that trials have it with."""
+        if self._count >= self._startup and param_name not in self._drawn:
+            place = self._branches.places.get(param_name)
+            # A range that is another than it was is not what the densities are over.
+            if place is not None and self._branches.boxes[place].space[param_name] == param_distribution:
+                self._drawn.update(self._most_promising(place))
+        if param_name in self._drawn:
+            return self._drawn[param_name]
         return self._random.sample_independent(study, trial, param_name, param_distribution)
+
+    def _most_promising(self, place: int) -> dict[str, Any]:
+        """Return the candidate whose density among the good trials is highest over that among the others."""
+        box = self._branches.boxes[place]
+        if place not in self._liked:
+            good = self._points.of(box, self._best)
+            self._liked[place] = Parzen(box, good, np.ones(len(good) + 1))
+        other = self._points.of(box, self._rest, self._running)
+        disliked = Parzen(box, other, np.append(default_weights(len(other)), 1.0))
+        candidates = self._liked[place].sample(self._rng, CANDIDATES)
+        promise = self._liked[place].log_density(candidates) - disliked.log_density(candidates)
+        return box.external(candidates[int(np.argmax(promise))])
 
     def _learn(self, trial: FrozenTrial) -> None:
         self._points.append(trial)
         self._good.learn(self._count, trial)
-        self._branches.learn(trial)
+        if self._branches.learn(trial):
+            self._liked = {}
         self._draw(self._count - LATEST)
         self._count += 1
 
@@ -109,17 +138,24 @@ class BoundedTPESampler(BaseSampler):
 
 
 class _Branches:
-    """The parameters that trials have together: a box for each set of them that no trial has had a part of only."""
+    """The parameters that trials have together: a box for each set of them that no trial has had a part of only.
+
+    Attributes:
+        boxes: of the parameters that vary.
+        places: of the box that a parameter is in.
+    """
 
     def __init__(self) -> None:
         self.boxes: list[Box] = []
+        self.places: dict[str, int] = {}
         self._groups = _SearchSpaceGroup()
         self._seen: set[frozenset[str]] = set()
 
-    def learn(self, trial: FrozenTrial) -> None:
+    def learn(self, trial: FrozenTrial) -> bool:
+        """Return whether a trial is of a branch that none before was of, so that the boxes are others."""
         branch = frozenset(trial.distributions)
         if branch in self._seen:
-            return
+            return False
         self._seen.add(branch)
         self._groups.add_distributions(trial.distributions)
         varying = [
@@ -128,6 +164,8 @@ class _Branches:
             for space in self._groups.search_spaces
         ]
         self.boxes = [Box(space) for space in sorted((space for space in varying if space), key=list)]
+        self.places = {name: place for place, box in enumerate(self.boxes) for name in box.space}
+        return True
 
 
 class _Points:
