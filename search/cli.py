@@ -181,7 +181,7 @@ def report(run: RunArgument, as_json: JsonOption = False) -> None:
         show_study(rewrite_outputs(found), found.path, as_json)
         return
     for sentence in damaged_tables(found):
-        print(sentence, file=sys.stderr)
+        print(f"{sentence} It is written anew from the study.", file=sys.stderr)
     rows = write_tables(found, trials_of(found, config_of(found, recorded, SearchConfig)))
     path = write_report(found.path)
     if as_json:

@@ -105,9 +105,10 @@ class PatientScheduler(NotSaved, PromptScheduler):
             self.no_room(full)
             return str(full)
         if _for_memory(error):
-            if trial.config.get("memory_parts", 1) > 1:
-                return "out of memory, also with half the batch at a time"
-            trial.config["memory_parts"] = 2
+            job = trial.config.get("job", trial.config)
+            if job.get("memory_parts", 1) > 1:
+                return "out of memory, also with half the batch in memory at a time"
+            job["memory_parts"] = 2
             return None
         if cause is not None and not isinstance(cause, RayActorError):
             return " ".join(f"{type(cause).__name__}: {cause}".split())[:500]

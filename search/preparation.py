@@ -91,7 +91,7 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
             raise UserError(f"there is one class, '{splits.train.class_names[0]}', and so nothing to tell apart.")
         standardisation_of(splits.train)
     with naming(where):
-        _check_candidates(space, splits, config.screen.rewind_step)
+        _check_candidates(space, splits, config)
         if {"distilled", "subset"} & set(sources):
             _check_images_per_class(ipcs, splits)
         ready = _ready_sets(config, splits, ipcs if "distilled" in sources else ())
@@ -197,8 +197,9 @@ def _values(space: Space, name: str) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def _check_candidates(space: Space, splits: Splits, rewind_step: int) -> None:
+def _check_candidates(space: Space, splits: Splits, config: SearchConfig) -> None:
     """Build every architecture at the corners of the space and see that it can be as sparse as it may have to be."""
+    rewind_step, ladder = config.screen.rewind_step, config.search.ladder.ipc
     layers: dict[str, dict[str, int]] = {}
     for corner in space.corners():
         candidate = Candidate.parse(corner, splits.train.classes)
@@ -210,10 +211,11 @@ def _check_candidates(space: Space, splits: Splits, rewind_step: int) -> None:
             check_sparsity(candidate.sparsity, layers[key])
         except UserError as error:
             raise UserError(f"'space.sparsity' is impossible for {label}: {error}") from error
-        ipc = candidate.images_per_class
-        steps = candidate.recipe.total_steps(len(splits.train) if ipc is None else ipc * splits.train.classes)
-        if rewind_step >= steps:
-            raise UserError(f"'screen.rewind_step' is {rewind_step}, but a round may have only {steps} steps.")
+        for rung in Candidate.parse_ladder(corner, splits.train.classes, ladder):
+            ipc = rung.images_per_class
+            steps = rung.recipe.total_steps(len(splits.train) if ipc is None else ipc * splits.train.classes)
+            if rewind_step >= steps:
+                raise UserError(f"'screen.rewind_step' is {rewind_step}, but a round may have only {steps} steps.")
 
 
 def built(spec: ModelSpec, splits: Splits) -> nn.Module:

@@ -112,7 +112,7 @@ def _session(prepared: Preparation, address: str | None) -> AbstractContextManag
 def _advance(run: RunDirectory, prepared: Preparation, progress: Progress) -> list[dict[str, Any]]:
     progress.say("run", f"{run.path}")
     for sentence in damaged_tables(run):
-        progress.say("run", sentence)
+        progress.say("run", f"{sentence} It is written anew from the study.")
     ready = {f"distilled-{ipc}": found for ipc, found in prepared.ready.items()}
     sets = {**ready, **make_sets(wanted_sets(prepared), prepared.splits, prepared.config, progress)}
     record_sets(run, sets)

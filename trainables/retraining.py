@@ -142,6 +142,7 @@ class Retraining:
                 "test_accuracy": last["test_accuracy"],
                 "validation_accuracy": last["validation_accuracy"],
                 "sparsity": self._ticket.mask.sparsity,
+                "image_gradients": self._training.image_gradients,
                 "seconds": last["seconds"],
                 "recipe": self._context.recipe.to_dict(),
                 "history": [dict(row) for row in history],

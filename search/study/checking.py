@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from dp_core.analysis import latency_ms
 from dp_core.data import Splits
 from dp_core.device import default_device
+from dp_core.distillation.base import standardisation_of
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
+from dp_core.proxies import ProxyInputs
 from search.config.models import SearchConfig
 from search.space import Space
 from search.study.constraints import Limits, check_feasible
@@ -35,24 +39,30 @@ def check_search(config: SearchConfig, space: Space) -> None:
             f"'promote.by' is pareto, but there is one objective, '{objectives[0].name}': name another in "
             "'search.objectives', or promote by score."
         )
-    if settings.ladder.zero_cost is not None:
-        try:
-            zero_cost_proxy(settings.ladder.zero_cost)
-        except UserError as error:
-            raise UserError(f"'search.ladder.zero_cost': {error}") from error
     if settings.storage is not None:
         check_url(settings.storage)
 
 
 def check_start(config: SearchConfig, space: Space, splits: Splits, limits: Limits) -> None:
-    """See that some candidates keep the constraints, and that earlier runs have trials to learn from.
+    """See that the zero-cost rung, the constraints and the earlier runs are possible with these images.
 
     Raises:
-        UserError: they do not.
+        UserError: the first that is not.
     """
+    _check_zero_cost(config.search.ladder.zero_cost, splits)
     check_feasible(space, limits, splits.train.classes, config.run.seed)
     data = {"train": splits.train.digest, "validation": splits.validation.digest, "test": splits.test.digest}
     check_runs(config.search.start.runs, data, proxy_settings(config))
+
+
+def _check_zero_cost(name: str | None, splits: Splits) -> None:
+    if name is None:
+        return
+    inputs = ProxyInputs(splits.train, splits.validation, {}, standardisation_of(splits.train), torch.device("cpu"))
+    try:
+        zero_cost_proxy(name).check(inputs)
+    except UserError as error:
+        raise UserError(f"'search.ladder.zero_cost': {error}") from error
 
 
 def limits_of(config: SearchConfig, splits: Splits) -> Limits:

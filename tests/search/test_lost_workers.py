@@ -117,7 +117,7 @@ def test_what_was_killed_for_memory_is_tried_once_more_with_half_the_batch(tmp_p
     assert trial.config == {"memory_parts": 2}
     assert scheduler.heard == []
     controller.lose(trial, error)
-    assert scheduler.heard == [("one", "out of memory, also with half the batch at a time")]
+    assert scheduler.heard == [("one", "out of memory, also with half the batch in memory at a time")]
 
 
 def test_what_is_raised_is_not_tried_again(tmp_path: Path) -> None:
