@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 Key: TypeAlias = tuple[int, float, float]
 Losses: TypeAlias = NDArray[np.float64]
 
-POOL = 4
+POOL = 2
 """How many vectors are kept for each good trial of several objectives: those of the best ranks."""
 
 
