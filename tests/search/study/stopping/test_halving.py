@@ -108,9 +108,8 @@ def test_a_look_that_is_known_changes_nothing() -> None:
     stopper = stopping()
     assert not stopper.hopeless(look(0, 0.5))
     for _ in range(9):
-        stopper.hopeless(look(0, 0.5))
-    # Two were seen, of which one goes on. Had the first counted ten times, five would.
-    assert stopper.hopeless(look(1, 0.4))
+        stopper.hopeless(look(1, 0.4))
+    # Three were seen, of which one goes on. Had the second counted nine times, five would.
     assert stopper.hopeless(look(2, 0.45))
 
 
@@ -150,8 +149,8 @@ def test_a_round_known_twice_at_the_end_of_a_rung_counts_once() -> None:
     stopper = stopping("none")
     assert not stopper.hopeless(look(0, 0.5, 3, rung_done=True))
     for _ in range(9):
-        stopper.hopeless(look(0, 0.5, 3, rung_done=True))
-    assert stopper.hopeless(look(1, 0.4, 3, rung_done=True))
+        stopper.hopeless(look(1, 0.4, 3, rung_done=True))
+    assert stopper.hopeless(look(2, 0.45, 3, rung_done=True))
 
 
 def test_none_stops_nothing_within_a_rung() -> None:
