@@ -73,6 +73,7 @@ def test_halving_decides_as_optuna_does(
     compare(build_stopping(settings, 10, 1), pruner, curves, order)
 
 
+@pytest.mark.filterwarnings("ignore:All-NaN slice encountered")  # Optuna's
 @given(CURVES, ORDERS, st.integers(1, 4), st.integers(1, 5))
 def test_the_median_decides_as_optuna_does(
     curves: list[list[float]], order: list[int], first_round: int, startup_trials: int
