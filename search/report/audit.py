@@ -24,10 +24,11 @@ class Share:
 
 @dataclass(frozen=True)
 class Audit:
-    """The audited models against the promoted ones, by test accuracy (fractions in [0, 1]).
+    """The audited candidates against the promoted ones, by test accuracy (fractions in [0, 1]).
 
     Attributes:
-        audited: how many candidates were drawn and retrained.
+        audited: how many candidates were drawn.
+        lost: those of them that came to nothing and could not be retrained; they count as worse than any model.
         population: how many they were drawn from.
         best_audited: the highest test accuracy among them.
         best_promoted: that among the promoted ones.
@@ -36,6 +37,7 @@ class Audit:
     """
 
     audited: int
+    lost: int
     population: int
     best_audited: float
     best_promoted: float
@@ -48,12 +50,13 @@ class Audit:
         return max(0.0, self.best_audited - self.best_promoted)
 
 
-def audit_of(leaderboard: Sequence[Mapping[str, Any]], population: int) -> Audit | None:
+def audit_of(leaderboard: Sequence[Mapping[str, Any]], population: int, lost: int = 0) -> Audit | None:
     """Return what the audited models of the leaderboard say about the `population` that they were drawn from.
 
-    The draw is uniform, so the share of audited models that are better estimates without bias the share of the
-    population that is. Its interval is Clopper and Pearson's ("The Use of Confidence or Fiducial Limits Illustrated in
-    the Case of the Binomial", 1934) at 95 %; drawing without replacement makes it, if anything, too wide.
+    The draw is uniform, so the share of audited candidates that are better estimates without bias the share of the
+    population that is, if the `lost` ones, whose weights collapsed or whose trial failed, count as not better. Its
+    interval is Clopper and Pearson's ("The Use of Confidence or Fiducial Limits Illustrated in the Case of the
+    Binomial", 1934) at 95 %; drawing without replacement makes it, if anything, too wide.
 
     None is returned without an audited model, and without a promoted one to compare it with.
     """
@@ -62,18 +65,19 @@ def audit_of(leaderboard: Sequence[Mapping[str, Any]], population: int) -> Audit
     if not audited or not promoted:
         return None
     return Audit(
-        audited=len(audited),
+        audited=len(audited) + lost,
+        lost=lost,
         population=population,
         best_audited=max(audited),
         best_promoted=max(promoted),
-        beat_worst=_share(audited, min(promoted)),
-        beat_best=_share(audited, max(promoted)),
+        beat_worst=_share(audited, min(promoted), lost),
+        beat_best=_share(audited, max(promoted), lost),
     )
 
 
-def _share(accuracies: Sequence[float], level: float) -> Share:
+def _share(accuracies: Sequence[float], level: float, lost: int) -> Share:
     better = sum(accuracy > level for accuracy in accuracies)
-    interval = binomtest(better, len(accuracies)).proportion_ci(CONFIDENCE, method="exact")
+    interval = binomtest(better, len(accuracies) + lost).proportion_ci(CONFIDENCE, method="exact")
     return Share(better, float(interval.low), float(interval.high))
 
 
@@ -87,11 +91,16 @@ def audit_sentences(audit: Audit) -> tuple[str, ...]:
         if gap > 0
         else "So the audit found nothing better than what was promoted (no regret)."
     )
+    lost = (
+        f" {audit.lost} of them came to nothing, as weights collapsed or the trial failed, and count as worse."
+        if audit.lost
+        else ""
+    )
     return (
         f"The audit: {plural(audit.audited, 'candidate')} drawn at random from the {count(audit.population)} that were "
-        f"not promoted, those stopped early included, and retrained beside the promoted ones. The best of them reached "
-        f"{percent(audit.best_audited, 2)} % test accuracy, {where}. {what_missed}",
-        f"{audit.beat_worst.better} of {audit.audited} audited models beat the worst promoted one and "
+        f"not promoted, those stopped early included, and retrained beside the promoted ones.{lost} The best of them "
+        f"reached {percent(audit.best_audited, 2)} % test accuracy, {where}. {what_missed}",
+        f"{audit.beat_worst.better} of {audit.audited} audited candidates beat the worst promoted one and "
         f"{audit.beat_best.better} the best. With {100 * CONFIDENCE:.0f} % confidence, of all that were not promoted "
         f"{_range(audit.beat_worst)} are better than the worst promoted model, and {_range(audit.beat_best)} better "
         "than the best (Clopper–Pearson).",

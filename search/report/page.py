@@ -17,13 +17,14 @@ from plotly.offline import get_plotlyjs
 from dp_core.errors import UserError
 from dp_core.files import write_text
 from search import tables
-from search.promotion import read_promotion
+from search.promotion import Promotion, read_promotion
 from search.report import facts, figures, formats, front_figures, plotting
 from search.report.front import SHOWN, front, growth
 from search.report.full_search import bills
 from search.report.run_record import gradients_a_training, objectives_in, read_record, sections
 from search.report.rungs import looks_by_round, looks_by_rung
 from search.report.trust import trust
+from search.run_directory import RunDirectory
 from search.study.objectives import Objective
 
 MOST_ROWS = 200
@@ -43,6 +44,7 @@ class _Run:
     trials: Sequence[facts.Row]
     leaderboard: Sequence[facts.Row]
     population: int
+    lost: int
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -55,17 +57,24 @@ def write_report(run_directory: Path) -> Path:
     Raises UserError if the directory is no run, or if one of the files is not readable.
     """
     promotion = read_promotion(run_directory / "promotion.json")
+    leaderboard = _rows(run_directory / "leaderboard.parquet", tables.LEADERBOARD)
     run = _Run(
         name=run_directory.resolve().name,
         record=read_record(run_directory / "run.yaml"),
         rounds=_rows(run_directory / "rounds.parquet", tables.ROUNDS),
         trials=_rows(run_directory / "trials.parquet", tables.TRIALS),
-        leaderboard=_rows(run_directory / "leaderboard.parquet", tables.LEADERBOARD),
+        leaderboard=leaderboard,
         population=0 if promotion is None else promotion.population,
+        lost=0 if promotion is None or not leaderboard else _lost(RunDirectory(run_directory), promotion, leaderboard),
     )
     path = run_directory / "report.html"
     write_text(path, _render(run))
     return path
+
+
+def _lost(run: RunDirectory, promotion: Promotion, leaderboard: Sequence[facts.Row]) -> int:
+    """Return how many of the audited have no ticket: retraining begins when all have been taken to their ends."""
+    return len(set(promotion.audited) - set(run.tickets()) - {row["trial"] for row in leaderboard})
 
 
 def _render(run: _Run) -> str:
@@ -82,7 +91,7 @@ def _render(run: _Run) -> str:
         cards=facts.cards(trials, leaderboard),
         leaderboard=sorted(leaderboard, key=lambda row: int(row["rank"])),
         replicates=facts.replicates(trials, leaderboard),
-        trust=trust(leaderboard, run.population),
+        trust=trust(leaderboard, run.population, run.lost),
         bills=bills(trials, run.rounds, leaderboard, gradients_a_training(run.record)),
         objectives=several,
         shown=SHOWN,

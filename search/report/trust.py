@@ -38,7 +38,7 @@ class Trust:
     alarm: bool = False
 
 
-def trust(leaderboard: Sequence[Row], population: int = 0, seed: int = 0) -> Trust:
+def trust(leaderboard: Sequence[Row], population: int = 0, lost: int = 0, seed: int = 0) -> Trust:
     """Return what the retrained models say about the cheap score, and plainly when they say nothing.
 
     Proxy accuracies of different sources are not on one scale, so models are compared within their source: the verdict
@@ -47,6 +47,7 @@ def trust(leaderboard: Sequence[Row], population: int = 0, seed: int = 0) -> Tru
     Args:
         leaderboard: rows of that table.
         population: how many candidates the audited ones were drawn from.
+        lost: how many of those drawn could not be retrained, see `audit_of`.
         seed: of the bootstraps.
     """
     rows = [row for row in leaderboard if _finite(row["proxy_accuracy"]) and _finite(row["test_accuracy"])]
@@ -56,10 +57,10 @@ def trust(leaderboard: Sequence[Row], population: int = 0, seed: int = 0) -> Tru
     groups = [[row for row in rows if row["source"] == source] for source in sources]
     details = [_ONE_SCALE] if len(groups) > 1 else []
     details += [_regret(promoted) for group in groups if len(promoted := _promoted(group)) > 1]
-    if (audit := audit_of(rows, population)) is not None:
+    if (audit := audit_of(rows, population, lost)) is not None:
         details += audit_sentences(audit)
     largest = max(groups, key=len)
-    audited = sum(row["audited"] for row in rows)
+    audited = sum(row["audited"] for row in rows) + lost
     return _judged(largest, population / audited if audited else math.nan, len(groups) > 1, details, seed)
 
 

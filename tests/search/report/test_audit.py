@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from scipy.stats import beta
 
 from search.report.audit import Audit, audit_of, audit_sentences
 from tests.search.report.report_rows import model_row
@@ -44,8 +45,21 @@ def test_in_words() -> None:
     assert "4 candidates drawn at random from the 1,234 that were not promoted" in missed
     assert "reached 75.00 % test accuracy, 5.00 points above the best promoted one" in missed
     assert "the regret is 5.00 points" in missed
-    assert "2 of 4 audited models beat the worst promoted one and 1 the best" in missed
+    assert "2 of 4 audited candidates beat the worst promoted one and 1 the best" in missed
     fine = " ".join(audit_sentences(audit([0.60, 0.70], [0.5, 0.55])))
     assert "15.00 points below the best promoted one" in fine
     assert "0.0 to 84.2 % are better than the worst promoted model" in fine
     assert "as good as the best promoted one. So the audit" in " ".join(audit_sentences(audit([0.7], [0.7])))
+
+
+def test_what_came_to_nothing_counts_as_worse() -> None:
+    rows = [model_row(1, 0.4, 0.6), model_row(2, 0.2, 0.7, audited=True)]
+    found = audit_of(rows, 40, lost=3)
+    assert found is not None
+    assert (found.audited, found.lost) == (4, 3)
+    # Clopper–Pearson for 1 of 4: 0.975 = (1 - low)^4 and, by scipy's beta distribution, high = B(0.975; 2, 3).
+    assert found.beat_best.better == 1
+    assert found.beat_best.low == pytest.approx(1 - 0.975**0.25)
+    assert found.beat_best.high == pytest.approx(beta.ppf(0.975, 2, 3))
+    assert "3 of them came to nothing" in audit_sentences(found)[0]
+    assert "1 of 4 audited candidates beat the worst" in audit_sentences(found)[1]
