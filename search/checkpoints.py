@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from pyarrow import fs
 
 from dp_core.errors import UserError
-from trainables.resuming import sound_checkpoints
+from trainables.resuming import checkpoints, is_sound
 
 _SESSION = re.compile(r"session-(\d+)")
 
@@ -29,14 +30,17 @@ class CheckpointStore:
         """Return whether a driver has worked here."""
         return bool(self._sessions())
 
-    def newest(self, trial_directory: str) -> str | None:
+    def newest(self, trial_directory: str, say: Callable[[str], None] = lambda sentence: None) -> str | None:
         """Return the newest checkpoint of that trial that is complete and undamaged, None if there is none.
 
-        Sessions are looked through from the latest, and a damaged checkpoint gives way to the one before it.
+        Sessions are looked through from the latest, and a damaged checkpoint gives way to the one before it, which
+        `say` is told.
         """
         for session in reversed(self._sessions()):
-            for checkpoint in sound_checkpoints(self._filesystem, f"{session}/{trial_directory}"):
-                return self._scheme + checkpoint
+            for checkpoint in checkpoints(self._filesystem, f"{session}/{trial_directory}"):
+                if is_sound(self._filesystem, checkpoint):
+                    return self._scheme + checkpoint
+                say(f"{checkpoint} is damaged or was not finished, so what was before it is used.")
         return None
 
     def _sessions(self) -> list[str]:

@@ -72,7 +72,7 @@ def _run(
         {
             "trial": number,
             "candidate": candidate_of(by_number[number]),
-            "resume_from": store.newest(trial_directory(number)),
+            "resume_from": store.newest(trial_directory(number), lambda text: progress.say("tickets", text)),
         }
         for number in numbers
     ]

@@ -83,6 +83,8 @@ class PatientScheduler(NotSaved, PromptScheduler):
         """Take out again what Tune has queued a second time although it is given up."""
         if trial.trial_id in self._reasons:
             tune_controller.stop_trial(trial)
+        else:
+            self.sign_of_life(trial)  # of a worker that hangs before it says that it has begun
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """Hear that a trial was taken out of the queue."""

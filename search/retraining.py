@@ -48,8 +48,12 @@ def retrain(
     storage = phase_storage(run, prepared, "retraining")
     store = CheckpointStore(storage)
     session = store.next_session()
+
+    def say(sentence: str) -> None:
+        progress.say("retraining", sentence)
+
     jobs = [
-        {"trial": number, "seed": seed, "resume_from": store.newest(trial_directory(number, seed))}
+        {"trial": number, "seed": seed, "resume_from": store.newest(trial_directory(number, seed), say)}
         for number, seed in missing
     ]
     progress.say(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dp_core.distillation import DistilledSet
 from dp_core.distillation.base import standardisation_of
+from dp_core.errors import UserError
 from search.checkpoints import CheckpointStore, absolute
 from search.execution import Resources, run_trials, trial_directory
 from search.monitor import ScreeningMonitor
@@ -46,12 +47,16 @@ def screen(
         resources=resources_of(prepared),
         callback=ScreeningMonitor(run, record, scheduler, board, progress, prepared.splits.train.classes),
         trials=record.unfinished,
-        searcher=StudySearcher(record, lambda number: store.newest(trial_directory(number)), run.path),
+        searcher=StudySearcher(
+            record,
+            lambda number: store.newest(trial_directory(number), lambda text: progress.say("screening", text)),
+            run.path,
+        ),
         scheduler=scheduler,
         stopper=HaltStopper(lambda: record.halted is not None),
     )
     if record.halted is not None:
-        raise record.halted
+        raise UserError(f"{record.halted} What has ended is kept; go on with: winnow resume {run.path}")
 
 
 def phase_storage(run: RunDirectory, prepared: Preparation, phase: str) -> str:

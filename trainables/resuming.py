@@ -69,11 +69,14 @@ def newest_sound_state(
 
 def sound_checkpoints(filesystem: fs.FileSystem, trial_folder: str) -> Iterator[str]:
     """Yield the paths of a trial's checkpoints that are complete and undamaged, from the newest on."""
+    return (path for path in checkpoints(filesystem, trial_folder) if is_sound(filesystem, path))
+
+
+def checkpoints(filesystem: fs.FileSystem, trial_folder: str) -> list[str]:
+    """Return the paths of a trial's checkpoints, sound or not, the newest first."""
     found = filesystem.get_file_info(fs.FileSelector(trial_folder, allow_not_found=True))
-    folders = sorted(entry.path for entry in found if entry.type == fs.FileType.Directory)
-    for path in reversed(folders):
-        if _CHECKPOINT.fullmatch(posixpath.basename(path)) and is_sound(filesystem, path):
-            yield path
+    folders = (entry.path for entry in found if entry.type == fs.FileType.Directory)
+    return sorted((path for path in folders if _CHECKPOINT.fullmatch(posixpath.basename(path))), reverse=True)
 
 
 def is_sound(filesystem: fs.FileSystem, folder: str) -> bool:
