@@ -32,7 +32,8 @@ FOLDER = Path(__file__).resolve().parent.parent / "configs"
 
 INTRODUCTION = """# Config files
 
-`quickstart.yaml` is the first search, on 5,000 images; `cifar10.yaml` the same on complete CIFAR-10. Every key can be
+`quickstart.yaml` is the first search, on 5,000 images; `cifar10.yaml` the same on complete CIFAR-10; `pareto.yaml`
+searches for several objectives, with constraints and a ladder of fidelities. Every key can be
 given on the command line as `key=value`, the value being YAML: `winnow search configs/quickstart.yaml run.seed=1
 'space.model.width={choice: [16, 32]}'`. `schema.json` is the JSON schema, for editors. This page is written by
 `python scripts/write_config_docs.py`.

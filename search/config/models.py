@@ -66,7 +66,7 @@ class ScoreSection(Section):
 
 
 class EarlyStoppingSection(Section):
-    """When a trial is stopped before its last round; it is compared with trials of its own source only."""
+    """When a trial is stopped before its last round; it is compared with trials of its own source and fidelity only."""
 
     method: Literal["successive_halving", "median", "none"] = "successive_halving"
     """`successive_halving` (asynchronous, ASHA; with several objectives trials are ranked by non-dominated sorting,
@@ -150,7 +150,7 @@ class SearchSection(Section):
     """Cheaper looks first."""
     storage: str | None = None
     """Where the study is recorded: null is a journal in the run directory, or an Optuna database URL such as
-    sqlite:///study.db or postgresql://user@host/name."""
+    sqlite:///study.db or postgresql://user@host/name. The URL stands in run.yaml: keep a password out of it."""
     max_failures: int = Field(default=3, ge=0)
     """How often in a row, without a round in between, a trial whose worker is lost is taken up again from its last
     checkpoint."""
