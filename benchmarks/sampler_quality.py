@@ -39,7 +39,12 @@ from search.study.sampling.bounded import BoundedTPESampler
 from search.study.sampling.strata import WithinSourceSampler
 
 WORKERS = 8
-BUDGETS = (100, 300, 1000, 2000)
+BUDGETS = {
+    "conditional/2": (100, 300, 1000, 2000),
+    "conditional/1": (100, 300, 1000),
+    "nasbench201/2": (100, 300, 1000),
+}
+"""Trials at which each case, a surrogate and its number of objectives, is measured."""
 ARMS = ("auto", "random", "nsga2", "tpe")
 STARTUP = 10
 TARGET, EXPONENT = 10_000.0, -0.07
@@ -53,7 +58,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--table", type=Path, help="a table of NAS-Bench-201 for a second surrogate")
     parser.add_argument("--arms", nargs="+", default=ARMS)
-    parser.add_argument("--cases", nargs="+", default=("conditional/2", "conditional/1", "nasbench201/2"))
+    parser.add_argument("--cases", nargs="+", choices=list(BUDGETS), default=list(BUDGETS))
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     surrogates = {"conditional": conditional()}
@@ -66,9 +71,15 @@ def main() -> None:
         name, _, objectives = case.partition("/")
         if name in surrogates:
             rows += run(surrogates[name], case, arm, seed, int(objectives))
-            report = {**provenance("sampler_quality", torch.device("cpu")), "rows": rows}
-            write_report(arguments.output, report)
-            write_text(arguments.output.with_suffix(".md"), page(report))
+            write(arguments.output, rows)
+    write(arguments.output, rows)
+
+
+def write(output: Path, rows: Sequence[Row]) -> None:
+    """Write the rows, and the tables beside them."""
+    report = {**provenance("sampler_quality", torch.device("cpu")), "rows": rows}
+    write_report(output, report)
+    write_text(output.with_suffix(".md"), page(report))
 
 
 def kept(output: Path) -> list[Row]:
@@ -92,8 +103,8 @@ def missing(rows: Sequence[Row], arguments: argparse.Namespace) -> Iterator[tupl
 def run(surrogate: Surrogate, case: str, arm: str, seed: int, count: int) -> list[Row]:
     """Return a row a budget for one sampler and seed."""
     objectives = objectives_of(("accuracy", "parameters") if count == 2 else ("score",))
-    budgets = [budget for budget in BUDGETS if count == 2 or budget <= 1000]
-    lots = [[budget] for budget in budgets] if arm == "nsga2" else [budgets]
+    # Generations are of a tenth of the trials.
+    lots = [(budget,) for budget in BUDGETS[case]] if arm == "nsga2" else [BUDGETS[case]]
     found = []
     for lot in lots:
         truths, seconds = simulate(surrogate, arm, objectives, lot[-1], seed)

@@ -9,19 +9,19 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.samplers._tpe.sampler import default_weights
-from optuna.search_space.group_decomposed import _SearchSpaceGroup
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from search.study.sampling.good import GoodTrials
-from search.study.sampling.parzen import Box, Floats, Parzen
+from search.study.sampling.observed import Branches, Points
+from search.study.sampling.parzen import Floats, Parzen
 from search.study.sampling.strata import SourceStudy
 
 GOOD = 25
 """Most trials that the density of good ones is made of, as in Optuna's."""
-GOOD_OF_SEVERAL = 50
+GOOD_OF_SEVERAL = 100
 """The same with several objectives, where they must cover a front; Optuna sets no limit."""
-OTHERS = 100
+OTHERS = 300
 """Most trials that the density of the others is made of."""
 LATEST = 25
 """How many of these are the latest ones, which Optuna gives full weight; the rest are drawn from all before."""
@@ -32,12 +32,17 @@ CANDIDATES = 24
 class BoundedTPESampler(BaseSampler):
     """Optuna's multivariate, grouped TPE (Bergstra et al. 2011) with densities of a bounded number of trials.
 
-    The good trials are the best tenth of all, as in Optuna's, but `GOOD` at most also with several objectives: the
-    first fronts, and of the last of them the least crowded. Of the others, the latest and a uniform sample of those
+    The good trials are the best tenth of all, as in Optuna's, but no more than a limit with several objectives either:
+    the first fronts, and of the last of them the least crowded. Of the others, the latest and a uniform sample of those
     before stand for all. Trials that are still running count among the others, so that a point that is being tried
     does not attract the next (Optuna's constant liar).
 
-    The history must be the one that every call's study is.
+    Args:
+        history: the study that every call is about.
+        seed: of all that is drawn.
+        startup_trials: trials at random before the densities take over.
+        good: most good trials; None is the limit for as many objectives as there are.
+        others: most other trials that have ended.
     """
 
     def __init__(
@@ -55,10 +60,10 @@ class BoundedTPESampler(BaseSampler):
         self._rng = np.random.default_rng(seed)
         of_several = len(history.directions) > 1
         self._good = GoodTrials(history.directions, good or (GOOD_OF_SEVERAL if of_several else GOOD))
-        self._points = _Points()
+        self._points = Points()
         self._count = 0
         self._sample: list[int] = []
-        self._branches = _Branches()
+        self._branches = Branches()
         self._best: list[int] = []
         self._rest: list[int] = []
         self._running: Floats = np.empty((0, 0))
@@ -135,71 +140,3 @@ class BoundedTPESampler(BaseSampler):
         if drawn < len(self._sample):
             del self._sample[drawn]
             bisect.insort(self._sample, leaving)
-
-
-class _Branches:
-    """The parameters that trials have together: a box for each set of them that no trial has had a part of only.
-
-    Attributes:
-        boxes: of the parameters that vary.
-        places: of the box that a parameter is in.
-    """
-
-    def __init__(self) -> None:
-        self.boxes: list[Box] = []
-        self.places: dict[str, int] = {}
-        self._groups = _SearchSpaceGroup()
-        self._seen: set[frozenset[str]] = set()
-
-    def learn(self, trial: FrozenTrial) -> bool:
-        """Return whether a trial is of a branch that none before was of, so that the boxes are others."""
-        branch = frozenset(trial.distributions)
-        if branch in self._seen:
-            return False
-        self._seen.add(branch)
-        self._groups.add_distributions(trial.distributions)
-        varying = [
-            # Sorted, as Python's order of a set of names is another in every process.
-            {name: space[name] for name in sorted(space) if not space[name].single()}
-            for space in self._groups.search_spaces
-        ]
-        self.boxes = [Box(space) for space in sorted((space for space in varying if space), key=list)]
-        self.places = {name: place for place, box in enumerate(self.boxes) for name in box.space}
-        return True
-
-
-class _Points:
-    """The internal values of trials, a row a trial and a column a parameter; NaN where a trial does not have it."""
-
-    def __init__(self) -> None:
-        self._columns: dict[str, int] = {}
-        self._rows = np.full((64, 16), np.nan)
-        self._count = 0
-
-    def append(self, trial: FrozenTrial) -> None:
-        row = self.rows([trial])[0]
-        if self._count == len(self._rows):
-            self._rows = np.vstack([self._rows, np.full_like(self._rows, np.nan)])
-        self._rows[self._count] = row
-        self._count += 1
-
-    def rows(self, trials: list[FrozenTrial]) -> Floats:
-        """Return the values of trials, [N, columns]."""
-        for name in {name for trial in trials for name in trial.params} - self._columns.keys():
-            self._columns[name] = len(self._columns)
-        if len(self._columns) > self._rows.shape[1]:
-            self._rows = np.hstack([self._rows, np.full_like(self._rows, np.nan)])
-        found = np.full((len(trials), self._rows.shape[1]), np.nan)
-        for row, trial in zip(found, trials, strict=True):
-            for name, value in trial.params.items():
-                row[self._columns[name]] = trial.distributions[name].to_internal_repr(value)
-        return found
-
-    def of(self, box: Box, places: list[int], more: Floats | None = None) -> Floats:
-        """Return the points of a box, [N, D], at these places and in further rows: of those that have all of it."""
-        columns = [self._columns[name] for name in box.space]
-        rows = self._rows[np.ix_(places, columns)]
-        if more is not None:
-            rows = np.vstack([rows, more[:, columns]])
-        found: Floats = rows[~np.isnan(rows).any(axis=1)]
-        return found
