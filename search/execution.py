@@ -26,7 +26,6 @@ class Resources:
     cpus: int
     gpus: float
     concurrency: int
-    max_failures: int = -1
 
 
 def run_trials(
