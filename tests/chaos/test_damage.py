@@ -16,7 +16,7 @@ from tests.chaos.evidence import Kept
 from tests.chaos.figures import Figures
 from tests.chaos.runs import Arena, Told, copied, prepared
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.chaos]
 
 TRIALS = 9
 Damage = Callable[[Path], None]
@@ -92,7 +92,6 @@ def _as_it_should_be(arena: Arena, told: Told, undisturbed: Undisturbed) -> None
         assert digests == undisturbed.tickets[number]
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("damage", [truncate, flip])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     wreck: Arena, copy: Callable[[Arena], Arena], undisturbed: Undisturbed, figures: Figures, damage: Damage
@@ -105,7 +104,6 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     figures.add("damaged checkpoint", how=damage.__name__, trials=TRIALS, lost=0, seconds=round(told.seconds))
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("damage", [lose_tail, flip, truncate])
 def test_a_damaged_journal_is_mended(
     wreck: Arena, copy: Callable[[Arena], Arena], undisturbed: Undisturbed, figures: Figures, damage: Damage
@@ -124,7 +122,6 @@ def _nothing_that_had_ended_has_changed(before: dict[int, Kept], after: dict[int
     assert {number: trial for number, trial in before.items() if trial.ended}.items() <= after.items()
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize(
     ("where", "damage"),
     [
@@ -158,7 +155,6 @@ def test_what_is_made_of_the_trials_is_made_again(
     figures.add(f"damaged {name}", how=damage.__name__, trials=TRIALS, lost=0, seconds=round(told.seconds))
 
 
-@pytest.mark.chaos
 def test_a_damaged_table_is_mended_by_a_report_too(whole: Arena, copy: Callable[[Arena], Arena]) -> None:
     arena = copy(whole)
     flip(arena.run / "trials.parquet")
@@ -168,7 +164,6 @@ def test_a_damaged_table_is_mended_by_a_report_too(whole: Arena, copy: Callable[
     assert len([line for line in told.naming("trials.parquet") if "damaged" in line]) == 1, told.output
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("damage", [truncate, flip_high])
 @pytest.mark.parametrize("command", ["resume", "status", "report"])
 def test_a_damaged_record_is_one_sentence(
@@ -179,7 +174,6 @@ def test_a_damaged_record_is_one_sentence(
     assert "run.yaml" in arena.winnow(command, "runs/tiny").sentence
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("damage", [truncate, overwrite_page])
 def test_a_damaged_database_is_one_sentence(tmp_path: Path, figures: Figures, damage: Damage) -> None:
     database = tmp_path / "wreck" / "study.db"
@@ -188,18 +182,3 @@ def test_a_damaged_database_is_one_sentence(tmp_path: Path, figures: Figures, da
         for command in ("resume", "status", "report"):
             assert "study.db" in arena.winnow(command, "runs/tiny").sentence
         figures.add("damaged database", storage="sqlite", how=damage.__name__, trials=TRIALS)
-
-
-def test_all_of_it_damaged_at_once_is_all_mended(wreck: Arena, copy: Callable[[Arena], Arena]) -> None:
-    arena = copy(wreck)
-    before = evidence.kept(arena.run)
-    checkpoint, journal = _checkpoint(arena), _journal(arena)
-    flip(checkpoint)
-    flip(journal)
-    told = arena.winnow(*resume(arena))
-    assert told.status == 0, told.output
-    after = evidence.kept(arena.run)
-    assert evidence.disagreements(arena.run, after, TRIALS) == []
-    _nothing_that_had_ended_has_changed(before, after)
-    assert len([line for line in told.naming(checkpoint.parent.name) if "damaged" in line]) == 1, told.output
-    assert len(told.naming("study.journal")) == 1, told.output

@@ -15,12 +15,11 @@ from tests.chaos.evidence import Kept
 from tests.chaos.figures import Figures
 from tests.chaos.runs import Arena
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.chaos]
 
 TRIALS, TIMES = 30, 8
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_asked_to_stop_it_does_so_cleanly(
     arena: Arena, undisturbed: Undisturbed, figures: Figures, number: signal.Signals

@@ -13,10 +13,9 @@ from tests.chaos.conftest import Undisturbed
 from tests.chaos.figures import Figures
 from tests.chaos.runs import Arena, told_by
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.chaos]
 
 
-@pytest.mark.chaos
 def test_a_second_driver_is_refused_and_the_first_not_disturbed(
     arena: Arena, undisturbed: Undisturbed, figures: Figures
 ) -> None:
@@ -41,7 +40,6 @@ def test_a_second_driver_is_refused_and_the_first_not_disturbed(
     )
 
 
-@pytest.mark.chaos
 def test_of_two_that_resume_at_once_one_does(arena: Arena, undisturbed: Undisturbed, figures: Figures) -> None:
     began, trials = figures.seconds, 12
     first = arena.start("search", "tiny.yaml", f"search.trials={trials}", pause=0.02)
