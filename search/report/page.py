@@ -43,6 +43,7 @@ class _Run:
     rounds: Sequence[facts.Row]
     trials: Sequence[facts.Row]
     leaderboard: Sequence[facts.Row]
+    judged: Sequence[facts.Row]
     population: int
     lost: int
 
@@ -64,12 +65,19 @@ def write_report(run_directory: Path) -> Path:
         rounds=_rows(run_directory / "rounds.parquet", tables.ROUNDS),
         trials=_rows(run_directory / "trials.parquet", tables.TRIALS),
         leaderboard=leaderboard,
+        judged=leaderboard if promotion is None else _judged(leaderboard, promotion),
         population=0 if promotion is None else promotion.population,
         lost=0 if promotion is None or not leaderboard else _lost(RunDirectory(run_directory), promotion, leaderboard),
     )
     path = run_directory / "report.html"
     write_text(path, _render(run))
     return path
+
+
+def _judged(leaderboard: Sequence[facts.Row], promotion: Promotion) -> list[facts.Row]:
+    """Return the models that were chosen by the last promotion: a run that went on for more trials has had others."""
+    chosen = {*promotion.promoted, *promotion.audited}
+    return [row for row in leaderboard if row["trial"] in chosen]
 
 
 def _lost(run: RunDirectory, promotion: Promotion, leaderboard: Sequence[facts.Row]) -> int:
@@ -91,7 +99,7 @@ def _render(run: _Run) -> str:
         cards=facts.cards(trials, leaderboard),
         leaderboard=sorted(leaderboard, key=lambda row: int(row["rank"])),
         replicates=facts.replicates(trials, leaderboard),
-        trust=trust(leaderboard, run.population, run.lost),
+        trust=trust(run.judged, run.population, run.lost),
         bills=bills(trials, run.rounds, leaderboard, gradients_a_training(run.record)),
         objectives=several,
         shown=SHOWN,

@@ -204,6 +204,12 @@ def test_a_score_no_better_than_the_parameter_count_is_said_loudly(sizes: range,
     assert (said in page.words) == loud
 
 
+def test_models_of_an_earlier_promotion_are_no_evidence(tmp_path: Path) -> None:
+    write_promotion(tmp_path / "promotion.json", Promotion(promoted=(0, 1), audited=(2,), population=70))
+    models = [model_row(n + 1, 0.5 - 0.1 * n, 0.6 - 0.1 * n, trial=n, audited=n == 2) for n in range(5)]
+    assert "Too few to say: only 3 models were retrained" in make_run(tmp_path, leaderboard=models).words
+
+
 def test_the_audit_of_a_run_speaks_for_what_it_was_drawn_from(tmp_path: Path) -> None:
     write_promotion(tmp_path / "promotion.json", Promotion(promoted=(0, 1, 2), audited=(3, 4), population=70))
     models = [model_row(n + 1, 0.5 - 0.1 * n, 0.6 - 0.1 * n, trial=n, audited=n > 2) for n in range(5)]
