@@ -45,7 +45,7 @@ BUDGETS = {
     "nasbench201/2": (100, 300, 1000),
 }
 """Trials at which each case, a surrogate and its number of objectives, is measured."""
-ARMS = ("auto", "random", "nsga2", "tpe")
+ARMS = ("auto", "tpe", "nsga2", "random", "auto-50-100")
 STARTUP = 10
 TARGET, EXPONENT = 10_000.0, -0.07
 

@@ -1,6 +1,6 @@
 """Samplers by name: what is tried next, within each source of the space as if it had a study of its own.
 
-`auto` is Optuna's TPE on a bounded history, whatever the budget: see `search.study.sampling.bounded`.
+`auto` is Optuna's TPE on a bounded history, whatever the budget and the objectives (`search.study.sampling.bounded`).
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ class BoundedTPESampler(BaseSampler):
     The good trials are the best tenth of all, as in Optuna's, but no more than a limit with several objectives either:
     the first fronts, and of the last of them the least crowded. Of the others, the latest and a uniform sample of those
     before stand for all. Trials that are still running count among the others, so that a point that is being tried
-    does not attract the next (Optuna's constant liar).
+    does not attract the next (Optuna's constant liar). What the bounds cost in quality and save in seconds, against
+    Optuna's on the whole history, is in benchmarks/results/sampler_quality.md.
 
     Args:
         history: the study that every call is about.
