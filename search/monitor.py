@@ -129,6 +129,7 @@ class RetrainingMonitor(NotSaved, tune.Callback):
         self._board = board
         self._progress = progress
         self._total_epochs = total_epochs
+        self._epochs: dict[str, int] = {}
         self.failures: dict[str, str] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -146,10 +147,10 @@ class RetrainingMonitor(NotSaved, tune.Callback):
             return
         row = {key: result[key] for key in ("train_loss", "validation_accuracy", "learning_rate", "seconds")}
         self._board.epoch_finished(name, result["epoch"], row)
-        done = sum(other.last_result.get("epoch", 0) for other in trials if other is not trial) + result["epoch"]
+        self._epochs[name] = result["epoch"]
         self._progress.step(
             "retraining",
-            done,
+            sum(self._epochs.values()),
             self._total_epochs,
             f"epochs, {name}: validation {result['validation_accuracy']:.1%}",
         )

@@ -68,6 +68,9 @@ class ResilientTrial(tune.Trainable):
         """Make the work; `context` comes with the first trial of a worker and is kept for the next ones."""
         if context is not None:
             self._context: Any = context
+        self._take_up(config)
+
+    def _take_up(self, config: Mapping[str, Any]) -> None:
         self._job = self.job_of(config)
         self._device = claim_device(self._context.threads)
         self._forget()
@@ -77,7 +80,7 @@ class ResilientTrial(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take up the next trial in the same process, however the last one ended."""
         self._work = None  # its images make room for the next ones
-        self.setup(new_config)
+        self._take_up(new_config)  # not `setup`, in which Tune fetches the context anew
         return True
 
     def step(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,6 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 from dp_core.errors import UserError, nearest
 
 T = TypeVar("T")
+
+
+@functools.cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    """Return what checks settings of this kind; making one takes milliseconds, and a search does it for every trial."""
+    return TypeAdapter(kind)
 
 
 def parse_settings(kind: type[T], settings: Mapping[str, Any], prefix: str) -> T:
@@ -29,7 +36,7 @@ def parse_settings(kind: type[T], settings: Mapping[str, Any], prefix: str) -> T
     refuse_unknown(settings, known, f"{prefix}.")
     try:
         # Strict JSON, not strict Python: that would take nothing but an instance of the dataclass.
-        return TypeAdapter(kind).validate_json(json.dumps(dict(settings)), strict=True)
+        return _adapter(kind).validate_json(json.dumps(dict(settings)), strict=True)
     except UserError as error:
         raise UserError(f"'{prefix}': {error}") from error
     except ValidationError as error:

@@ -259,7 +259,7 @@ class StudyRecord:
 
     def _rejection(self, trial: Trial, candidate: Mapping[str, Any]) -> str | None:
         """Return what a candidate breaks before it is trained, if anything, and let the sampler know."""
-        if self._limits is None:
+        if self._limits is None or not self._limits.limits:
             return None
         parsed = Candidate.parse(candidate, self._classes)
         excess = self._limits.before(parsed)
@@ -348,7 +348,7 @@ class StudyRecord:
 
     def _excess(self, trial: OpenTrial, state: TrialState, row: Mapping[str, Any] | None) -> dict[str, float]:
         """Return by how much the trial breaks its constraints; of one that was not pruned to its end, what is sure."""
-        if self._limits is None:
+        if self._limits is None or not self._limits.limits:
             return {}
         parsed = Candidate.parse(trial.candidate, self._classes)
         if state == TrialState.COMPLETE and row is not None:
