@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @functools.cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     """Return what checks settings of this kind; making one takes milliseconds, and a search does it for every trial."""
     return TypeAdapter(kind)
 
@@ -36,7 +36,8 @@ def parse_settings(kind: type[T], settings: Mapping[str, Any], prefix: str) -> T
     refuse_unknown(settings, known, f"{prefix}.")
     try:
         # Strict JSON, not strict Python: that would take nothing but an instance of the dataclass.
-        return _adapter(kind).validate_json(json.dumps(dict(settings)), strict=True)
+        adapter: TypeAdapter[T] = _adapter(kind)
+        return adapter.validate_json(json.dumps(dict(settings)), strict=True)
     except UserError as error:
         raise UserError(f"'{prefix}': {error}") from error
     except ValidationError as error:
