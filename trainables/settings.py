@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Hashable, Mapping
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 @functools.cache
 def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     """Return what checks settings of this kind; making one takes milliseconds, and a search does it for every trial."""
-    return TypeAdapter(kind)
+    return TypeAdapter(cast("Any", kind))
 
 
 def parse_settings(kind: type[T], settings: Mapping[str, Any], prefix: str) -> T:
@@ -36,7 +36,7 @@ def parse_settings(kind: type[T], settings: Mapping[str, Any], prefix: str) -> T
     refuse_unknown(settings, known, f"{prefix}.")
     try:
         # Strict JSON, not strict Python: that would take nothing but an instance of the dataclass.
-        adapter: TypeAdapter[T] = _adapter(kind)
+        adapter: TypeAdapter[T] = _adapter(cast("Hashable", kind))
         return adapter.validate_json(json.dumps(dict(settings)), strict=True)
     except UserError as error:
         raise UserError(f"'{prefix}': {error}") from error
