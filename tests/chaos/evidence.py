@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -44,15 +45,13 @@ class Kept:
 def kept(run: Path, database: Path | None = None) -> dict[int, Kept]:
     """Return the trials of a run whose study is in its journal, or in an SQLite file, by number.
 
-    A copy is read, so that looking changes nothing.
+    A copy is read, so that looking changes nothing, not even what a killed driver has left half-written.
     """
-    source = database or run / "study.journal"
     with tempfile.TemporaryDirectory() as scratch:
-        for file in source.parent.glob(f"{source.name}*"):
-            if not file.name.endswith(".lock"):
-                shutil.copy2(file, scratch)
-        copy = Path(scratch) / source.name
-        if not copy.exists() or copy.stat().st_size == 0:
+        copy = Path(scratch) / "study"
+        try:
+            _copy(database or run / "study.journal", copy)
+        except FileNotFoundError:
             return {}
         storage = _opened(copy, database is not None)
         if not (studies := storage.get_all_studies()):
@@ -61,6 +60,35 @@ def kept(run: Path, database: Path | None = None) -> dict[int, Kept]:
         found = {trial.number: _kept(trial) for trial in study.get_trials(deepcopy=False)}
         if isinstance(storage, RDBStorage):
             storage.engine.dispose()
+    return found
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a study; of a database also what it has not written into its main file yet.
+
+    A driver that runs may do so meanwhile: then the copy is made again.
+    """
+    parts = {"": target, "-wal": target.with_name("study-wal"), "-journal": target.with_name("study-journal")}
+    while True:
+        before = _stamp(source)
+        for suffix, part in parts.items():
+            part.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy2(source.with_name(source.name + suffix), part)
+        if _stamp(source) == before:
+            break
+    if not target.exists() or target.stat().st_size == 0:
+        raise FileNotFoundError(source)
+
+
+def _stamp(source: Path) -> list[tuple[int, int] | None]:
+    found: list[tuple[int, int] | None] = []
+    for suffix in ("", "-wal", "-journal"):
+        try:
+            stat = source.with_name(source.name + suffix).stat()
+            found.append((stat.st_size, stat.st_mtime_ns))
+        except FileNotFoundError:
+            found.append(None)
     return found
 
 
