@@ -61,7 +61,7 @@ def test_the_notebook_recipe_ends_at_its_sparsity(
 
 def test_every_file_and_name_that_the_readme_registers_things_in_exists() -> None:
     rows = re.findall(r"\| `(\w+)` in `([\w/]+\.py)` \|", README)
-    assert len(rows) == 8
+    assert len(rows) == 9
     for name, path in rows:
         assert re.search(rf"^{name}\b", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), f"{name} in {path}"
     for path in re.findall(r"like `([\w/]+\.py)`", README):
