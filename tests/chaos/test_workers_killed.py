@@ -18,12 +18,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.chaos]
 def test_workers_killed_every_other_second_change_nothing(
     arena: Arena, undisturbed: Undisturbed, figures: Figures
 ) -> None:
-    trials, kills, draw, began = 18, 0, random.Random(11), figures.seconds
+    trials, kills, draw, began = 15, 0, random.Random(11), figures.seconds
     program = arena.start(
-        "search", "tiny.yaml", f"search.trials={trials}", "search.max_failures=1000", "promote.audit=0", pause=0.4
+        "search", "tiny.yaml", f"search.trials={trials}", "search.max_failures=1000", "promote.audit=0", pause=0.15
     )
     while program.process.poll() is None:
-        time.sleep(draw.uniform(1, 3))
+        time.sleep(draw.uniform(1.5, 3.5))
         if program.kill_worker(draw.choice):
             kills += 1
             figures.say(f"worker {kills} killed")
@@ -38,7 +38,7 @@ def test_workers_killed_every_other_second_change_nothing(
     figures.add(
         "workers killed",
         storage="journal",
-        trial="5 s",
+        trial="2 s",
         kills=kills,
         trials=len(found),
         lost=trials - len(found),
