@@ -12,7 +12,7 @@ from tests.chaos.conftest import Undisturbed
 from tests.chaos.figures import Figures
 from tests.chaos.runs import STEPS, Arena
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.chaos]
 
 KILLS = 20
 EPOCHS, BATCHES = 2, 3  # of a retraining: 48 images in batches of 16
@@ -25,7 +25,6 @@ def _database(arena: Arena, storage: str) -> tuple[list[str], Path | None]:
     return [f"search.storage=sqlite:///{database}"], database
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("storage", ["journal", "sqlite"])
 @pytest.mark.parametrize(("name", "pace"), [("0.4 s", FAST), ("5 s", SLOW)], ids=["fast", "slow"])
 def test_twenty_kills_lose_nothing(
@@ -70,12 +69,3 @@ def _same_as_undisturbed(arena: Arena, trials: dict[int, evidence.Kept], undistu
     assert {number: found[number] for number in finished} == {
         number: undisturbed.tickets[number] for number in finished
     }
-
-
-def test_a_kill_on_a_database_loses_nothing(arena: Arena, figures: Figures) -> None:
-    settings, database = _database(arena, "sqlite")
-    first = ["search", "tiny.yaml", "search.trials=9", "promote.audit=0", *settings]
-    toll = batter(arena, first, 1, FAST, 3, figures, database)
-    _, trials = finish(arena, toll, 9, database)
-    assert (toll.lost, toll.changed, toll.forgotten) == ([], [], [])
-    assert [number for number, trial in trials.items() if trial.state == "FAIL"] == [2, 5, 8]
