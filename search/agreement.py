@@ -21,6 +21,7 @@ _FIXED = (
     "screen",
     "search.objectives",
     "search.score",
+    "search.constraints",
     "search.ladder",
     "search.storage",
 )
@@ -46,7 +47,7 @@ def refuse_changes(run: RunDirectory, config: Config, accepted: bool) -> None:
     changes = list(_changes(before, config, ""))
     if not changes:
         return
-    fixed = [change for key, change in changes if _is_fixed(key)]
+    fixed = [change for key, change in changes if _is_fixed(key, run, config)]
     if fixed:
         raise UserError(
             f"The config of the run {run.path} was changed where its trials would be other ones: {'; '.join(fixed)}. "
@@ -59,6 +60,12 @@ def refuse_changes(run: RunDirectory, config: Config, accepted: bool) -> None:
         )
 
 
+def has_changed(run: RunDirectory, config: Config, section: str) -> bool:
+    """Return whether a section is another than that of the trials so far."""
+    before = _agreed(run)
+    return before is not None and any(_changes(before.get(section), config.get(section), section))
+
+
 def _agreed(run: RunDirectory) -> Config | None:
     """Return the config that was agreed on; None for a run from before there was such a file, or if it is damaged."""
     try:
@@ -68,8 +75,11 @@ def _agreed(run: RunDirectory) -> Config | None:
     return found if isinstance(found, dict) else None
 
 
-def _is_fixed(key: str) -> bool:
-    return any(key == fixed or key.startswith(f"{fixed}.") for fixed in _FIXED)
+def _is_fixed(key: str, run: RunDirectory, config: Config) -> bool:
+    # How tickets are retrained may be changed until one has been, or where it is part of the ladder.
+    retraining = bool(run.models()) or bool(config["search"].get("ladder", {}).get("real_epochs"))
+    fixed = (*_FIXED, *(("retrain.epochs", "retrain.recipe") if retraining else ()))
+    return any(key == name or key.startswith(f"{name}.") for name in fixed)
 
 
 def _changes(before: Any, after: Any, key: str) -> Iterator[tuple[str, str]]:
@@ -78,7 +88,7 @@ def _changes(before: Any, after: Any, key: str) -> Iterator[tuple[str, str]]:
         for name in [*before, *(name for name in after if name not in before)]:
             inner = f"{key}.{name}" if key else str(name)
             # A key that only one of two versions of Winnow knows is no change of the user's.
-            if key == "" or name in before or key.startswith("space"):
+            if key == "" or name in before or inner.startswith(("space", "retrain.recipe")):
                 yield from _changes(before.get(name), after.get(name), inner)
     elif before != after:
         yield key, f"{key}: {show(before)} → {show(after)}"

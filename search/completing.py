@@ -40,8 +40,8 @@ def complete_tickets(
     trials: Sequence[FrozenTrial],
     numbers: Sequence[int],
     progress: Progress,
-) -> list[int]:
-    """Take those of the trials `numbers` that have no sound ticket to their end; return those that have one then.
+) -> set[int]:
+    """Take those of the trials `numbers` that have no sound ticket to their end; return those that come to nothing.
 
     They go on from their last sound checkpoint, or from the beginning: the result is the same, as everything in a trial
     follows from its candidate, its number and the seed of the run. The study keeps what became of them in the search.
@@ -51,8 +51,8 @@ def complete_tickets(
         for number in missing:
             if run.ticket(number).exists():
                 progress.say("tickets", f"{run.ticket(number)} is damaged: trial {number} is run again")
-        _run(run, prepared, sets, {trial.number: trial for trial in trials}, missing, progress)
-    return [number for number in numbers if number not in missing or has_sound_ticket(run, number)]
+        return _run(run, prepared, sets, {trial.number: trial for trial in trials}, missing, progress)
+    return set()
 
 
 def _run(
@@ -62,7 +62,7 @@ def _run(
     by_number: Mapping[int, FrozenTrial],
     numbers: Sequence[int],
     progress: Progress,
-) -> None:
+) -> set[int]:
     storage = phase_storage(run, prepared, "screening")
     store = CheckpointStore(storage)
     session = store.next_session()
@@ -88,6 +88,7 @@ def _run(
         scheduler=scheduler,
     )
     scheduler.refuse_full_disk()
+    return scheduler.lost
 
 
 class _Jobs(NotSaved, Searcher):
@@ -117,13 +118,16 @@ class _TicketScheduler(PatientScheduler):
     def __init__(self, max_losses: int, round_seconds: float | None, progress: Progress) -> None:
         super().__init__(max_losses, round_seconds)
         self._progress = progress
+        self.lost: set[int] = set()
 
     def given_up(self, trial: Trial, reason: str) -> None:
         """Print the reason."""
         self._progress.say("tickets", f"trial {trial.config['trial']} failed: {reason}")
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """Print the reason of what the trial itself calls a failure."""
+        """Note what the trial itself calls a failure: it would be the same another time."""
         super().on_trial_complete(tune_controller, trial, result)
+        if result.get("status") in ("collapsed", "diverged", "failed"):
+            self.lost.add(trial.config["trial"])
         if result.get("status") == "failed":
             self.given_up(trial, result["reason"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ray.exceptions import RayActorError, RayTaskError
+from ray.tune import TuneError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
@@ -36,6 +38,22 @@ class Controller(TuneController):
                 self._trials.remove(trial)
                 self._live_trials.discard(trial)
             ended.clear()
+
+    def _process_trial_failure(self, trial: Trial, exception: TuneError | RayTaskError | RayActorError) -> None:
+        """Hear of each loss once, also where a worker is lost while it is being given its next trial.
+
+        Of that Tune hears twice, from the worker and from the call; by the second time the trial is pending again, and
+        would be given up. It also keeps it as one that is about to get a worker for ever.
+        """
+        resetting = trial in self._resetting_trials
+        self._resetting_trials.discard(trial)
+        if trial.status == Trial.PENDING:
+            if isinstance(exception, RayActorError):
+                return
+            if resetting:
+                self._set_trial_status(trial, Trial.RUNNING)
+                self._unstage_trial_with_resources(trial)
+        super()._process_trial_failure(trial, exception)
 
     def _mark_trial_to_checkpoint(self, trial: Trial) -> None:
         """Keep no list of trials to be saved."""

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
+from ray.tune import TuneError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher, SearchGenerator
 
+from dp_core.errors import UserError
 from search.controller import Controller, PromptScheduler
 
 ENDS = "ends.json"
@@ -94,8 +96,11 @@ def _run(controller: TuneController) -> None:
     try:
         while not controller.is_finished():
             controller.step()
-    except Exception:
+    except Exception as error:
         controller.cleanup()
+        cause = error.__context__
+        if isinstance(error, TuneError) and isinstance(cause, OSError | UserError):
+            raise cause from None  # Tune has made a text of what a callback raised
         raise
     controller.cleanup()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.experiment import Trial
 
 from dp_core.errors import UserError
+from dp_core.files import room_for
 from search.controller import PromptScheduler
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -51,6 +54,15 @@ class PatientScheduler(NotSaved, PromptScheduler):
         """Hear that a disk is full, which is no trial's fault: the trial goes on when there is room."""
         self._full = error
 
+    @contextmanager
+    def heeding_room(self, path: Path) -> Iterator[None]:
+        """Hear of a disk that is full while the body writes `path`: Tune would swallow it."""
+        try:
+            with room_for(path):
+                yield
+        except UserError as error:
+            self.no_room(error)
+
     def refuse_full_disk(self) -> None:
         """Raise UserError if a disk was full."""
         if self._full is not None:
@@ -84,7 +96,7 @@ class PatientScheduler(NotSaved, PromptScheduler):
         if trial.trial_id in self._reasons:
             tune_controller.stop_trial(trial)
         else:
-            self.sign_of_life(trial)  # of a worker that hangs before it says that it has begun
+            self._signs.pop(trial.trial_id, None)  # until it has begun it waits for a machine, and does not hang
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """Hear that a trial was taken out of the queue."""
@@ -112,18 +124,19 @@ class PatientScheduler(NotSaved, PromptScheduler):
                 return "out of memory, also with half the batch in memory at a time"
             job["memory_parts"] = 2
             return None
-        if cause is not None and not isinstance(cause, RayActorError):
-            return " ".join(f"{type(cause).__name__}: {cause}".split())[:500]
-        return self._verdict_on_loss(trial)
+        # What a candidate does wrong its trial reports: anything else is the GPU's, the storage's or the network's.
+        told = isinstance(cause, RayActorError | None)
+        return self._verdict_on_loss(trial, None if told else f"{type(cause).__name__}: {cause}")
 
-    def _verdict_on_loss(self, trial: Trial) -> str | None:
+    def _verdict_on_loss(self, trial: Trial, error: str | None) -> str | None:
         limit = self._round_seconds
         silent = time.monotonic() - self._signs.get(trial.trial_id, time.monotonic())
         if limit is not None and silent >= limit:
             return f"no round ended within the limit of {limit:g} s (search.round_seconds)"
         losses = self._losses[trial.trial_id] = self._losses.get(trial.trial_id, 0) + 1
         if losses > self._max_losses:
-            return f"its worker was lost {losses} times without a round in between"
+            last = "" if error is None else f", the last time by {' '.join(error.split())[:500]}"
+            return f"its worker was lost {losses} times without a round in between{last}"
         return None
 
 

@@ -146,7 +146,8 @@ class RetrainingMonitor(NotSaved, tune.Callback):
         if result.get("status") == "failed":
             return
         row = {key: result[key] for key in ("train_loss", "validation_accuracy", "learning_rate", "seconds")}
-        self._board.epoch_finished(name, result["epoch"], row)
+        with self._scheduler.heeding_room(self._run.tensorboard):
+            self._board.epoch_finished(name, result["epoch"], row)
         self._epochs[name] = result["epoch"]
         self._progress.step(
             "retraining",
@@ -159,8 +160,10 @@ class RetrainingMonitor(NotSaved, tune.Callback):
         """Copy the model out of the last checkpoint."""
         if trial.last_result.get("status") == "finished":
             job = trial.config["job"]
-            export(checkpoint, "model", self._run.model(job["trial"], job["seed"]))
-            self._board.model_ended(model_name(trial), trial.last_result["test_accuracy"])
+            target = self._run.model(job["trial"], job["seed"])
+            with self._scheduler.heeding_room(target):
+                export(checkpoint, "model", target)
+                self._board.model_ended(model_name(trial), trial.last_result["test_accuracy"])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note a bad end."""
@@ -183,7 +186,9 @@ class TicketMonitor(NotSaved, tune.Callback):
     def on_checkpoint(self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **info: Any) -> None:
         """Copy the ticket out of the last checkpoint."""
         if trial.last_result.get("status") == "finished":
-            export(checkpoint, "ticket", self._run.ticket(trial.config["trial"]))
+            target = self._run.ticket(trial.config["trial"])
+            with self._scheduler.heeding_room(target):
+                export(checkpoint, "ticket", target)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Print a line."""
@@ -201,3 +206,8 @@ def export(checkpoint: tune.Checkpoint, part: str, target: Path) -> None:
 def model_name(trial: Trial) -> str:
     """Return the name of a retraining: its trial's number and its seed."""
     return f"{trial.config['job']['trial']:05d}-seed{trial.config['job']['seed']}"
+
+
+def trial_of(model: str) -> int:
+    """Return the number of the trial that a model of this name came from."""
+    return int(model.partition("-")[0])

@@ -19,7 +19,7 @@ from search.config.models import PromoteSection
 from search.pareto import hypervolume_subset, non_dominated_ranks
 from search.study.objectives import OBJECTIVES, Objective
 from search.study.sampling import source_of
-from search.study.trials import is_rejected, reason_of, rounds_of
+from search.study.trials import is_rejected, is_stopped_early, rounds_of
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,18 @@ class Promotion:
         promoted: the chosen ones, in the order of their choice.
         audited: those drawn at random from the others.
         population: how many others the audit was drawn from; each audited one stands for population / audited of them.
+        lost: those of them that came to nothing: their weights collapsed, or pruning or retraining them failed.
     """
 
     promoted: tuple[int, ...]
     audited: tuple[int, ...]
     population: int
+    lost: tuple[int, ...] = ()
+
+    @property
+    def left(self) -> tuple[int, ...]:
+        """Those that have not come to nothing."""
+        return tuple(number for number in (*self.promoted, *self.audited) if number not in self.lost)
 
     def __post_init__(self) -> None:
         """Check that nothing is named twice and that the draw was possible."""
@@ -127,7 +134,7 @@ def _broken(trial: FrozenTrial) -> list[str]:
 
 def _was_stopped_for_others(trial: FrozenTrial) -> bool:
     # A collapsed trial is PRUNED too, but for reasons of its own, and a rejected one was never looked at.
-    return trial.state == TrialState.PRUNED and (reason_of(trial) or "").startswith("stopped early")
+    return is_stopped_early(trial)
 
 
 def _why_nothing(trials: Sequence[FrozenTrial], finished: Sequence[FrozenTrial]) -> str:

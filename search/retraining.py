@@ -14,7 +14,7 @@ from dp_core.pruning import Ticket
 from search.checkpoints import CheckpointStore
 from search.execution import run_trials, trial_directory
 from search.lost_workers import PatientScheduler
-from search.monitor import RetrainingMonitor, model_name
+from search.monitor import RetrainingMonitor, model_name, trial_of
 from search.preparation import Preparation
 from search.progress import Progress
 from search.run_directory import RunDirectory
@@ -30,8 +30,8 @@ def retrain(
     numbers: Sequence[int],
     board: TensorBoardLog,
     progress: Progress,
-) -> None:
-    """Retrain the tickets of these trials that have not been, with every seed.
+) -> set[int]:
+    """Retrain the tickets of these trials that have not been, with every seed; return those that came to nothing.
 
     Raises:
         UserError: a disk is full.
@@ -41,7 +41,7 @@ def retrain(
         (number, seed) for number in numbers for seed in range(settings.seeds) if not _is_sound(run.model(number, seed))
     ]
     if not missing:
-        return
+        return set()
     for number, seed in missing:
         if run.model(number, seed).exists():
             progress.say("retraining", f"{run.model(number, seed)} is damaged: it is trained again")
@@ -74,6 +74,8 @@ def retrain(
     scheduler.refuse_full_disk()
     for name, reason in {**scheduler.failures, **monitor.failures}.items():
         progress.say("retraining", f"{name} failed: {reason}")
+    failed = {trial_of(name) for name in monitor.failures}
+    return {number for number in failed if not any(run.model(number, seed).exists() for seed in range(settings.seeds))}
 
 
 class _RetrainingScheduler(PatientScheduler):

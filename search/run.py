@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,16 @@ from optuna.trial import FrozenTrial
 
 from dp_core.distillation import DISTILLERS, DistilledSet, Distiller
 from dp_core.errors import UserError
-from search.agreement import agree, refuse_changes
+from search.agreement import agree, has_changed, refuse_changes
 from search.checkpoints import CheckpointStore, absolute
 from search.collecting import write_tables
-from search.completing import complete_tickets
+from search.completing import complete_tickets, has_sound_ticket
 from search.config.loader import override_config
 from search.config.models import SearchConfig
 from search.distilling import make_sets
 from search.preparation import Preparation, prepare
 from search.progress import Progress
-from search.promotion import promote, read_promotion, write_promotion
+from search.promotion import Promotion, promote, read_promotion, write_promotion
 from search.ray_session import ray_session
 from search.report import write_report
 from search.retraining import retrain
@@ -100,6 +101,8 @@ def resume(
     refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.root)
     with run.locked(), _session(prepared, address):
         write_record(run, recorded)
+        if has_changed(run, recorded["config"], "promote"):
+            run.promotion.unlink(missing_ok=True)
         agree(run, recorded["config"])
         return _advance(run, prepared, progress)
 
@@ -137,8 +140,11 @@ def _screen_and_retrain(
             run.promotion.unlink(missing_ok=True)  # of a run that had fewer trials
             screen(run, prepared, record, sets, board, progress)
         trials = record.trials()
-        chosen = _promoted(run, prepared.config, trials)
-        retrain(run, prepared, complete_tickets(run, prepared, sets, trials, chosen, progress), board, progress)
+        promotion = _promotion(run, prepared.config, trials)
+        lost = complete_tickets(run, prepared, sets, trials, promotion.left, progress)
+        tickets = [number for number in promotion.left if has_sound_ticket(run, number)]
+        lost |= retrain(run, prepared, tickets, board, progress)
+        write_promotion(run.promotion, replace(promotion, lost=tuple(sorted({*promotion.lost, *lost}))))
     finally:
         board.close()
         rows = write_tables(run, record.trials())
@@ -146,13 +152,13 @@ def _screen_and_retrain(
     return rows
 
 
-def _promoted(run: RunDirectory, config: SearchConfig, trials: Sequence[FrozenTrial]) -> list[int]:
+def _promotion(run: RunDirectory, config: SearchConfig, trials: Sequence[FrozenTrial]) -> Promotion:
     """Return the trials to retrain, promoted and audited; once chosen they stay chosen."""
     promotion = read_promotion(run.promotion)
     if promotion is None:
         promotion = promote(trials, config.promote, objectives_of(config.search.objectives), config.run.seed)
         write_promotion(run.promotion, promotion)
-    return [*promotion.promoted, *promotion.audited]
+    return promotion
 
 
 def wanted_sets(prepared: Preparation) -> dict[str, tuple[Distiller, int]]:

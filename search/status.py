@@ -27,7 +27,7 @@ def status_of(run: RunDirectory) -> dict[str, Any]:
     ended = sum(counts[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
     return {
         "run": str(run.path),
-        "state": _state(run, ended >= config.search.trials, len(run.models()) >= wanted),
+        "state": _state(run, ended >= config.search.trials, _is_retrained(run, config.retrain.seeds)),
         "trials_wanted": config.search.trials,
         "trials_finished": counts["COMPLETE"],
         "trials_stopped_early": counts["PRUNED"],
@@ -48,10 +48,18 @@ def _best(finished: list[FrozenTrial], maximised: bool) -> FrozenTrial | None:
     return max(finished, key=lambda trial: sign * trial.values[0], default=None)
 
 
+def _is_retrained(run: RunDirectory, seeds: int) -> bool:
+    """Return whether there is a model for every seed of every ticket that is to be retrained."""
+    promotion = read_promotion(run.promotion)
+    return promotion is not None and all(
+        run.model(number, seed).exists() for number in promotion.left for seed in range(seeds)
+    )
+
+
 def _models_wanted(run: RunDirectory, config: SearchConfig, counts: dict[str, int]) -> int:
     promotion = read_promotion(run.promotion)
     if promotion is not None:
-        return (len(promotion.promoted) + len(promotion.audited)) * config.retrain.seeds
+        return len(promotion.left) * config.retrain.seeds
     finished = counts["COMPLETE"]
     promoted = min(config.promote.top, finished or config.promote.top)
     left = max(finished + counts["PRUNED"] - promoted, 0) if finished else config.promote.audit

@@ -111,7 +111,9 @@ class TensorBoardLog:
         score = row.get("score")
         if state == "COMPLETE" and isinstance(score, int | float) and math.isfinite(score):
             self._best = score if self._best is None else max(self._best, score)
-        values: dict[str, object] = {f"final/{name}": value for name, value in row.items() if name not in _KEYS}
+        looked = row.get("proxy_accuracy") is not None  # else its score is a zero-cost one, on another scale
+        final = row if looked else {}
+        values: dict[str, object] = {f"final/{name}": value for name, value in final.items() if name not in _KEYS}
         values |= {f"trials/{name.lower()}": self._counts[name] for name in _STATUS}
         return _scalars({**values, "trial_number": trial, "best/score": self._best})
 

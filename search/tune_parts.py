@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 from dp_core.errors import UserError
 from search.lost_workers import NotSaved, PatientScheduler
 from search.study.record import StudyRecord
+from search.study.trials import stopped_early
 
 ROW_KEYS = (
     "round",
@@ -124,12 +125,11 @@ class StudyScheduler(PatientScheduler):
     def _record_end(self, number: int, result: dict[str, Any]) -> None:
         status = result["status"]
         if status == "running":
-            reason = f"stopped early after round {result['round']}: others were better"
-            self._record.finish(number, TrialState.PRUNED, reason)
+            self._record.finish(number, TrialState.PRUNED, stopped_early(result["round"]))
         elif status == "failed":
             self._record.finish(number, TrialState.FAIL, result["reason"])
         else:
-            self._record.report(number, row_of(result))
+            self._record.report(number, row_of(result), last=True)
             state, reason = _END_STATES[status], result["reason"]
             if state == TrialState.COMPLETE and not self._has_ticket(number):
                 # Tune only logs what goes wrong while a checkpoint is copied.

@@ -25,7 +25,9 @@ class DamagedCheckpoint(ValueError):
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, strings, lists and dicts of them) into `folder`, with its digest."""
-    torch.save(state, folder / _STATE)
+    # Into a file, not to a path: only so does a full disk come as an OSError.
+    with (folder / _STATE).open("wb") as file:
+        torch.save(state, file)
     (folder / _DIGEST).write_text(digest_of_file(folder / _STATE), encoding="ascii")
 
 

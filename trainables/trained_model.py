@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dp_core.cards import read_card, write_card
 from dp_core.data.preprocessing import Standardisation
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
+from dp_core.tensors import write_tensors
 
 _WEIGHTS = "model.safetensors"
 
@@ -42,7 +43,7 @@ class TrainedModel:
 
     def write_into(self, folder: Path) -> None:
         """Write model.safetensors and card.json into an existing folder."""
-        save_file({name: value.contiguous() for name, value in self.weights.items()}, folder / _WEIGHTS)
+        write_tensors(folder / _WEIGHTS, self.weights)
         write_card(
             folder / "card.json",
             {

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dp_core.errors import UserError
 from dp_core.files import replacing
 from dp_core.pruning.scope import Scope, prunable_parameters
+from dp_core.tensors import write_tensors
 
 
 class Mask(Mapping[str, Tensor]):
@@ -101,7 +101,7 @@ class Mask(Mapping[str, Tensor]):
         }
         shapes = json.dumps({name: list(tensor.shape) for name, tensor in self.items()})
         with replacing(path) as temporary:
-            save_file(packed, temporary, {"shapes": shapes})
+            write_tensors(temporary, packed, {"shapes": shapes})
 
     @staticmethod
     def load(path: Path) -> Mask:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dp_core.cards import read_card, write_card
@@ -17,6 +17,7 @@ from dp_core.files import replacing_directory
 from dp_core.models import ModelSpec, build
 from dp_core.pruning.mask import Mask
 from dp_core.pruning.scope import Scope
+from dp_core.tensors import write_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ class Ticket:
 
     def write_into(self, folder: Path) -> None:
         """Write the three files into an existing folder."""
-        save_file({name: value.contiguous() for name, value in self.weights.items()}, folder / "weights.safetensors")
+        write_tensors(folder / "weights.safetensors", self.weights)
         self.mask.save(folder / "mask.safetensors")
         write_card(
             folder / "card.json",

@@ -24,7 +24,6 @@ from search.report.full_search import bills
 from search.report.run_record import gradients_a_training, objectives_in, read_record, sections
 from search.report.rungs import looks_by_round, looks_by_rung
 from search.report.trust import trust
-from search.run_directory import RunDirectory
 from search.study.objectives import Objective
 
 MOST_ROWS = 200
@@ -67,7 +66,7 @@ def write_report(run_directory: Path) -> Path:
         leaderboard=leaderboard,
         judged=leaderboard if promotion is None else _judged(leaderboard, promotion),
         population=0 if promotion is None else promotion.population,
-        lost=0 if promotion is None or not leaderboard else _lost(RunDirectory(run_directory), promotion, leaderboard),
+        lost=0 if promotion is None else len(set(promotion.audited) & set(promotion.lost)),
     )
     path = run_directory / "report.html"
     write_text(path, _render(run))
@@ -78,11 +77,6 @@ def _judged(leaderboard: Sequence[facts.Row], promotion: Promotion) -> list[fact
     """Return the models that were chosen by the last promotion: a run that went on for more trials has had others."""
     chosen = {*promotion.promoted, *promotion.audited}
     return [row for row in leaderboard if row["trial"] in chosen]
-
-
-def _lost(run: RunDirectory, promotion: Promotion, leaderboard: Sequence[facts.Row]) -> int:
-    """Return how many of the audited have no ticket: retraining begins when all have been taken to their ends."""
-    return len(set(promotion.audited) - set(run.tickets()) - {row["trial"] for row in leaderboard})
 
 
 def _render(run: _Run) -> str:

@@ -13,7 +13,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.study.objectives import Objective
-from search.study.trials import constraint_key
+from search.study.trials import constraint_key, is_stopped_early, rounds_of
 
 
 class MemoryStudy:
@@ -69,9 +69,14 @@ class MemoryStudy:
 
 
 def _slim(trial: FrozenTrial) -> FrozenTrial:
-    """Return the trial without its attributes of ours: storage copies all that it is given."""
+    """Return the trial without its attributes of ours: storage copies all that it is given.
+
+    One that has collapsed failed, as far as samplers are concerned: as it went far, they would take it for a good one.
+    """
     slim = copy.copy(trial)
     slim._user_attrs = {}
+    if trial.state == TrialState.PRUNED and rounds_of(trial) and not is_stopped_early(trial):
+        slim.state, slim.values = TrialState.FAIL, None
     return slim
 
 

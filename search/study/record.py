@@ -29,10 +29,12 @@ from search.study.trials import (
     REASON,
     REJECTED,
     ROUND,
+    STOP,
     candidate_of,
     is_rejected,
     rounds_of,
     step_of,
+    stopped_early,
 )
 from trainables import Candidate
 
@@ -106,7 +108,7 @@ class StudyRecord:
     ) -> None:
         settings = config.search
         self._store, self._space, self._classes, self._limits = store, space, classes, limits
-        self._target = settings.trials
+        self._target, self._sampler = settings.trials, settings.sampler
         self._objectives = objectives_of(settings.objectives)
         self._sources = _sources(space)
         _end_foreign(store)
@@ -133,8 +135,9 @@ class StudyRecord:
         self.halted: UserError | None = None
         for position, trial in enumerate(known):
             self._take_up(trial, self._memory.known(len(earlier) + position))
-        tried = {trial.user_attrs[POINT] for trial in known if POINT in trial.user_attrs}
-        self._points = [(index, point) for index, point in enumerate(points) if index not in tried]
+        tried = [trial.user_attrs[POINT] for trial in known if POINT in trial.user_attrs]
+        self._points = [dict(point) for point in points if dict(point) not in tried]
+        self._end_stopped()
 
     def _take_up(self, trial: FrozenTrial, identifier: int) -> None:
         """Learn of a trial that an earlier driver proposed."""
@@ -155,6 +158,15 @@ class StudyRecord:
             self._stopping.finished(trial.number)
             self._note_best(source_of(trial), rows[-1])
 
+    def _end_stopped(self) -> None:
+        """End the trials that an earlier driver was about to stop when it was lost."""
+        stopped = [trial for trial in self._orphans if trial.rows and trial.rows[-1].get(STOP)]
+        for trial in stopped:
+            self._orphans.remove(trial)
+            self._open[trial.number] = trial
+            self.finish(trial.number, TrialState.PRUNED, stopped_early(trial.rows[-1]["round"]))
+        self._ends.clear()
+
     @property
     def target(self) -> int:
         """Number of trials that the run is to have, rejected proposals not counted."""
@@ -168,7 +180,7 @@ class StudyRecord:
     @property
     def unfinished(self) -> int:
         """Trials still to be run or to be run to their end."""
-        return max(self._target - self.ended, 0)
+        return max(self._target - self.ended, len(self._orphans) + len(self._open))
 
     def counts(self) -> dict[str, int]:
         """Return how many trials are in each state; REJECTED are the proposals that broke a constraint."""
@@ -227,10 +239,11 @@ class StudyRecord:
         if len(self._sources) > 1:
             fixed[SOURCE] = self._sources[self._asked % len(self._sources)]
         if self._points:
-            attributes[POINT], point = self._points.pop(0)
+            attributes[POINT] = point = self._points.pop(0)
             fixed |= point
-        trial = self._memory.ask(fixed, attributes)
-        candidate = self._space.suggest(trial)
+        with self._blaming_sampler():
+            trial = self._memory.ask(fixed, attributes)
+            candidate = self._space.suggest(trial)
         rejection = self._rejection(trial, candidate)
         drawn = self._memory.drawn(trial._trial_id)
         attributes = {**drawn.user_attrs, CANDIDATE: candidate}
@@ -257,6 +270,17 @@ class StudyRecord:
         self._open[number] = OpenTrial(number, trial._trial_id, candidate, dict(drawn.params), source_of(drawn))
         return Proposal(number, candidate, resumed=False)
 
+    @contextmanager
+    def _blaming_sampler(self) -> Iterator[None]:
+        """Make whatever a sampler raises, which may be of the user's own making, a sentence."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            what = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            raise UserError(f"The sampler '{self._sampler}' (search.sampler) has failed with {what}.") from error
+
     def _rejection(self, trial: Trial, candidate: Mapping[str, Any]) -> str | None:
         """Return what a candidate breaks before it is trained, if anything, and let the sampler know."""
         if self._limits is None or not self._limits.limits:
@@ -269,20 +293,27 @@ class StudyRecord:
         self._why = self._limits.sentence(parsed)
         return self._why
 
-    def report(self, number: int, row: Mapping[str, Any]) -> bool:
-        """Record a round; return whether the trial should be stopped for lack of promise."""
+    def report(self, number: int, row: Mapping[str, Any], *, last: bool = False) -> bool:
+        """Record a round; return whether the trial should be stopped for lack of promise.
+
+        What has been said of a round is said again. After the `last` round there is nothing to stop.
+        """
         trial = self._open[number]
         if self._with_latency and row.get("latency_ms") is None:
             row = {**row, "latency_ms": self._latency(trial)}
-        if not any(known["round"] == row["round"] for known in trial.rows):
-            value = self._objectives[0].value(row)
-            step = step_of(row)
-            known_value = value if len(self._objectives) == 1 and math.isfinite(value) else None
-            self._store.keep_round(number, f"{ROUND}{row['round']:04d}", _finite(row), step, known_value)
-            if known_value is not None:
-                self._memory.report(trial.identifier, step, known_value)
-            trial.rows.append(_finite(row))
-        return self._stopping.hopeless(self._look(number, trial.source, row))
+        for known in trial.rows:
+            if known["round"] == row["round"]:
+                return bool(known.get(STOP))
+        hopeless = self._stopping.hopeless(self._look(number, trial.source, row)) and not last
+        kept = _finite({**row, STOP: True} if hopeless else row)
+        value = self._objectives[0].value(row)
+        step = step_of(row)
+        known_value = value if len(self._objectives) == 1 and math.isfinite(value) else None
+        self._store.keep_round(number, f"{ROUND}{row['round']:04d}", kept, step, known_value)
+        if known_value is not None:
+            self._memory.report(trial.identifier, step, known_value)
+        trial.rows.append(kept)
+        return hopeless
 
     def _latency(self, trial: OpenTrial) -> float | None:
         assert self._limits is not None
@@ -314,12 +345,16 @@ class StudyRecord:
                 state, reason, values = TrialState.FAIL, wrong, None
         elif state == TrialState.PRUNED and len(self._objectives) == 1 and row is not None:
             value = self._objectives[0].value(row)
-            values = [value] if math.isfinite(value) else None  # as Study.tell
+            # As Study.tell does it; but a zero-cost score is no value of an objective.
+            values = [value] if math.isfinite(value) and row.get("proxy_accuracy") is not None else None
         excess = self._excess(trial, state, row)
         self._store.end(number, state, values, {} if reason is None else {REASON: reason}, excess)
         del self._open[number]
         self._memory.constrain(trial.identifier, excess)
-        self._memory.tell(trial.identifier, state, values if state == TrialState.COMPLETE else None)
+        # What has collapsed has failed, as far as samplers are concerned: see MemoryStudy.
+        collapsed = state == TrialState.PRUNED and reason != (stopped_early(row["round"]) if row else None)
+        told = TrialState.FAIL if collapsed else state
+        self._memory.tell(trial.identifier, told, values if state == TrialState.COMPLETE else None)
         self._counts["RUNNING"] -= 1
         self._counts[state.name] += 1
         self._note_end(trial, state, reason, row)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 STUDY = "winnow"
 CANDIDATE, REASON, ROUND, REJECTED, POINT = "candidate", "reason", "round:", "rejected", "point"
+STOP = "stop"
+"""Key of a round that tells that the trial was to be stopped after it."""
+
+_STOPPED = "stopped early"
 
 
 def rounds_of(trial: FrozenTrial) -> list[dict[str, Any]]:
@@ -29,6 +33,16 @@ def reason_of(trial: FrozenTrial) -> str | None:
 def is_rejected(trial: FrozenTrial) -> bool:
     """Return whether the candidate broke a constraint and was never trained."""
     return bool(trial.user_attrs.get(REJECTED))
+
+
+def stopped_early(round_number: int) -> str:
+    """Return the reason of a trial that was stopped for lack of promise."""
+    return f"{_STOPPED} after round {round_number}: others were better"
+
+
+def is_stopped_early(trial: FrozenTrial) -> bool:
+    """Return whether a trial was stopped since others were better; what has collapsed is PRUNED, too."""
+    return trial.state == TrialState.PRUNED and (reason_of(trial) or "").startswith(_STOPPED)
 
 
 def step_of(row: Mapping[str, Any]) -> int:

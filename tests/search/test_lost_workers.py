@@ -120,12 +120,13 @@ def test_what_was_killed_for_memory_is_tried_once_more_with_half_the_batch(tmp_p
     assert scheduler.heard == [("one", "out of memory, also with half the batch in memory at a time")]
 
 
-def test_what_is_raised_is_not_tried_again(tmp_path: Path) -> None:
-    scheduler, controller, trial = setting(tmp_path)
-    controller.lose(trial, raised(ValueError("no such\n  thing")))
-    ((name, reason),) = scheduler.heard
-    assert name == "one"
-    assert "no such thing" in reason
+def test_what_a_trial_does_not_report_itself_is_tried_again_and_told_in_the_end(tmp_path: Path) -> None:
+    scheduler, controller, trial = setting(tmp_path, max_losses=1)
+    controller.lose(trial, raised(ConnectionError("no such\n  bucket")))
+    assert trial.status == Trial.PENDING
+    controller.lose(trial, raised(ConnectionError("no such\n  bucket")))
+    last = "the last time by ConnectionError: no such bucket"
+    assert scheduler.heard == [("one", f"its worker was lost 2 times without a round in between, {last}")]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

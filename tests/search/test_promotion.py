@@ -268,7 +268,7 @@ def test_a_promotion_is_read_as_it_was_written(tmp_path: Path) -> None:
     promotion = Promotion((4, 2, 9), (7, 1), 15)
     write_promotion(path, promotion)
     assert read_promotion(path) == promotion
-    assert json.loads(path.read_text()) == {"promoted": [4, 2, 9], "audited": [7, 1], "population": 15}
+    assert json.loads(path.read_text()) == {"promoted": [4, 2, 9], "audited": [7, 1], "population": 15, "lost": []}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import yaml
 from optuna.trial import TrialState
 
 from dp_core.errors import UserError
+from search.promotion import Promotion, write_promotion
 from search.run_directory import RunDirectory
 from search.status import status_of
 from search.study.record import StudyRecord
@@ -72,6 +73,7 @@ def test_a_run_is_screening_then_retraining_then_finished(run: RunDirectory, tmp
         assert status_of(run)["state"] == "screening"
         end(record, TrialState.FAIL, 0.1)
         assert status_of(run)["state"] == "retraining"
+        write_promotion(run.promotion, Promotion(promoted=(3, 2), audited=(1,), population=2, lost=(1,)))
         for trial in (3, 2):
             for seed in (0, 1):
                 assert status_of(run)["state"] == "retraining"

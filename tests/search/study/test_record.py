@@ -18,7 +18,7 @@ from dp_core.errors import UserError
 from search.config.models import SearchConfig
 from search.study.record import Proposal, StudyRecord
 from search.study.storage import read_trials as stored_trials
-from search.study.trials import STUDY, candidate_of, reason_of, rounds_of
+from search.study.trials import STUDY, candidate_of, is_rejected, reason_of, rounds_of
 from tests.search.tiny import config_of, round_row, study_of
 
 
@@ -363,6 +363,133 @@ def test_none_stops_nothing(tmp_path: Path) -> None:
     run(record, [0.9, 0.9, 0.9, 0.9])
     number = proposed(record).number
     assert not any(record.report(number, round_row(step, 0.01)) for step in range(1, 9))
+
+
+def test_what_was_said_of_a_round_is_said_again(tmp_path: Path) -> None:
+    record = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
+    run(record, [0.9, 0.9])
+    number = proposed(record).number
+    record.report(number, round_row(1, 0.1))
+    assert record.report(number, round_row(2, 0.1))
+    assert record.report(number, round_row(2, 0.1)), "a worker that is lost before it was stopped tells its round again"
+    assert not record.report(number, round_row(1, 0.1))
+
+
+def test_a_trial_that_was_to_be_stopped_when_its_driver_was_lost_is_stopped(tmp_path: Path) -> None:
+    lost = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
+    run(lost, [0.9, 0.9])
+    number = proposed(lost).number
+    lost.report(number, round_row(1, 0.1))
+    lost.report(number, round_row(2, 0.1))
+    record = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
+    assert record.counts() == {"COMPLETE": 1, "PRUNED": 1}
+    assert reason_of(record.trials()[number]) == "stopped early after round 2: others were better"
+    assert proposed(record).number == number + 1
+
+
+def test_a_last_round_is_never_stopped(tmp_path: Path) -> None:
+    lost = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
+    run(lost, [0.9, 0.9])
+    number = proposed(lost).number
+    lost.report(number, round_row(1, 0.1))
+    assert not lost.report(number, round_row(2, 0.1), last=True)
+    record = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
+    assert proposed(record).number == number
+
+
+def test_a_lower_target_leaves_nothing_running(tmp_path: Path) -> None:
+    begun = opened(tmp_path, search={"trials": 4})
+    first = [proposed(begun).number for _ in range(3)]
+    record = opened(tmp_path, search={"trials": 1})
+    assert record.unfinished == 3
+    for number in first:
+        assert proposed(record).number == number
+        record.finish(number, TrialState.FAIL, "for a reason")
+    assert record.propose() is None
+    assert (record.unfinished, record.counts()) == (0, {"FAIL": 3})
+
+
+def test_a_sampler_that_fails_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = opened(tmp_path)
+
+    def fail(*arguments: Any) -> None:
+        raise ZeroDivisionError("in the\n sampler")
+
+    monkeypatch.setattr("optuna.samplers.RandomSampler.sample_independent", fail)
+    with pytest.raises(
+        UserError, match=r"'random' \(search\.sampler\) has failed with ZeroDivisionError: in the sampler"
+    ):
+        record.propose()
+
+
+def test_points_are_tried_first_and_each_once(tmp_path: Path) -> None:
+    def drawn(record: StudyRecord) -> tuple[str, float]:
+        candidate = proposed(record).candidate
+        return candidate["source"], candidate["sparsity"]
+
+    first = {"start": {"points": [{"sparsity": 0.625}, {"sparsity": 0.75, "source": "real"}]}}
+    assert drawn(opened(tmp_path, search=first)) == ("distilled", 0.625)
+    more = {"start": {"points": [{"sparsity": 0.5}, *first["start"]["points"]]}, "trials": 5}
+    record = opened(tmp_path, search=more)
+    assert drawn(record) == ("distilled", 0.625), "the one that the lost driver had begun"
+    assert [drawn(record) for _ in range(2)] == [("real", 0.5), ("real", 0.75)]
+    assert drawn(record)[1] not in (0.5, 0.625, 0.75)
+
+
+def test_what_breaks_a_constraint_is_recorded_and_costs_no_trial(tmp_path: Path) -> None:
+    # 307 parameters, of which 300 are prunable: 0.7 leaves 97, and what is sparser fewer.
+    record = opened(tmp_path, search={"trials": 6, "constraints": {"min_sparsity": 0.7}})
+    found = [proposed(record).candidate["sparsity"] for _ in range(6)]
+    assert all(sparsity >= 0.69 for sparsity in found)
+    rejected = [trial for trial in record.trials() if is_rejected(trial)]
+    assert len(rejected) == record.counts()["REJECTED"] == len(record.trials()) - 6 > 0
+    for trial in rejected:
+        assert trial.state == TrialState.PRUNED
+        assert trial.constraints["min_sparsity"] > 0
+        assert "less than search.constraints.min_sparsity 0.7" in str(reason_of(trial))
+    again = opened(tmp_path, search={"trials": 6, "constraints": {"min_sparsity": 0.7}})
+    assert again.counts() == record.counts()
+    assert again.unfinished == 6
+
+
+def test_a_search_that_finds_nothing_within_its_constraints_ends(tmp_path: Path) -> None:
+    record = opened(tmp_path, search={"constraints": {"max_parameters": 10}})
+    with pytest.raises(UserError, match="The last 100 proposals all broke a constraint"):
+        record.propose()
+    assert record.counts() == {"REJECTED": 100}
+
+
+def test_several_objectives_are_what_the_study_optimises(tmp_path: Path) -> None:
+    record = opened(tmp_path, search={"objectives": ["accuracy", "parameters"], "early_stopping": HALVING})
+    number = proposed(record).number
+    for step, score in enumerate((0.5, 0.4, 0.45), start=1):
+        record.report(number, round_row(step, score, parameters_left=300 - 50 * step))
+    record.finish(number, TrialState.COMPLETE, None)
+    stopped = proposed(record).number
+    record.report(stopped, round_row(1, 0.1))
+    record.finish(stopped, TrialState.PRUNED, "stopped early after round 1: others were better")
+    study = stock_study(tmp_path)
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert [trial.values for trial in study.trials] == [[0.45, 150], None]
+    assert [trial.number for trial in study.best_trials] == [0]
+
+
+def test_an_objective_that_is_no_number_fails_a_trial_that_finished(tmp_path: Path) -> None:
+    record = opened(tmp_path, search={"objectives": ["accuracy", "seconds"]})
+    number = proposed(record).number
+    record.report(number, round_row(1, 0.5, seconds=math.inf))
+    record.finish(number, TrialState.COMPLETE, None)
+    (trial,) = record.trials()
+    assert (trial.state, reason_of(trial)) == (TrialState.FAIL, "its seconds is nan")
+
+
+def test_failures_in_a_row_halt_the_search(tmp_path: Path) -> None:
+    record = opened(tmp_path, search={"failures_in_a_row": 2, "trials": 9})
+    for state in (TrialState.FAIL, TrialState.PRUNED, TrialState.FAIL):
+        record.finish(proposed(record).number, state, "ValueError: no such thing")
+    assert record.halted is None
+    record.finish(proposed(record).number, TrialState.FAIL, "ValueError: no such thing")
+    assert "2 trials in a row failed, the last with: ValueError: no such thing" in str(record.halted)
 
 
 def resumed(proposal: Proposal | None) -> Proposal:
