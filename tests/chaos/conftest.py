@@ -20,10 +20,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--figures", type=Path, help="write what the chaos scenarios measured into this JSON file")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "chaos: takes minutes; run by `make chaos`, not by `make test`")
-
-
 @pytest.fixture(scope="session")
 def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
     found = Figures(request.config)
