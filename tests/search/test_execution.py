@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from ray.tune.search import Searcher
 
 from search.checkpoints import CheckpointStore
 from search.execution import ENDS, Resources, run_trials, trial_directory
+from search.lost_workers import PatientScheduler
 from search.ray_session import ray_session
 from tests.trainables.driving import lasting
 from trainables import SimulatedTrainable, SimulationContext
@@ -30,15 +32,16 @@ WORKERS = 3
 class Numbers(Searcher):
     """Proposes the same candidate again and again."""
 
-    def __init__(self, trials: int) -> None:
+    def __init__(self, trials: int, folder: Path) -> None:
         super().__init__(metric="score", mode="max")
         self._next, self._trials = 0, trials
+        self._candidate = {"sparsity": 0.5, "folder": str(folder)}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         if self._next == self._trials:
             return cast("dict[str, Any]", Searcher.FINISHED)
         self._next += 1
-        return {"trial": self._next - 1, "candidate": {"sparsity": 0.5}, "resume_from": None}
+        return {"trial": self._next - 1, "candidate": self._candidate, "resume_from": None}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         pass
@@ -92,19 +95,48 @@ def ray_is_here() -> Iterator[None]:
         yield
 
 
+class DyingInReset(SimulatedTrainable):
+    """Ends its worker when it is given a trial of an odd number, the first time."""
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        died = Path(new_config["candidate"]["folder"]) / str(new_config["trial"])
+        if new_config["trial"] % 2 and not died.exists():
+            died.touch()
+            os._exit(1)
+        return super().reset_config(new_config)
+
+
+class Listening(PatientScheduler):
+    """Keeps what it is told of trials that are given up."""
+
+    def __init__(self) -> None:
+        super().__init__(max_losses=2, round_seconds=None)
+        self.heard: list[str] = []
+
+    def given_up(self, trial: Trial, reason: str) -> None:
+        self.heard.append(f"{trial}: {reason}")
+
+
 def noted(
-    folder: Path, context: SimulationContext, trials: int, enough: Any = None, notes: Notes | None = None
+    folder: Path,
+    context: SimulationContext,
+    trials: int,
+    enough: Any = None,
+    notes: Notes | None = None,
+    trainable: type[tune.Trainable] = SimulatedTrainable,
+    scheduler: PatientScheduler | None = None,
 ) -> Notes:
     notes = notes or Notes()
     run_trials(
-        SimulatedTrainable,
+        trainable,
         context,
         storage=str(folder),
         session="session-000",
         resources=Resources(1, 0, WORKERS),
         callback=notes,
         trials=trials,
-        searcher=Numbers(trials),
+        searcher=Numbers(trials, folder),
+        scheduler=scheduler,
         stopper=None if enough is None else Until(enough),
     )
     return notes
@@ -130,6 +162,16 @@ def test_a_trial_whose_worker_is_lost_reports_what_it_would_have(tmp_path: Path)
     assert troubled.recoveries > 0
     assert troubled.ends == Counter(range(8))
     assert troubled.rows == calm.rows
+
+
+def test_a_worker_that_is_lost_while_it_takes_up_a_trial_is_lost_once(tmp_path: Path) -> None:
+    scheduler = Listening()
+    context = SimulationContext(seconds=0.02, rounds=2)
+    notes = noted(tmp_path, context, 20, trainable=DyingInReset, scheduler=scheduler)
+    assert scheduler.heard == []
+    assert notes.ends == Counter(range(20))
+    assert notes.recoveries >= 5
+    assert all([row["round"] for row in rows] == [1, 2] for rows in notes.rows.values())
 
 
 def test_workers_that_are_slow_to_start_are_waited_for(tmp_path: Path) -> None:
