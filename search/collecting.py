@@ -54,7 +54,7 @@ def leaderboard(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[s
     for folder in run.models():
         model = TrainedModel.load(folder)
         results.setdefault(int(model.results["trial"]), []).append(model.results)
-    promotion = read_promotion(run.path / "promotion.json")
+    promotion = read_promotion(run.promotion)
     audited = frozenset() if promotion is None else frozenset(promotion.audited)
     by_number = {trial.number: trial for trial in trials}
     rows = [

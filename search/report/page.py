@@ -24,6 +24,7 @@ from search.report.full_search import bills
 from search.report.run_record import gradients_a_training, objectives_in, read_record, sections
 from search.report.rungs import looks_by_round, looks_by_rung
 from search.report.trust import trust
+from search.run_directory import RunDirectory
 from search.study.objectives import Objective
 
 MOST_ROWS = 200
@@ -56,7 +57,7 @@ def write_report(run_directory: Path) -> Path:
 
     Raises UserError if the directory is no run, or if one of the files is not readable.
     """
-    promotion = read_promotion(run_directory / "promotion.json")
+    promotion = read_promotion(RunDirectory(run_directory).promotion)
     leaderboard = _rows(run_directory / "leaderboard.parquet", tables.LEADERBOARD)
     run = _Run(
         name=run_directory.resolve().name,

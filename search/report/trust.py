@@ -56,6 +56,7 @@ def trust(leaderboard: Sequence[Row], population: int = 0, lost: int = 0, seed: 
     sources = sorted({row["source"] for row in rows})
     groups = [[row for row in rows if row["source"] == source] for source in sources]
     details = [_ONE_SCALE] if len(groups) > 1 else []
+    details += [_IPC_SCALE] if any(len({row["ipc"] for row in group}) > 1 for group in groups) else []
     details += [_regret(promoted) for group in groups if len(promoted := _promoted(group)) > 1]
     if (audit := audit_of(rows, population, lost)) is not None:
         details += audit_sentences(audit)
@@ -102,6 +103,10 @@ def _advantage(rows: Sequence[Row], weight: float, seed: int) -> Advantage | Non
 _ONE_SCALE = (
     "Proxy accuracies of different sources are not on one scale, so models are compared with those of their own "
     "source; the sources themselves are compared by the leaderboard."
+)
+_IPC_SCALE = (
+    "Nor are those of different numbers of images a class, which are compared here all the same: a last rung on real "
+    "images (search.ladder.real_epochs) would put them on one."
 )
 _PROMOTED_ONLY = (
     "Only promoted candidates were retrained, or too few others. The correlation tells how the cheap score orders the "

@@ -14,12 +14,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from dp_core.errors import UserError
 from dp_core.seeds import derive_seed
 from search.config.models import SearchConfig
-from search.space import ChoiceParameter, Space
+from search.space import Space
 from search.study.constraints import Limits
 from search.study.failures import FailureStreak
 from search.study.memory import MemoryStudy
 from search.study.objectives import objectives_of
-from search.study.sampling import build_sampler, source_of
+from search.study.sampling import build_sampler, source_of, sources_of
 from search.study.sampling.strata import SOURCE
 from search.study.stopping import Look, build_stopping
 from search.study.storage import TrialStore
@@ -110,7 +110,7 @@ class StudyRecord:
         self._store, self._space, self._classes, self._limits = store, space, classes, limits
         self._target, self._sampler = settings.trials, settings.sampler
         self._objectives = objectives_of(settings.objectives)
-        self._sources = _sources(space)
+        self._sources = sources_of(space)
         _end_foreign(store)
         known = store.trials()
         sampler = build_sampler(
@@ -405,13 +405,6 @@ def _end_foreign(store: TrialStore) -> None:
             store.end(
                 trial.number, TrialState.FAIL, None, {REJECTED: True, REASON: "it was not proposed by Winnow"}, {}
             )
-
-
-def _sources(space: Space) -> tuple[Any, ...]:
-    for parameter in space.parameters:
-        if parameter.name == SOURCE and isinstance(parameter, ChoiceParameter):
-            return parameter.values
-    return ()
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:

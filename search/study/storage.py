@@ -19,12 +19,9 @@ from search.study.database import exists, open_database, read_database, reading_
 from search.study.database_url import check_url, resolve_url
 from search.study.journal import open_journal, read_journal, reading_journal
 from search.study.medium import Medium
-from search.study.trials import CANDIDATE, rounds_of
+from search.study.trials import CANDIDATE, constraint_key, rounds_of
 
 __all__ = ["TrialStore", "check_url", "exists", "read_trials", "resolve_url"]
-
-# Where Optuna keeps what Trial.set_constraint is told.
-_CONSTRAINT = "constraints:"
 
 
 class TrialStore:
@@ -154,7 +151,7 @@ class TrialStore:
                 for key, value in user_attrs.items():
                     self._storage.set_trial_user_attr(trial_id, key, value)
                 for name, constraint in constraints.items():
-                    self._storage.set_trial_system_attr(trial_id, _CONSTRAINT + name, float(constraint))
+                    self._storage.set_trial_system_attr(trial_id, constraint_key(name), float(constraint))
                 self._storage.set_trial_state_values(trial_id, state, values)
             del self._open[number]
 

@@ -22,7 +22,7 @@ from search.study.sampling.kinds import Kind, Plan
 from search.study.sampling.quasi_random import QuasiRandomSampler
 from search.study.sampling.strata import SOURCE, SourceStudy, WithinSourceSampler, source_of
 
-__all__ = ["SAMPLERS", "build_sampler", "check_sampler", "source_of"]
+__all__ = ["SAMPLERS", "build_sampler", "check_sampler", "source_of", "sources_of"]
 
 
 def _auto(plan: Plan, history: SourceStudy) -> BaseSampler:

@@ -15,7 +15,7 @@ class Look:
         stratum: the source of the trial, None where the space has no choice of it; trials are compared within one.
         fidelity: what the rung looks with, such as `distilled-10`; looks are compared within one.
         rung_round: round within the rung, from 1.
-        rung_done: whether the rung ends here and another one would follow.
+        rung_done: whether the rung ends here; after the last one the answer does not matter.
         gains: values of the objectives, turned so that more is better; NaN where there is none.
     """
 

@@ -124,3 +124,9 @@ class TestParameterCount:
         found = trust([model_row(n, 0.1 * n, 0.1 * n) for n in range(6)])
         assert not found.alarm
         assert found.verdict.endswith("too few models were retrained, or all are alike.")
+
+
+def test_numbers_of_images_a_class_are_said_to_be_on_different_scales() -> None:
+    rows = [model_row(n, 0.1 * n, 0.1 * n, ipc=ipc) for n, ipc in enumerate((1, 10, 10, 1, 1, 10), start=1)]
+    assert "search.ladder.real_epochs" in " ".join(trust(rows).details)
+    assert "search.ladder.real_epochs" not in " ".join(trust([{**row, "ipc": 10} for row in rows]).details)
