@@ -16,17 +16,18 @@ from tests.search.processes import Program
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a trial of three rounds takes, how many there are, and how long after its start a driver may die."""
+    """How long a trial of three rounds takes, how often the driver of so many trials dies, and how long it may work."""
 
     pause: float
+    kills: int
     trials: int
     working: float
     starting: float = 12.0
 
 
 # A trial has three rounds of four passes.
-FAST = Pace(pause=0.025, trials=60, working=2.0)
-SLOW = Pace(pause=0.4, trials=24, working=6.0)
+FAST = Pace(pause=0.025, kills=20, trials=60, working=2.0)
+SLOW = Pace(pause=0.4, kills=10, trials=16, working=6.0)
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Toll:
 
 
 def batter(
-    arena: Arena, first: list[str], kills: int, pace: Pace, seed: int, figures: Figures, database: Path | None = None
+    arena: Arena, first: list[str], pace: Pace, seed: int, figures: Figures, database: Path | None = None
 ) -> Toll:
     """Start a run with the arguments `first`, kill its driver at so many random moments, and look at it each time.
 
@@ -65,7 +66,7 @@ def batter(
     draw, toll = random.Random(seed), Toll()
     before: dict[int, Kept] = {}
     finished = False
-    while toll.kills < kills:
+    while toll.kills < pace.kills:
         program = arena.start(*(resume(arena) if (arena.run / "run.yaml").exists() else first), pause=pace.pause)
         _wait(arena, program, draw, pace, early=finished or draw.random() < 0.2)
         if program.process.poll() is not None:
@@ -80,7 +81,7 @@ def batter(
         toll.compare(before, after)
         before = after
         ended = sum(trial.ended for trial in after.values())
-        figures.say(f"kill {toll.kills} of {kills}, {'all' if everything else 'driver'}: {ended} trials had ended")
+        figures.say(f"kill {toll.kills} of {pace.kills}, {'all' if everything else 'driver'}: {ended} trials had ended")
     return toll
 
 
