@@ -27,6 +27,9 @@ from search.prune.config import StudyConfig
 from search.run_directory import LOCK, RunDirectory
 from search.run_kinds import RunConfig, described, kind_for, kind_of
 
+_LAST = "distilled_sets"
+"""What every record ends with: half of one may be valid YAML, too."""
+
 _LIBRARIES = ("winnow", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow")
 
 # Keys of folders; a resumed run must find them wherever it is resumed from.
@@ -50,8 +53,13 @@ def refuse_taken(run: RunDirectory, section: NamedRunSection) -> None:
             f"The run {section.name} exists in {section.directory}: go on with it by "
             f"'winnow resume {section.directory / section.name}', or choose another run.name."
         )
-    if run.path.exists() and any(entry.name != LOCK for entry in run.path.iterdir()):
+    if run.path.exists() and any(not _is_leftover(entry.name) for entry in run.path.iterdir()):
         raise UserError(f"The folder {run.path} is not empty and not a run: choose another run.name.")
+
+
+def _is_leftover(name: str) -> bool:
+    """Return whether a driver that was killed before it had begun may have left a file of this name."""
+    return name == LOCK or (name.startswith(".") and name.endswith(".tmp"))
 
 
 @contextmanager
@@ -83,8 +91,8 @@ def new_record(command: Sequence[str], config: RunConfig, splits: Splits) -> dic
         "versions": {name: version(name) for name in _LIBRARIES},
         "data": dict(digests(splits)),
         "splits": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
-        "distilled_sets": {},
         "config": dumped(config),
+        _LAST: {},
     }
 
 
@@ -106,10 +114,12 @@ def read_run(run: RunDirectory) -> dict[str, Any]:
     """Return what run.yaml says."""
     try:
         recorded = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{run.config} cannot be read: {' '.join(str(error).split())}.") from error
-    if not isinstance(recorded, dict) or "config" not in recorded or "data" not in recorded:
+    if not isinstance(recorded, dict) or not {"config", "data"} <= recorded.keys():
         raise UserError(f"{run.config} is not the record of a run.")
+    if _LAST not in recorded:
+        raise UserError(f"{run.config} is damaged: it ends before '{_LAST}'.")
     return recorded
 
 

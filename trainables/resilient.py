@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib
 import posixpath
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -68,6 +69,8 @@ class ResilientTrial(tune.Trainable):
         """Make the work; `context` comes with the first trial of a worker and is kept for the next ones."""
         if context is not None:
             self._context: Any = context
+            # The first optimiser imports this, which takes seconds that are none of the trial's: the watchdog waits.
+            importlib.import_module("torch._dynamo")
         self._take_up(config)
 
     def _take_up(self, config: Mapping[str, Any]) -> None:

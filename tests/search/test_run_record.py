@@ -12,6 +12,7 @@ import yaml
 from dp_core.data import Splits
 from dp_core.errors import UserError
 from search.config.models import SearchConfig
+from search.config.sections import NamedRunSection
 from search.preparation import splits_of
 from search.prune.config import StudyConfig
 from search.run_directory import RunDirectory
@@ -151,3 +152,23 @@ def test_what_is_no_record_is_named(run: RunDirectory, content: str) -> None:
 def test_a_record_is_plain_yaml(run: RunDirectory, folder: Path, splits: Splits) -> None:
     recorded = started(run, study_config(folder), splits)
     assert yaml.safe_load(run.config.read_text()) == recorded
+
+
+@pytest.mark.parametrize("damage", ["half", "byte"])
+def test_a_damaged_record_is_named(tmp_path: Path, damage: str) -> None:
+    run = RunDirectory(tmp_path)
+    whole = yaml.safe_dump({"data": {}, "config": {"run": {"name": "x"}}, "distilled_sets": {}}, sort_keys=False)
+    content = whole.encode()
+    run.config.write_bytes(content[: len(content) - 20] if damage == "half" else content.replace(b"x", b"\xff", 1))
+    with pytest.raises(UserError, match=r"run\.yaml (is damaged: it ends before 'distilled_sets'|cannot be read)"):
+        read_run(run)
+
+
+def test_what_a_driver_killed_at_once_has_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    (tmp_path / ".run.yaml.0123.tmp").touch()
+    section = NamedRunSection(name="x")
+    refuse_taken(run, section)
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(UserError, match="is not empty and not a run"):
+        refuse_taken(run, section)
