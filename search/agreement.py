@@ -17,6 +17,10 @@ _FIXED = (
     "data.root",
     "data.format",
     "data.validation",
+    "distill.method",
+    "distill.settings",
+    "distill.architectures",
+    "distill.sets",
     "space",
     "screen",
     "search.objectives",
@@ -88,7 +92,7 @@ def _changes(before: Any, after: Any, key: str) -> Iterator[tuple[str, str]]:
         for name in [*before, *(name for name in after if name not in before)]:
             inner = f"{key}.{name}" if key else str(name)
             # A key that only one of two versions of Winnow knows is no change of the user's.
-            if key == "" or name in before or inner.startswith(("space", "retrain.recipe")):
+            if key == "" or name in before or inner.startswith(("space", "retrain.recipe", "distill.settings")):
                 yield from _changes(before.get(name), after.get(name), inner)
     elif before != after:
         yield key, f"{key}: {show(before)} → {show(after)}"

@@ -55,7 +55,7 @@ def leaderboard(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[s
         model = TrainedModel.load(folder)
         results.setdefault(int(model.results["trial"]), []).append(model.results)
     promotion = read_promotion(run.promotion)
-    audited = frozenset() if promotion is None else frozenset(promotion.audited)
+    audited = frozenset() if promotion is None else frozenset((*promotion.audited, *promotion.earlier))
     by_number = {trial.number: trial for trial in trials}
     rows = [
         {**_leaderboard_row(run, by_number[number], found), "audited": number in audited}

@@ -18,6 +18,7 @@ from search.lost_workers import NotSaved, PatientScheduler
 from search.monitor import TicketMonitor
 from search.preparation import Preparation
 from search.progress import Progress
+from search.report.formats import plural
 from search.run_directory import RunDirectory
 from search.screening import phase_storage, resources_of, screening_context
 from search.study.trials import candidate_of
@@ -66,7 +67,7 @@ def _run(
     storage = phase_storage(run, prepared, "screening")
     store = CheckpointStore(storage)
     session = store.next_session()
-    progress.say("tickets", f"{len(numbers)} trials are taken to their end")
+    progress.say("tickets", f"{plural(len(numbers), 'trial')} to be taken to the end")
     scheduler = _TicketScheduler(prepared.config.search.max_failures, prepared.config.search.round_seconds, progress)
     jobs = [
         {

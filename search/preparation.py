@@ -107,13 +107,15 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
 def _with_ladder(ipcs: tuple[Any, ...], config: SearchConfig, sources: tuple[str, ...]) -> tuple[Any, ...]:
     """Return the ipc of all sets that are needed: those of candidates, and those of the ladder below them."""
     ladder = config.search.ladder.ipc
-    if not ladder:
-        return ipcs
+    if not ladder or not all(isinstance(ipc, int) for ipc in ipcs):
+        return ipcs  # what is wrong with the candidates' own is said when they are checked
     if not {"distilled", "subset"} & set(sources):
         raise UserError("'search.ladder.ipc' has no use, as no candidate is screened on a distilled set or a subset.")
     if min(ladder) < 1 or len(set(ladder)) < len(ladder):
-        raise UserError(f"'search.ladder.ipc' must be different numbers of images a class, not {list(ladder)}.")
-    if useless := [ipc for ipc in ladder if ipc >= max(ipcs)]:
+        raise UserError(
+            f"'search.ladder.ipc' must be different numbers of images a class, at least 1, not {list(ladder)}."
+        )
+    if useless := [ipc for ipc in ladder if ipc >= max(ipcs, default=math.inf)]:
         raise UserError(
             f"'search.ladder.ipc' has {useless[0]}, but the rungs of a candidate are those below its own 'space.ipc', "
             f"which is {max(ipcs)} at most."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +31,14 @@ class Promotion:
         audited: those drawn at random from the others.
         population: how many others the audit was drawn from; each audited one stands for population / audited of them.
         lost: those of them that came to nothing: their weights collapsed, or pruning or retraining them failed.
+        earlier: those that earlier promotions of a run that went on have audited.
     """
 
     promoted: tuple[int, ...]
     audited: tuple[int, ...]
     population: int
     lost: tuple[int, ...] = ()
+    earlier: tuple[int, ...] = ()
 
     @property
     def left(self) -> tuple[int, ...]:
@@ -101,6 +103,27 @@ def promote(
     stopped = [trial for trial in trials if _was_stopped_for_others(trial) and not _broken(trial)]
     others = sorted({trial.number for trial in [*feasible, *stopped]} - set(promoted))
     return Promotion(promoted, _drawn(others, settings.audit, seed), len(others))
+
+
+def set_aside(path: Path) -> None:
+    """Let a promotion be made anew, when a run has more trials or promotes otherwise."""
+    if path.exists():
+        path.replace(_aside(path))
+
+
+def promote_again(
+    path: Path, trials: Sequence[FrozenTrial], settings: PromoteSection, objectives: Sequence[Objective], seed: int
+) -> Promotion:
+    """Return what `promote` does, and what the promotion that was set aside has audited."""
+    promotion, before = promote(trials, settings, objectives, seed), read_promotion(_aside(path))
+    if before is None:
+        return promotion
+    chosen = {*promotion.promoted, *promotion.audited}
+    return replace(promotion, earlier=tuple(sorted({*before.audited, *before.earlier} - chosen)))
+
+
+def _aside(path: Path) -> Path:
+    return path.with_suffix(".before.json")
 
 
 def write_promotion(path: Path, promotion: Promotion) -> None:

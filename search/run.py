@@ -21,7 +21,7 @@ from search.config.models import SearchConfig
 from search.distilling import make_sets
 from search.preparation import Preparation, prepare
 from search.progress import Progress
-from search.promotion import Promotion, promote, read_promotion, write_promotion
+from search.promotion import Promotion, promote_again, read_promotion, set_aside, write_promotion
 from search.ray_session import ray_session
 from search.report import write_report
 from search.retraining import retrain
@@ -40,7 +40,8 @@ from search.run_record import (
 from search.screening import phase_storage, screen
 from search.space import ChoiceParameter, FloatParameter, IntParameter, Space
 from search.study.objectives import objectives_of
-from search.study.opening import open_record, refuse_used_database
+from search.study.opening import make_study, open_record, refuse_used_database
+from search.study.reading import refuse_lost_study
 from search.study.record import StudyRecord
 from search.study.storage import resolve_url
 from search.tables import damaged_tables
@@ -62,6 +63,7 @@ def start(
         _refuse_used_storage(run, prepared)
         refuse_used_database(config)
         with _session(prepared, address):
+            make_study(run, config)
             recorded = _record(prepared, command)
             write_record(run, recorded)
             agree(run, recorded["config"])
@@ -91,18 +93,21 @@ def resume(
     Raises:
         UserError: the run cannot be read, its config or data have changed, or another process drives it.
     """
+    with run.locked():
+        pass  # if another process drives it, that is said before anything is looked at
     recorded = read_run(run)
     config = config_of(run, recorded, SearchConfig)
     if overrides:
         config = override_config(SearchConfig, recorded["config"], run.config, overrides)
     recorded["config"] = dumped(config)
     refuse_changes(run, recorded["config"], accepted)
+    refuse_lost_study(run, config)
     prepared = prepare(config, str(run.config), local=address is None)
     refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.root)
     with run.locked(), _session(prepared, address):
         write_record(run, recorded)
         if has_changed(run, recorded["config"], "promote"):
-            run.promotion.unlink(missing_ok=True)
+            set_aside(run.promotion)
         agree(run, recorded["config"])
         return _advance(run, prepared, progress)
 
@@ -137,7 +142,7 @@ def _screen_and_retrain(
     rows: list[dict[str, Any]] = []
     try:
         if record.unfinished > 0:
-            run.promotion.unlink(missing_ok=True)  # of a run that had fewer trials
+            set_aside(run.promotion)  # of a run that had fewer trials
             screen(run, prepared, record, sets, board, progress)
         trials = record.trials()
         promotion = _promotion(run, prepared.config, trials)
@@ -156,7 +161,8 @@ def _promotion(run: RunDirectory, config: SearchConfig, trials: Sequence[FrozenT
     """Return the trials to retrain, promoted and audited; once chosen they stay chosen."""
     promotion = read_promotion(run.promotion)
     if promotion is None:
-        promotion = promote(trials, config.promote, objectives_of(config.search.objectives), config.run.seed)
+        objectives = objectives_of(config.search.objectives)
+        promotion = promote_again(run.promotion, trials, config.promote, objectives, config.run.seed)
         write_promotion(run.promotion, promotion)
     return promotion
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pydantic import ValidationError
 
 from dp_core.data import Splits
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
 from dp_core.files import write_text
+from search.config.mistakes import describe
 from search.config.models import SearchConfig
 from search.config.sections import NamedRunSection
 from search.distill.config import DistillConfig
@@ -129,8 +131,8 @@ def config_of(run: RunDirectory, recorded: Mapping[str, Any], model: type[C]) ->
         raise UserError(f"The run {run.path} is {described(kind)}.")
     try:
         return model.model_validate(recorded["config"])
-    except ValueError as error:
-        raise UserError(f"The config in {run.config} is not valid: {' '.join(str(error).split())}.") from error
+    except ValidationError as error:
+        raise UserError(describe(error, model, run.config, ())) from error
 
 
 def refuse_changed_data(run: RunDirectory, recorded: Mapping[str, Any], splits: Splits, root: Any) -> None:

@@ -22,7 +22,7 @@ def status_of(run: RunDirectory) -> dict[str, Any]:
     trials = [trial for trial in known if not is_rejected(trial)]
     counts = {state.name: sum(trial.state == state for trial in trials) for state in TrialState}
     objective = OBJECTIVES[config.search.objectives[0]]
-    best = _best([trial for trial in trials if trial.state == TrialState.COMPLETE], objective.maximised)
+    best = _best([trial for trial in trials if _is_best_worthy(trial)], objective.maximised)
     wanted = _models_wanted(run, config, counts)
     ended = sum(counts[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
     return {
@@ -40,6 +40,11 @@ def status_of(run: RunDirectory) -> dict[str, Any]:
         "models": len(run.models()),
         "models_wanted": wanted,
     }
+
+
+def _is_best_worthy(trial: FrozenTrial) -> bool:
+    """Return whether a trial has finished and keeps to its constraints."""
+    return trial.state == TrialState.COMPLETE and all(excess <= 0 for excess in trial.constraints.values())
 
 
 def _best(finished: list[FrozenTrial], maximised: bool) -> FrozenTrial | None:

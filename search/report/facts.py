@@ -66,9 +66,12 @@ def headline(trials: Sequence[Row], leaderboard: Sequence[Row]) -> str:
             f"Screening it on {best['source']} images took {duration(best['screening_seconds'])}; retraining it on "
             f"real images took {duration(best['retraining_seconds'])}.{drawn}"
         )
-    scored = [row for row in trials if row["state"] == "COMPLETE" and _finite(row["proxy_accuracy"])]
-    if not scored:
+    finished = [row for row in trials if row["state"] == "COMPLETE" and _finite(row["proxy_accuracy"])]
+    if not finished:
         return "No trial has finished and no model has been retrained yet."
+    scored = [row for row in finished if not row["broken_constraints"]]
+    if not scored:
+        return f"{plural(len(finished), 'trial')} finished, but none keeps to the constraints of the search."
     best = max(scored, key=lambda row: row["proxy_accuracy"])
     return (
         "No model has been retrained yet. The highest proxy accuracy so far is "

@@ -24,6 +24,9 @@ PARAMETERS, FLOPS, SPARSITY, LATENCY = "max_parameters", "max_flops", "min_spars
 ARCHITECTURES = 4096
 """How many architectures are remembered."""
 
+CORNERS = 256
+"""Combinations of range ends and choices that are looked at where no draw keeps the constraints."""
+
 MEASURED = 10
 """Architectures whose latency is measured, at most, to see that there is one that is fast enough."""
 
@@ -189,6 +192,9 @@ def check_feasible(space: Space, limits: Limits, classes: int, seed: int, draws:
     drawn = [Candidate.parse(proposal, classes) for proposal in _proposals(space, seed, draws)]
     standings = [limits.standings(candidate) for candidate in drawn]
     kept = [candidate for candidate, found in zip(drawn, standings, strict=True) if not _broken(found)]
+    if not kept:  # but a limit may be kept at the very ends of ranges, which are hardly ever drawn
+        corners = [Candidate.parse(corner, classes) for corner in space.corners(limit=CORNERS)]
+        kept = [candidate for candidate in corners if not _broken(limits.standings(candidate))]
     if not kept:
         raise UserError(f"no candidate of {draws} drawn keeps {_unkept(limits, standings)}.")
     if LATENCY in limits.limits:

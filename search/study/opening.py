@@ -10,6 +10,7 @@ from dp_core.errors import UserError
 from search.config.models import SearchConfig
 from search.preparation import Preparation
 from search.progress import Progress
+from search.report.formats import plural
 from search.run_directory import RunDirectory
 from search.run_record import digests
 from search.study.objectives import objectives_of
@@ -53,6 +54,8 @@ def open_record(
     try:
         for sentence in (*store.notes, *notes):
             progress.say("run", sentence)
+        if earlier:
+            progress.say("run", f"learns from {plural(len(earlier), 'trial')} of earlier runs")
         yield StudyRecord(
             store,
             config,
@@ -64,6 +67,16 @@ def open_record(
         )
     finally:
         store.close()
+
+
+def make_study(run: RunDirectory, config: SearchConfig) -> None:
+    """Make the study of a new run, before anything says that the run has begun.
+
+    Raises:
+        UserError: the database cannot be reached, or is none of this version of Optuna.
+    """
+    directions = [objective.direction for objective in objectives_of(config.search.objectives)]
+    TrialStore.open(run.journal, config.search.storage, study_name(config), directions).close()
 
 
 def refuse_used_database(config: SearchConfig) -> None:

@@ -277,8 +277,8 @@ class StudyRecord:
             yield
         except UserError:
             raise
-        except Exception as error:
-            what = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        except (Exception, SystemExit) as error:
+            what = " ".join(f"{type(error).__name__}: {error}".split())[:500].rstrip(".")
             raise UserError(f"The sampler '{self._sampler}' (search.sampler) has failed with {what}.") from error
 
     def _rejection(self, trial: Trial, candidate: Mapping[str, Any]) -> str | None:

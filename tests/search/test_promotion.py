@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dp_core.errors import UserError
 from search.config.models import PromoteSection
-from search.promotion import Promotion, promote, read_promotion, write_promotion
+from search.promotion import Promotion, promote, promote_again, read_promotion, set_aside, write_promotion
 from search.study.objectives import objectives_of
 
 SOURCES = CategoricalDistribution(["distilled", "subset", "real"])
@@ -268,7 +268,13 @@ def test_a_promotion_is_read_as_it_was_written(tmp_path: Path) -> None:
     promotion = Promotion((4, 2, 9), (7, 1), 15)
     write_promotion(path, promotion)
     assert read_promotion(path) == promotion
-    assert json.loads(path.read_text()) == {"promoted": [4, 2, 9], "audited": [7, 1], "population": 15, "lost": []}
+    assert json.loads(path.read_text()) == {
+        "promoted": [4, 2, 9],
+        "audited": [7, 1],
+        "population": 15,
+        "lost": [],
+        "earlier": [],
+    }
 
 
 @pytest.mark.parametrize(
@@ -291,3 +297,15 @@ def test_a_damaged_promotion_is_none(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "promotion.json"
     path.write_bytes(content)
     assert read_promotion(path) is None
+
+
+def test_what_an_earlier_promotion_has_audited_is_known_to_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "promotion.json"
+    found, settings = trials(0.0, 0.1, 0.2, 0.3, 0.4), PromoteSection(top=1, audit=1)
+    assert promote_again(path, found, settings, SCORE, 0) == promote(found, settings, SCORE, 0)
+    write_promotion(path, Promotion(promoted=(3,), audited=(4, 2), population=9, earlier=(1,)))
+    set_aside(path)
+    assert read_promotion(path) is None
+    again = promote_again(path, found, settings, SCORE, 0)
+    assert again.promoted == (4,)
+    assert set(again.earlier) == {1, 2} - set(again.audited)

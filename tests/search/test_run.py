@@ -57,7 +57,13 @@ def begin(folder: Path) -> Begin:
 
 def test_a_run_is_written_down_before_anything_else(begin: Begin) -> None:
     run = begin(run={"seed": 3})
-    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "driver.lock", "run.yaml"]
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "config.json",
+        "driver.lock",
+        "run.yaml",
+        "study.journal",
+        "study.journal.mirror",
+    ]
     recorded = read_run(run)
     assert recorded["command"] == "winnow search 'my file.yaml'"
     assert recorded["seed"] == 3
@@ -162,7 +168,7 @@ def test_a_record_edited_into_something_wrong_is_named(begin: Begin) -> None:
     recorded = read_run(run)
     recorded["config"]["search"]["trials"] = 0
     run.config.write_text(yaml.safe_dump(recorded))
-    with pytest.raises(UserError, match=r"run\.yaml is not valid"):
+    with pytest.raises(UserError, match=r"run\.yaml: 'search\.trials' must be an integer ≥ 1, not 0"):
         resume(run, None, QUIET)
 
 

@@ -101,7 +101,7 @@ def test_a_search_is_no_study_nor_the_other_way_round(
 def test_a_config_edited_into_something_wrong_is_named(run: RunDirectory, folder: Path, splits: Splits) -> None:
     recorded = started(run, study_config(folder), splits)
     recorded["config"]["run"]["seeds"] = 0
-    with pytest.raises(UserError, match=r"run\.yaml is not valid"):
+    with pytest.raises(UserError, match=r"run\.yaml: 'run\.seeds' must be an integer ≥ 1, not 0"):
         config_of(run, recorded, StudyConfig)
 
 

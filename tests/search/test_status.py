@@ -103,3 +103,17 @@ def test_a_mistake_in_a_runs_record_is_one_line(run: RunDirectory, content: str)
     with pytest.raises(UserError) as caught:
         status_of(run)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("storage", [None, "sqlite"])
+def test_a_run_whose_study_is_gone_is_not_taken_for_one_without_trials(
+    run: RunDirectory, tmp_path: Path, storage: str | None
+) -> None:
+    url = None if storage is None else f"sqlite:///{tmp_path / 'study.db'}"
+    recorded = yaml.safe_load(run.config.read_text())
+    recorded["config"]["search"]["storage"] = url
+    run.config.write_text(yaml.safe_dump(recorded))
+    assert status_of(run)["trials_finished"] == 0, "nothing says that it has begun"
+    run.agreed.write_text("{}")
+    with pytest.raises(UserError, match="is gone: there is neither" if url is None else "is not in the database"):
+        status_of(run)

@@ -71,7 +71,7 @@ def check_sampler(name: str, space: Space, objectives: Sequence[Objective], tria
         able = ", ".join(f"'{other}'" for other, kind in SAMPLERS.items() if kind.check(plan) is None)
         if problem.parameter is None:
             raise UserError(f"search.sampler: '{name}' {problem.sentence}; {able} can do without.")
-        raise Place(space.where, problem.parameter.name).mistake(
+        raise Place("space", problem.parameter.name).mistake(
             f"{problem.sentence}, which the sampler '{name}' (search.sampler) cannot search; {able} can."
         )
 

@@ -31,7 +31,7 @@ def import_sampler(name: str, seed: int) -> BaseSampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # experimental, as everything of OptunaHub is
             sampler = maker(seed=seed)
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         frames = traceback.extract_tb(error.__traceback__)
         place = f" at {frames[-1].filename}, line {frames[-1].lineno}" if len(frames) > 1 else ""
         raise UserError(
@@ -49,7 +49,7 @@ def _imported(name: str) -> Callable[..., Any]:
         raise UserError(f"{what} must be of the form package.module:function.")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may raise anything
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
         raise UserError(f"{what} cannot be imported: {type(error).__name__}: {error}.") from error
     return _attribute(what, module, module_name, attribute)
 
@@ -67,7 +67,7 @@ def _from_hub(name: str) -> Callable[..., Any]:
         raise UserError(f"{what} needs OptunaHub: install it with pip install 'winnow[hub]'.") from error
     try:
         module = hub.load_module(package)
-    except Exception as error:  # not there, no network, or a package of its own that is missing
+    except (Exception, SystemExit) as error:  # not there, no network, or a package of its own that is missing
         raise UserError(f"{what} cannot be loaded from OptunaHub: {type(error).__name__}: {error}.") from error
     return _attribute(what, module, package, attribute)
 

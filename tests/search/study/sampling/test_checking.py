@@ -40,7 +40,7 @@ def test_conditional_spaces_of_several_objectives(name: str) -> None:
 def test_cma_es_does_numbers_only() -> None:
     sentence = said("cmaes", CONDITIONAL)
     assert sentence == (
-        "x.yaml: space: 'model.width' is a choice, which the sampler 'cmaes' (search.sampler) cannot search; "
+        "space: 'model.width' is a choice, which the sampler 'cmaes' (search.sampler) cannot search; "
         "'auto', 'tpe', 'nsga2', 'random', 'qmc' can."
     )
     conditional = {"x": {"int": [0, 3]}, "a": {"choice": [1, 2]}, "y": {"float": [0, 1], "when": {"a": 2}}}
@@ -61,7 +61,7 @@ def test_cma_es_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gaussian_processes_do_no_conditions() -> None:
     sentence = said("gp", CONDITIONAL)
     # `ipc` hangs on the source alone, which is fixed for each of them.
-    assert sentence.startswith("x.yaml: space: 'recipe.momentum' is conditional (when), which the sampler 'gp'")
+    assert sentence.startswith("space: 'recipe.momentum' is conditional (when), which the sampler 'gp'")
     by_source = {key: value for key, value in CONDITIONAL.items() if key != "recipe"}
     check_sampler("gp", Space.parse(by_source), objectives_of(["score"]), 10)
 
