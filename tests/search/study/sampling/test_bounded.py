@@ -22,7 +22,7 @@ SPACE = {"x": {"float": [0.0, 1.0]}, "kind": {"choice": ["a", "b"]}, "y": {"floa
 def with_trials(count: int, objectives: tuple[str, ...] = ("score",)) -> tuple[optuna.Study, Space]:
     """Return a study of so many trials, the later the better, of which every other one has `y`."""
     space, generator = Space.parse(SPACE), random.Random(0)
-    study = study_of("auto", space, objectives)
+    study = study_of("auto", space, objectives, trials=1000)
     kinds, unit = CategoricalDistribution(["a", "b"]), FloatDistribution(0, 1)
     trials = []
     for number in range(count):
@@ -75,3 +75,12 @@ def test_each_branch_has_densities_of_its_own() -> None:
     (sampler,) = study.sampler._samplers.values()
     assert isinstance(sampler, BoundedTPESampler)
     assert [list(box.space) for box in sampler._branches.boxes] == [["kind", "x"], ["y"]]
+
+
+@pytest.mark.parametrize(("trials", "is_bounded"), [(300, False), (301, True)])
+def test_auto_learns_from_the_whole_history_while_that_costs_little(trials: int, is_bounded: bool) -> None:
+    study = study_of("auto", Space.parse(SPACE), trials=trials)
+    study.ask()
+    assert isinstance(study.sampler, WithinSourceSampler)
+    (sampler,) = study.sampler._samplers.values()
+    assert isinstance(sampler, BoundedTPESampler) is is_bounded

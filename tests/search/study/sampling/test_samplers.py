@@ -112,7 +112,7 @@ def spread(values: Sequence[float]) -> float:
 def test_points_that_are_being_tried_do_not_attract_the_next() -> None:
     # The best place is known. Many workers that ask at once spread around it, unlike one whose trials all fail.
     space = Space.parse({"x": {"float": [0, 1]}})
-    study, alone = study_of("auto", space), study_of("auto", space)
+    study, alone = study_of("auto", space, trials=1000), study_of("auto", space, trials=1000)
     search(study, space, 60, lambda params: -abs(params["x"] - 0.5), pending=0)
     alone.add_trials(study.trials)
     together = [ask(study, space).params["x"] for _ in range(30)]
