@@ -133,9 +133,9 @@ class SearchSection(Section):
     """What is optimised, one or several: `score`, `accuracy` (proxy accuracy), `sparsity` (these three are maximised),
     `parameters` (left), `flops` (remaining), `latency`, `seconds` or `image_gradients` of screening (minimised)."""
     sampler: str = "auto"
-    """`auto` (Optuna's TPE on a bounded history), `tpe` (on the whole history: slow beyond a thousand trials), `gp`,
-    `nsga2`, `cmaes`, `random`, `qmc` (quasi-random), `grid`, `optunahub:package:Class`, or your own
-    `package.module:function`, which is called with the keyword `seed` and returns an Optuna sampler."""
+    """`auto` (Optuna's TPE, on a bounded history beyond 300 trials), `tpe` (on the whole history: slow beyond a
+    thousand trials), `gp`, `nsga2`, `cmaes`, `random`, `qmc` (quasi-random), `grid`, `optunahub:package:Class`, or
+    your own `package.module:function`, which is called with the keyword `seed` and returns an Optuna sampler."""
     startup_trials: int = Field(default=10, ge=1)
     """Random trials of each source before a model takes over."""
     start: StartSection = Field(default_factory=StartSection)
