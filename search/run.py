@@ -105,6 +105,7 @@ def resume(
     prepared = prepare(config, str(run.config), local=address is None)
     refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.root)
     with run.locked(), _session(prepared, address):
+        run.sweep()
         write_record(run, recorded)
         if has_changed(run, recorded["config"], "promote"):
             set_aside(run.promotion)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,6 +91,15 @@ class RunDirectory:
         except OSError:
             return True
         return False
+
+    def sweep(self) -> None:
+        """Remove what a killed driver has left half written, none of which has its name yet; the lock must be held."""
+        for folder in (self.path, *(self.path / name for name in ("tickets", "models", "errors"))):
+            for left in folder.glob(".*.tmp"):
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -104,3 +104,16 @@ def test_what_is_no_run_is_told_with_the_runs_there_are(runs: Path) -> None:
             find_run(given)
     with pytest.raises(UserError, match="has none"):
         find_run("one", runs / "elsewhere")
+
+
+def test_what_a_killed_driver_left_half_written_is_swept_away(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    whole = run.ticket(3)
+    whole.mkdir(parents=True)
+    half = whole.with_name(".00004.57823f85.tmp")
+    half.mkdir()
+    (half / "card.json").touch()
+    (tmp_path / ".report.html.0af3313c.tmp").touch()
+    run.config.touch()
+    run.sweep()
+    assert {path.name for path in tmp_path.rglob("*")} == {"tickets", "00003", "run.yaml"}
