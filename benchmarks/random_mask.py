@@ -30,9 +30,10 @@ from dp_core.data import Splits
 from dp_core.distillation.base import standardisation_of
 from dp_core.errors import UserError
 from dp_core.files import write_json
+from dp_core.judging import calibration_images, judge
 from dp_core.pruning import CRITERIA, Mask, Ticket, no_examples, shuffle_within_layers
 from dp_core.seeds import derive_seed, generator
-from dp_core.training import Recipe, Training, TrainingData, evaluate
+from dp_core.training import Recipe, Training, TrainingData
 from search.config.models import SearchConfig
 from search.preparation import splits_of
 from search.run_directory import find_run
@@ -107,7 +108,7 @@ def retrained_accuracy(ticket: Ticket, mask: Mask, splits: Splits, recipe: Recip
     data = TrainingData(splits.train.images, splits.train.labels, space)
     Training(model, data, recipe, seed=derive_seed(seed, "benchmark"), mask=mask).run()
     test = TrainingData(splits.test.images, splits.test.labels, space)
-    return evaluate(model, test, precision=recipe.precision, mode=recipe.mode).accuracy
+    return judge(model, test, calibration_images(splits.train, space), recipe).accuracy
 
 
 def table_of(report: dict[str, Any]) -> Table:

@@ -47,7 +47,7 @@ def test_thirty_steps_on_a_set_beat_thirty_on_random_images(path: Path, tmp_path
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        ours, theirs = (few_step_accuracy(each, test, network, 30, seed=0) for each in (found, random))
+        ours, theirs = (few_step_accuracy(each, test, network, 30, seed=0, train=train) for each in (found, random))
     finally:
         torch.set_num_threads(threads)
     assert ours > theirs + 0.05

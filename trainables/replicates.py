@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dp_core.analysis import CostModel
+from dp_core.judging import divergence_of, judge
 from dp_core.pruning import IterativePruning, layer_collapse, run_round_together
 from dp_core.seeds import derive_seed
-from dp_core.training import Diverged, Evaluation, Recipe, TrainingData, evaluate
+from dp_core.training import Diverged, Recipe, TrainingData
+from dp_core.training.network import unchanged_buffers
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Replicates:
         prunings: at least one; all have the same plan and data, each has its own initial weights and seed.
         cost: of the candidate.
         validation: what every replicate is scored on after a round, on the device of the prunings.
+        calibration: the real training images that it is judged with, see `judge`.
         recipe: the candidate's; its precision and mode are also those of the scoring.
         memory_parts: the scoring's batches are this many times smaller than usual.
     """
@@ -44,12 +47,13 @@ class Replicates:
         prunings: Sequence[IterativePruning],
         cost: CostModel,
         validation: TrainingData,
+        calibration: TrainingData,
         recipe: Recipe,
         memory_parts: int = 1,
     ) -> None:
         self._prunings = tuple(prunings)
         self._cost = cost
-        self._validation = validation
+        self._validation, self._calibration = validation, calibration
         self._recipe = recipe
         self._batch_size = scoring_batch(memory_parts)
         self._outcomes: list[Outcome] = []
@@ -64,14 +68,8 @@ class Replicates:
         ]
 
     def _outcome(self, pruning: IterativePruning, end: float | Diverged, before: Outcome | None) -> Outcome:
-        recipe = self._recipe
-        found = evaluate(
-            pruning.model,
-            self._validation,
-            batch_size=self._batch_size,
-            precision=recipe.precision,
-            mode=recipe.mode,
-        )
+        with unchanged_buffers(pruning.model):  # what it is judged with is nothing to make the next mask from
+            found = judge(pruning.model, self._validation, self._calibration, self._recipe, batch_size=self._batch_size)
         divergence = str(end) if isinstance(end, Diverged) else divergence_of(found)
         collapse = None
         channels, height, width = self._validation.images.shape[1:]
@@ -140,11 +138,6 @@ class Replicates:
         for pruning, saved in zip(self._prunings, state["prunings"], strict=True):
             pruning.load_state_dict(saved)
         self._outcomes = [Outcome(**saved) for saved in state["outcomes"]]
-
-
-def divergence_of(found: Evaluation) -> str | None:
-    """Return in words how a network has diverged that only the validation images show it of, None if it has not."""
-    return f"the validation loss is {found.loss}" if math.isnan(found.loss) or found.loss == math.inf else None
 
 
 def scoring_batch(memory_parts: int) -> int:

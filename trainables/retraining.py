@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from dp_core.data.preprocessing import Standardisation
+from dp_core.judging import calibration_images, judge
 from dp_core.pruning import Ticket
 from dp_core.seeds import derive_seed
-from dp_core.training import Diverged, Recipe, Training, TrainingData, evaluate
+from dp_core.training import Diverged, Recipe, Training, TrainingData
 from trainables.placement import Stream, training_data
 from trainables.replicates import scoring_batch
 from trainables.resilient import ResilientTrial
@@ -48,8 +49,8 @@ class RetrainingTrainable(ResilientTrial):
     """One ticket with one seed: `config["job"]` has the `trial` it came from, the `seed`, and what to `resume_from`.
 
     Every step is an epoch and reports loss and validation accuracy. The test images are used once, after the last
-    epoch, on the weights the training ends with. `status` is `running`, `finished`, `diverged` or `failed` (an
-    exception).
+    epoch, on the weights the training ends with; the network is saved with the norm statistics it was judged with (see
+    `judge`). `status` is `running`, `finished`, `diverged` or `failed` (an exception).
     """
 
     def job_of(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -79,6 +80,7 @@ class Retraining:
         self._trial, self._replicate = int(job["trial"]), int(job["seed"])
         self._ticket = context.tickets[self._trial]
         self._batch_size = scoring_batch(memory_parts)
+        self._calibration = calibration_images(context.train.open(), context.space)
         self._training = Training(
             self._ticket.build().to(device),
             training_data(context.train.open(), context.space, device, context.stream),
@@ -107,12 +109,9 @@ class Retraining:
         return row
 
     def _accuracy(self, split: SharedDataset) -> float:
-        dataset = split.open()
-        data = TrainingData(dataset.images, dataset.labels, self._context.space)
-        recipe = self._context.recipe
-        found = evaluate(
-            self._training.model, data, batch_size=self._batch_size, precision=recipe.precision, mode=recipe.mode
-        )
+        dataset, context = split.open(), self._context
+        data = TrainingData(dataset.images, dataset.labels, context.space)
+        found = judge(self._training.model, data, self._calibration, context.recipe, batch_size=self._batch_size)
         return found.accuracy
 
     def state_dict(self) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def interpolate(
         data: images with hard labels on which loss and error are measured.
         points: equidistant positions, both ends among them, at least 2; Frankle et al. take 30.
         statistics: training images on which the running statistics of batch norms are estimated anew at every point
-            (`dp_core.analysis.states.reestimate_statistics`): activations between two networks have less variance
+            (`dp_core.judging.reestimate_statistics`): activations between two networks have less variance
             than those of either, so interpolated statistics show barriers that are not the weights'. None
             interpolates the statistics. Makes no difference to a model that has none.
         batch_size: images a forward pass.

@@ -12,9 +12,10 @@ from dp_core.device import default_device
 from dp_core.distillation import DistilledSet
 from dp_core.distillation.base import standardisation_of
 from dp_core.distillation.judging import few_step_accuracy, judging_recipe
+from dp_core.judging import calibration_images, judge
 from dp_core.models import ModelSpec, build
 from dp_core.seeds import derive_seed
-from dp_core.training import Diverged, Recipe, Training, TrainingData, evaluate
+from dp_core.training import Diverged, Recipe, Training, TrainingData
 
 REAL = "real"
 """What rows call real data with as many image-gradients as the set."""
@@ -63,9 +64,9 @@ def few_steps(
         for source in (*sets, REAL):
             tell(f"{source}, {spec.label()}, {count} steps")
             if source == REAL:
-                accuracy = _real_data_accuracy(real, validation, spec, recipe, seed)
+                accuracy = _real_data_accuracy(real, train, validation, spec, recipe, seed)
             else:
-                accuracy = few_step_accuracy(sets[source], validation, spec, count, seed)
+                accuracy = few_step_accuracy(sets[source], validation, spec, count, seed, train=train)
             images = len(train) if source == REAL else len(sets[source].images)
             gradients = count * recipe.images_per_step(images)
             row = {"source": source, "architecture": spec.label(), "steps": count, "seed": seed}
@@ -74,7 +75,7 @@ def few_steps(
 
 
 def _real_data_accuracy(
-    data: TrainingData, validation: ImageDataset, spec: ModelSpec, recipe: Recipe, seed: int
+    data: TrainingData, train: ImageDataset, validation: ImageDataset, spec: ModelSpec, recipe: Recipe, seed: int
 ) -> float:
     """Return what `trained_accuracy` returns for sets, from the same initial weights."""
     classes = validation.classes
@@ -83,4 +84,6 @@ def _real_data_accuracy(
         Training(model, data, recipe, seed=seed, mask=None).run()
     except Diverged:
         return 1 / classes
-    return evaluate(model, TrainingData(validation.images, validation.labels, data.preprocessing)).accuracy
+    space = standardisation_of(train)
+    scored = TrainingData(validation.images, validation.labels, space)
+    return judge(model, scored, calibration_images(train, space), recipe).accuracy

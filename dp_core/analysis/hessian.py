@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dp_core.analysis.states import batches_in_order, check_data, kept_weights
+from dp_core.analysis.states import check_data, kept_weights
 from dp_core.errors import UserError, nearest
+from dp_core.judging.statistics import batches_in_order
 from dp_core.seeds import generator
 from dp_core.training.data import TrainingData
 from dp_core.training.evaluation import evaluation_mode

@@ -14,6 +14,7 @@ from dp_core.device import default_device
 from dp_core.distillation import DistilledSet
 from dp_core.distillation.base import standardisation_of
 from dp_core.distillation.judging import judging_recipe
+from dp_core.judging import calibration_images, judge
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import (
     ErdosRenyiKernel,
@@ -26,7 +27,7 @@ from dp_core.pruning import (
     no_examples,
 )
 from dp_core.seeds import derive_seed, generator
-from dp_core.training import Diverged, Recipe, Training, TrainingData, evaluate
+from dp_core.training import Diverged, Recipe, Training, TrainingData
 
 REAL = "real"
 """What rows call real data with as many image-gradients as the set."""
@@ -134,6 +135,7 @@ class _Bench:
         self.spec, self.trial, self.classes, self._shape = spec, trial, train.classes, train.image_shape
         self.real = TrainingData(train.images, train.labels, space).to(device)
         self._validation = TrainingData(validation.images, validation.labels, space)
+        self._calibration = calibration_images(train, space)
         self.dense = Mask.ones(self.network(0))
         check_sparsity(trial.sparsity, {name: kept.numel() for name, kept in self.dense.items()})
 
@@ -171,4 +173,4 @@ class _Bench:
             training.run()
         except Diverged:
             return 1 / self.classes
-        return evaluate(model, self._validation).accuracy
+        return judge(model, self._validation, self._calibration, recipe).accuracy

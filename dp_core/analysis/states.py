@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from dp_core.errors import UserError, nearest
+from dp_core.judging import reestimate_statistics
 from dp_core.training.data import TrainingData
-from dp_core.training.evaluation import Evaluation, evaluate, evaluation_mode
+from dp_core.training.evaluation import Evaluation, evaluate
 from dp_core.training.precision import Precision
 
 LossSurface = Callable[[Mapping[str, Tensor]], Evaluation]
@@ -45,7 +45,7 @@ def loss_surface(
             for name, value in values.items():
                 entries[name].copy_(value)
         if statistics is not None:
-            reestimate_statistics(model, statistics, batch_size)
+            reestimate_statistics(model, statistics, batch_size=batch_size)
         return evaluate(model, data, batch_size=batch_size, precision=precision)
 
     with unchanged_state(model):
@@ -62,46 +62,6 @@ def unchanged_state(model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for tensor, value in saved:
                 tensor.copy_(value)
-
-
-def reestimate_statistics(model: nn.Module, data: TrainingData, batch_size: int) -> None:
-    """Replace the running statistics of batch (and instance) norms by those of the images of `data`, in place.
-
-    What a weight average or a point between two networks needs (Izmailov et al. 2018, §3.2). Statistics become the
-    mean over batches, each weighted by its images, of what the layer sees when it normalises with the batch's own
-    statistics. Everything but these layers is in evaluation mode, so no dropout is active. The forward passes are
-    those of the plain model in the format of its weights. A model without running statistics stays as it is.
-    """
-    norms = [module for module in model.modules() if isinstance(module, _NormBase) and module.running_mean is not None]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    device, seen = next(model.parameters()).device, 0
-    try:
-        with evaluation_mode(model), torch.no_grad(), torch.autocast(device.type, enabled=False):
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.train()
-            for images, _ in batches_in_order(data, batch_size, model):
-                seen += len(images)
-                for norm in norms:  # the share of this batch among all images so far makes a running average exact
-                    norm.momentum = len(images) / seen
-                model(images)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-
-
-def batches_in_order(data: TrainingData, batch_size: int, model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-    """Go through `data` once, in the fewest batches that hold at most `batch_size` images.
-
-    Their sizes differ by one at most: a rest of a single image would have no variance. Yields images [n, C, H, W] in
-    the network's space, on the device and in the format of the model's first parameter, and their labels.
-    """
-    like, pieces = next(model.parameters()), -(-len(data) // batch_size)
-    for images, labels in zip(data.images.tensor_split(pieces), data.labels.tensor_split(pieces), strict=True):
-        prepared, labels = TrainingData(images, labels, data.preprocessing).to(like.device).batch(slice(None))
-        yield prepared.to(like.dtype), labels
 
 
 def check_data(data: TrainingData, batch_size: int) -> None:

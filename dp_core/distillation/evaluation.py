@@ -72,6 +72,7 @@ def evaluate_set(
     test: ImageDataset,
     specs: Sequence[ModelSpec],
     *,
+    train: ImageDataset,
     validation: ImageDataset,
     name: str,
     plan: EvaluationPlan = USUAL,
@@ -87,6 +88,7 @@ def evaluate_set(
         distilled: the set; its preprocessing is applied to the real images.
         test: real images that nothing was chosen by.
         specs: the architectures.
+        train: real images that neither `test` nor `validation` has, with which networks are judged (see `judge`).
         validation: real images held back from what the set was made of; unused where there is one rate only.
         name: what the rows call the set.
         plan: the number and length of trainings, and the rates.
@@ -101,9 +103,9 @@ def evaluate_set(
     Raises:
         UserError: the set is not for such images, or an architecture cannot be built for them.
     """
-    for images in (validation, test):
+    for images in (train, validation, test):
         distilled.check_fits(images.image_shape, images.class_names)
-    return [_row(distilled, test, spec, validation, name, plan, tell) for spec in specs]
+    return [_row(distilled, test, spec, train, validation, name, plan, tell) for spec in specs]
 
 
 def evaluation_controls(
@@ -147,17 +149,18 @@ def _row(
     distilled: DistilledSet,
     test: ImageDataset,
     spec: ModelSpec,
+    train: ImageDataset,
     validation: ImageDataset,
     name: str,
     plan: EvaluationPlan,
     tell: Tell,
 ) -> dict[str, Any]:
-    recipe, chosen_by = _chosen_recipe(distilled, validation, spec, plan, lambda text: tell(f"{name}, {text}"))
+    recipe, chosen_by = _chosen_recipe(distilled, train, validation, spec, plan, lambda text: tell(f"{name}, {text}"))
     accuracies = []
     for network in range(plan.networks):
         tell(f"{name}, {spec.label()}, network {network + 1} of {plan.networks}")
         seed = derive_seed(plan.seed, "evaluated network", network)
-        accuracies.append(trained_accuracy(distilled, test, spec, recipe, seed))
+        accuracies.append(trained_accuracy(distilled, test, spec, recipe, seed, train=train))
     return {
         "set": name,
         "architecture": spec.label(),
@@ -173,7 +176,12 @@ def _row(
 
 
 def _chosen_recipe(
-    distilled: DistilledSet, validation: ImageDataset, spec: ModelSpec, plan: EvaluationPlan, tell: Tell
+    distilled: DistilledSet,
+    train: ImageDataset,
+    validation: ImageDataset,
+    spec: ModelSpec,
+    plan: EvaluationPlan,
+    tell: Tell,
 ) -> tuple[Recipe, float | None]:
     recipes = plan.recipes(distilled)
     if len(recipes) == 1:
@@ -182,6 +190,6 @@ def _chosen_recipe(
     accuracies = []
     for recipe in recipes:
         tell(f"{spec.label()}, trying learning rate {recipe.learning_rate:.3g}")
-        accuracies.append(trained_accuracy(distilled, validation, spec, recipe, seed))
+        accuracies.append(trained_accuracy(distilled, validation, spec, recipe, seed, train=train))
     best = max(range(len(recipes)), key=accuracies.__getitem__)
     return recipes[best], accuracies[best]

@@ -228,7 +228,8 @@ class IterativeDistiller(ABC):
         def score(synthetic: Synthetic) -> float:
             made = self._result(synthetic, task, {})
             accuracies = [
-                few_step_accuracy(made, validation, network, self.validate_steps, task.seed) for network in networks
+                few_step_accuracy(made, validation, network, self.validate_steps, task.seed, train=task.source)
+                for network in networks
             ]
             return sum(accuracies) / len(accuracies)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dp_core.data import ImageDataset
 from dp_core.device import default_device
 from dp_core.distillation.distilled_set import DistilledSet
+from dp_core.judging import calibration_images, judge
 from dp_core.models import ModelSpec, build
 from dp_core.seeds import derive_seed
-from dp_core.training import Recipe, Training, TrainingData, evaluate
+from dp_core.training import Recipe, Training, TrainingData
 from dp_core.training.loop import Diverged
 
 # What a network is trained with on a set that brings no learning rate of its own: the middle of what suits sets of all
@@ -49,22 +50,27 @@ def judging_recipe(distilled: DistilledSet, steps: int, learning_rate: float | N
 
 
 def trained_accuracy(
-    distilled: DistilledSet, images: ImageDataset, spec: ModelSpec, recipe: Recipe, seed: int
+    distilled: DistilledSet, images: ImageDataset, spec: ModelSpec, recipe: Recipe, seed: int, *, train: ImageDataset
 ) -> float:
     """Train a fresh network on a set by `recipe` and return its accuracy on real `images`, from 0 to 1.
 
-    The real images go through the set's own preprocessing. A training that diverges has the accuracy of chance.
+    The real images go through the set's own preprocessing, and so do those of `train`, real images that `images` were
+    held back from, with which the network is judged (see `judge`). A training that diverges has the accuracy of chance.
     """
     device = default_device()
     model = build(spec, distilled.image_shape, distilled.classes, seed=derive_seed(seed, "judged network")).to(device)
     training = Training(model, TrainingData(*distilled.training_data()).to(device), recipe, seed=seed, mask=None)
+    space = distilled.preprocessing
     try:
         training.run()
     except Diverged:
         return 1 / distilled.classes
-    return evaluate(model, TrainingData(images.images, images.labels, distilled.preprocessing)).accuracy
+    scored, calibration = TrainingData(images.images, images.labels, space), calibration_images(train, space)
+    return judge(model, scored, calibration, recipe).accuracy
 
 
-def few_step_accuracy(distilled: DistilledSet, images: ImageDataset, spec: ModelSpec, steps: int, seed: int) -> float:
+def few_step_accuracy(
+    distilled: DistilledSet, images: ImageDataset, spec: ModelSpec, steps: int, seed: int, *, train: ImageDataset
+) -> float:
     """Return `trained_accuracy` after `steps` steps of the set's own recipe (see `judging_recipe`)."""
-    return trained_accuracy(distilled, images, spec, judging_recipe(distilled, steps), seed)
+    return trained_accuracy(distilled, images, spec, judging_recipe(distilled, steps), seed, train=train)

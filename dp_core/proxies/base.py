@@ -16,6 +16,7 @@ from dp_core.data.preprocessing import Preprocessing
 from dp_core.device import default_device
 from dp_core.distillation import DistilledSet
 from dp_core.distillation.base import standardisation_of
+from dp_core.judging import calibration_images
 from dp_core.models import ModelSpec, build
 from dp_core.seeds import derive_seed, generator
 from dp_core.training import TrainingData
@@ -86,6 +87,10 @@ class ProxyInputs:
     def held_back(self, preprocessing: Preprocessing) -> TrainingData:
         """Return the validation images, to go through the preprocessing that a network was trained behind."""
         return TrainingData(self.validation.images, self.validation.labels, preprocessing).to(self.device)
+
+    def calibration(self, preprocessing: Preprocessing) -> TrainingData:
+        """Return the training images on which norm statistics are estimated, likewise; see `judge`."""
+        return calibration_images(self.train, preprocessing).to(self.device)
 
     def network(self, spec: ModelSpec, seed: int) -> nn.Module:
         """Return the untrained network, on the device; the same weights for the same seed, whichever proxy asks.

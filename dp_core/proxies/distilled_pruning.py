@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from dp_core.errors import UserError
+from dp_core.judging import divergence_of, gathers_statistics, judge
 from dp_core.models import ModelSpec
 from dp_core.proxies.base import ProxyInputs, Reading, Stopwatch
 from dp_core.proxies.distilled_training import DistilledTraining, set_named
-from dp_core.proxies.judged import evaluate_finite
 from dp_core.proxies.short_training import Measure, Source, of_set
 from dp_core.pruning import GlobalMagnitude, IterativePruning, PruningPlan
 from dp_core.seeds import derive_seed
@@ -21,16 +21,16 @@ from dp_core.training import Diverged
 class DistilledPruning(DistilledTraining):
     """Iterative magnitude pruning, rewound to initialisation, whose rounds train on a distilled set.
 
-    The readings are `accuracy@s`, the validation accuracy after the round at sparsity s, and `area`, that under the
-    broken line of accuracy against sparsity from the dense network to the last sparsity, divided by its width: the mean
-    accuracy over sparsities. From a round that diverges on the accuracy is that of chance. To have one accuracy alone
-    takes the rounds up to its sparsity and one evaluation; the area takes all of both.
+    The readings are `calibrated@s`, the validation accuracy (see `judge`) after the round at sparsity s, and `area`,
+    that under the broken line of accuracy against sparsity from the dense network to the last sparsity, divided by its
+    width: the mean accuracy over sparsities. From a round that diverges on the accuracy is that of chance. To have one
+    accuracy alone takes the rounds up to its sparsity and one evaluation; the area takes all of both.
     """
 
     steps: tuple[int, ...] = (30,)
     """The steps of every round: one number."""
-    measures: tuple[Measure, ...] = ("accuracy",)
-    """Accuracy alone."""
+    measures: tuple[Measure, ...] = ("calibrated",)
+    """The accuracy alone that networks are judged by."""
     sparsities: tuple[float, ...] = (0.5, 0.75, 0.875, 0.95)
     """Fractions of the prunable weights that are removed, rising, above 0 and below 1; each is a round."""
 
@@ -42,13 +42,13 @@ class DistilledPruning(DistilledTraining):
             raise UserError(f"Sparsities rise, above 0 and below 1, which {list(self.sparsities)} do not.")
         if len({*self.keys}) < len(self.keys):
             raise UserError(f"Sparsities differ in their first six digits, which {list(self.sparsities)} do not.")
-        if len(self.steps) > 1 or self.measures != ("accuracy",):
-            raise UserError("Distilled pruning has one number of steps, that of a round, and measures accuracy.")
+        if len(self.steps) > 1 or self.measures != ("calibrated",):
+            raise UserError("Distilled pruning has one number of steps, that of a round, and measures 'calibrated'.")
 
     @property
     def keys(self) -> tuple[str, ...]:
         """See Proxy."""
-        return (*(f"accuracy@{sparsity:g}" for sparsity in self.sparsities), "area")
+        return (*(f"calibrated@{sparsity:g}" for sparsity in self.sparsities), "area")
 
     def score(self, spec: ModelSpec, inputs: ProxyInputs, seed: int) -> tuple[Reading, ...]:
         """See Proxy."""
@@ -79,6 +79,8 @@ def _rounds(spec: ModelSpec, inputs: ProxyInputs, source: Source, plan: PruningP
     held_back = inputs.held_back(source.preprocessing)
     watch = Stopwatch(inputs.device)  # the first round has the network built, too
     pruning = IterativePruning(inputs.network(spec, seed), source.data, plan, seed=derive_seed(seed, "proxy"))
+    calibration = inputs.calibration(source.preprocessing)
+    seen = len(held_back) + (len(calibration) if gathers_statistics(pruning.model) else 0)
     rounds: list[_Round] = []
     for _ in plan.sparsities:
         try:
@@ -86,11 +88,10 @@ def _rounds(spec: ModelSpec, inputs: ProxyInputs, source: Source, plan: PruningP
         except Diverged:
             return [*rounds, _Round(1 / inputs.classes, 0, watch.read(), (0.0, 0.0))]
         training, watch = watch.read(), Stopwatch(inputs.device)
-        try:
-            accuracy = evaluate_finite(pruning.model, held_back, plan.recipe).accuracy
-        except Diverged:
-            return [*rounds, _Round(1 / inputs.classes, len(held_back), training, watch.read())]
-        rounds.append(_Round(accuracy, len(held_back), training, watch.read()))
+        found = judge(pruning.model, held_back, calibration, plan.recipe)
+        if divergence_of(found):
+            return [*rounds, _Round(1 / inputs.classes, seen, training, watch.read())]
+        rounds.append(_Round(found.accuracy, seen, training, watch.read()))
         watch = Stopwatch(inputs.device)
     return rounds
 

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
-import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
-from dp_core.analysis.states import reestimate_statistics
-from dp_core.data.preprocessing import Preprocessing
-from dp_core.proxies.base import ProxyInputs, Stopwatch
-from dp_core.seeds import generator
-from dp_core.training import Diverged, Evaluation, Recipe, TrainingData, evaluate
+from dp_core.judging import divergence_of, judge
+from dp_core.proxies.base import Stopwatch
+from dp_core.training import Recipe, TrainingData, evaluate
 
 # What a training that diverges is worth where worse has no bound. Far below what finite float32 losses can sum to, and
 # far enough from the end of float64 that means over replicates, and their squares, stay finite.
 WORST = -1e100
-
-_CALIBRATION = 500  # images on which running statistics are estimated anew, in one batch
-
-
-def evaluate_finite(model: nn.Module, data: TrainingData, recipe: Recipe) -> Evaluation:
-    """Evaluate a network as `recipe` has it executed.
-
-    Raises:
-        Diverged: its outputs are not finite, which the training cannot tell: its losses are of weights before a step.
-    """
-    found = evaluate(model, data, precision=recipe.precision, mode=recipe.mode)
-    if not math.isfinite(found.loss):
-        raise Diverged(f"the loss on {len(data)} images that were held back is {found.loss}")
-    return found
 
 
 @dataclass(frozen=True)
@@ -50,33 +30,23 @@ class Judged:
         return Judged({"accuracy": 1 / classes, "calibrated": 1 / classes, "loss": WORST})
 
 
-def judge(
-    model: nn.Module,
-    held_back: TrainingData,
-    recipe: Recipe,
-    chance: Judged,
-    statistics: TrainingData | None = None,
+def as_trained(model: nn.Module, held_back: TrainingData, recipe: Recipe, chance: Judged) -> Judged:
+    """Evaluate a network with the running statistics that its training left; the values of `chance` if not finite."""
+    watch = Stopwatch(next(model.parameters()).device)
+    found = evaluate(model, held_back, precision=recipe.precision, mode=recipe.mode)
+    values = {"accuracy": found.accuracy, "loss": -found.loss}
+    values = {name: chance.values[name] for name in values} if divergence_of(found) else values
+    return Judged(values, watch.read(), len(held_back))
+
+
+def calibrated(
+    model: nn.Module, held_back: TrainingData, calibration: TrainingData, recipe: Recipe, chance: Judged
 ) -> Judged:
-    """Evaluate a network, with its running statistics estimated anew if there are images for that."""
-    watch, values = Stopwatch(next(model.parameters()).device), chance.values
-    if statistics is not None:
-        reestimate_statistics(model, statistics, _CALIBRATION)
-    with suppress(Diverged):
-        found = evaluate_finite(model, held_back, recipe)
-        values = {"accuracy": found.accuracy, "calibrated": found.accuracy, "loss": -found.loss}
-    return Judged(values, watch.read(), len(held_back) + (0 if statistics is None else len(statistics)))
-
-
-def has_running_statistics(model: nn.Module) -> bool:
-    """Return whether the network in evaluation mode normalises by statistics that it gathered in training."""
-    return any(isinstance(module, _NormBase) and module.running_mean is not None for module in model.modules())
-
-
-def real_images(inputs: ProxyInputs, preprocessing: Preprocessing, seed: int) -> TrainingData:
-    """Return the training images on which statistics are estimated, to go through what a network was trained behind."""
-    drawn = torch.randperm(len(inputs.train), generator=generator(seed, "calibration"))[:_CALIBRATION]
-    images = TrainingData(inputs.train.images[drawn], inputs.train.labels[drawn], preprocessing)
-    return images.to(inputs.device)
+    """Have a network judged, see `judge`; the value of `chance` if it says nothing finite."""
+    watch = Stopwatch(next(model.parameters()).device)
+    found = judge(model, held_back, calibration, recipe)
+    accuracy = chance.values["calibrated"] if divergence_of(found) else found.accuracy
+    return Judged({"calibrated": accuracy}, watch.read(), len(held_back) + len(calibration))
 
 
 def added(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:

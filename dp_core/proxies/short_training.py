@@ -13,9 +13,10 @@ from dp_core.data.preprocessing import Preprocessing
 from dp_core.distillation import DistilledSet
 from dp_core.distillation.judging import LEARNING_RATE
 from dp_core.errors import UserError, nearest
+from dp_core.judging import gathers_statistics
 from dp_core.models import ModelSpec
 from dp_core.proxies.base import ProxyInputs, Reading, Stopwatch
-from dp_core.proxies.judged import WORST, Judged, added, has_running_statistics, judge, real_images
+from dp_core.proxies.judged import WORST, Judged, added, as_trained, calibrated
 from dp_core.seeds import derive_seed
 from dp_core.training import Diverged, Recipe, Training, TrainingData
 
@@ -44,12 +45,12 @@ class ShortTraining:
 
     The readings of a training of n steps are `<measure>@n`, of these measures:
 
-    - `accuracy` on the validation images, in [0, 1]; that of chance if the training diverges, or if its last step
-      leaves a network whose outputs are not finite;
-    - `calibrated`: the same accuracy with the running statistics of batch norms estimated anew on 500 real training
-      images (without their labels). After a few steps these statistics are still half those of initialisation, and
-      those of distilled images are not those of real ones. A network without batch norm has its accuracy;
-    - `loss`: minus the mean cross-entropy on them, in nats; -1e100 in these two cases;
+    - `calibrated`: the accuracy on the validation images as `dp_core.judging.judge` has it everywhere: with the running
+      statistics of batch norms estimated anew on real training images. In [0, 1]; that of chance if the training
+      diverges, or if its last step leaves a network whose outputs are not finite;
+    - `accuracy`: the same with the statistics that the training left, the control of the calibration. A network without
+      batch norm has one accuracy;
+    - `loss`: minus the mean cross-entropy on them, in nats, of the latter network; -1e100 in these two cases;
     - `speed`: minus the sum of the training losses of all steps, Training Speed Estimation (TSE; Ru et al. 2021, arXiv
       2006.04492, equation 4), which needs no validation images; -1e100 if the training diverges;
     - `late_speed`: the same over the last half of the steps, TSE-E.
@@ -58,9 +59,10 @@ class ShortTraining:
     steps: tuple[int, ...] = (100,)
     """Lengths of the trainings in optimiser steps, rising, each at least 1."""
     measures: tuple[Measure, ...] = ("calibrated",)
-    """Which readings there are: `accuracy` and `loss` on held-back images, `calibrated` (that accuracy with the batch
-    norms' statistics estimated anew on real images, which ranks better and costs little), `speed` (minus the sum of the
-    training losses) and `late_speed` (the same over the last half of the steps)."""
+    """Which readings there are: `calibrated`, the accuracy on held-back images with the batch norms' statistics
+    estimated anew on real images, as networks are judged everywhere in Winnow; `accuracy` and `loss`, with those that
+    the training left, as its control; `speed` (minus the sum of the training losses) and `late_speed` (the same over
+    the last half of the steps)."""
     learning_rate: float | None = None
     """AdamW's peak, above 0; null takes what suits the images: the rate that a distilled set learned, by plain SGD as
     it was made for, else 0.003."""
@@ -144,10 +146,10 @@ class ShortTraining:
 
         add(losses or {"speed": WORST, "late_speed": WORST}, trained, 0)
         if losses is not None and {"accuracy", "loss", "calibrated"} & {*self.measures}:
-            judged = judge(model, held_back, recipe, chance)
-        add(judged.values, added(trained, judged.seconds), judged.forward_images)
-        if losses is not None and "calibrated" in self.measures and has_running_statistics(model):
-            real = real_images(inputs, source.preprocessing, seed)
-            again = judge(model, held_back, recipe, chance, statistics=real)
-            add({"calibrated": again.values["accuracy"]}, added(trained, again.seconds), again.forward_images)
+            judged = as_trained(model, held_back, recipe, chance)
+        alone = judged.values["accuracy"]  # which is what the judge says of a network without running statistics
+        add({**judged.values, "calibrated": alone}, added(trained, judged.seconds), judged.forward_images)
+        if losses is not None and "calibrated" in self.measures and gathers_statistics(model):
+            again = calibrated(model, held_back, inputs.calibration(source.preprocessing), recipe, chance)
+            add(again.values, added(trained, again.seconds), again.forward_images)
         return [made[measure] for measure in self.measures]

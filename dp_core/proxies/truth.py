@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from dp_core.data import ImageDataset
 from dp_core.errors import UserError
+from dp_core.judging import divergence_of, judge
 from dp_core.models import ModelSpec, source_digest
 from dp_core.proxies.base import ProxyInputs, Stopwatch
-from dp_core.proxies.judged import evaluate_finite
 from dp_core.seeds import derive_seed
 from dp_core.training import Diverged, Recipe, Training, TrainingData
 
-_FORMAT = 1  # rises when the same training would give another result, so that what was kept is not used again
+_FORMAT = 2  # rises when the same training would give another result, so that what was kept is not used again
 
 
 @dataclass(frozen=True)
@@ -80,17 +81,18 @@ class RealTraining:
         wanted = {"validation": inputs.held_back(inputs.preprocessing)}
         if self.tested and test is not None:
             wanted["test"] = TrainingData(test.images, test.labels, inputs.preprocessing).to(inputs.device)
-        status = "finished"
-        try:
+        calibration = inputs.calibration(inputs.preprocessing)
+        with suppress(Diverged):
             training.run()
-            for name, data in wanted.items():
-                accuracies[name] = evaluate_finite(model, data, self.recipe).accuracy
-        except Diverged:
-            status = "diverged"
+            found = {name: judge(model, data, calibration, self.recipe) for name, data in wanted.items()}
+            if not any(map(divergence_of, found.values())):
+                accuracies |= {name: each.accuracy for name, each in found.items()}
+        diverged = accuracies["validation"] is None
+        if diverged:
             accuracies |= dict.fromkeys(wanted, 1 / inputs.classes)
         seconds, processor_seconds = watch.read()
         return {
-            "status": status,
+            "status": "diverged" if diverged else "finished",
             "validation_accuracy": accuracies["validation"],
             "test_accuracy": accuracies["test"],
             "seconds": seconds,

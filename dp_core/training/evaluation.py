@@ -37,6 +37,21 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def executed(model: nn.Module, precision: Precision, mode: Mode) -> Iterator[Network]:
+    """Give `model` in the form in which it is executed, in evaluation mode; nothing is compiled.
+
+    In the end its mode is what it was, and its memory layout: a training that goes on afterwards relies on that.
+    """
+    layout = Layout(model)
+    network = Network(model, mode="auto" if mode == "compiled" else mode, precision=precision)
+    try:
+        with evaluation_mode(network.executed):
+            yield network
+    finally:
+        layout.restore()
+
+
 def evaluate(
     model: nn.Module,
     data: TrainingData,
@@ -52,20 +67,14 @@ def evaluate(
     The data may be on another device than the model: they are moved batch by batch, and no result is waited for
     before the end. `precision` and `mode` are the recipe's; nothing is compiled for an evaluation.
     """
-    layout = Layout(model)
-    network = Network(model, mode="auto" if mode == "compiled" else mode, precision=precision)
     device = next(model.parameters()).device
     logits = []
-    try:
-        with evaluation_mode(model), torch.inference_mode():
-            network.train(False)
-            for start in range(0, len(data), batch_size):
-                images = data.images[start : start + batch_size].to(device)
-                if data.preprocessing is not None:
-                    images = in_network_space(images, data.preprocessing)
-                logits.append(network(images))
-    finally:
-        layout.restore()
+    with executed(model, precision, mode) as network, torch.inference_mode():
+        for start in range(0, len(data), batch_size):
+            images = data.images[start : start + batch_size].to(device)
+            if data.preprocessing is not None:
+                images = in_network_space(images, data.preprocessing)
+            logits.append(network(images))
     outputs = torch.cat(logits)
     labels, predicted = data.labels.to(device), outputs.argmax(1)
     return Evaluation(

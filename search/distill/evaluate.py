@@ -156,8 +156,16 @@ class _Work:
         rows = []
         for spec in specs:
             for name, each in sets.items():
-                test, validation = self.splits.test, self.splits.validation
-                rows += evaluate_set(each, test, [spec], validation=validation, name=name, plan=plan, tell=tell)
+                rows += evaluate_set(
+                    each,
+                    self.splits.test,
+                    [spec],
+                    train=self.splits.train,
+                    validation=self.splits.validation,
+                    name=name,
+                    plan=plan,
+                    tell=tell,
+                )
         return self._kept({measure: rows}, asdict(plan))
 
     def quality(self, rivals: Mapping[str, DistilledSet], plan: QualityPlan) -> Rows:

@@ -184,7 +184,7 @@ def replicates_of(*models: nn.Module, labels: Tensor | None = None) -> Replicate
     data = TrainingData(train.images, train.labels, SPACE)
     scoring = TrainingData(validation.images, validation.labels if labels is None else labels, SPACE)
     prunings = [IterativePruning(model, data, plan, seed=seed) for seed, model in enumerate(models)]
-    return Replicates(prunings, CostModel(Blinking([]), SHAPE), scoring, Recipe(steps=1, precision="float32"))
+    return Replicates(prunings, CostModel(Blinking([]), SHAPE), scoring, data, Recipe(steps=1, precision="float32"))
 
 
 def run(replicates: Replicates, rounds: int) -> tuple[str, str | None]:
@@ -203,7 +203,7 @@ def test_one_that_diverges_ends_all_and_is_named() -> None:
 def test_one_that_fails_only_when_evaluated_is_named_too() -> None:
     status, reason = run(replicates_of(Blinking([]), blind_in_evaluation(SHAPE, len(CLASSES))), 1)
     assert status == "diverged"
-    assert str(reason).startswith("replicate 2 of 2: the validation loss is ")
+    assert str(reason).startswith("replicate 2 of 2: the loss on held-back images is ")
 
 
 def test_one_that_collapsed_counts_but_gives_no_ticket() -> None:
@@ -279,9 +279,10 @@ def test_a_layer_may_be_empty_beside_which_there_is_a_way(layer: str, status: st
     recipe = Recipe(steps=2, batch_size=16, learning_rate=0.01, precision="float32")
     plan = PruningPlan((0.0, mask[layer].numel() / mask.total), Emptying(layer), recipe)
     train, validation = dataset(16, 1), dataset(4, 2)
-    pruning = IterativePruning(model, TrainingData(train.images, train.labels, SPACE), plan, seed=0)
+    data = TrainingData(train.images, train.labels, SPACE)
+    pruning = IterativePruning(model, data, plan, seed=0)
     scoring = TrainingData(validation.images, validation.labels, SPACE)
-    found = Replicates([pruning], CostModel(model, SHAPE), scoring, recipe)
+    found = Replicates([pruning], CostModel(model, SHAPE), scoring, data, recipe)
     assert run(found, 1) == ("running", None)
     assert run(found, 1) == (status, reason)
     assert pruning.mask.empty_layers() == [layer]

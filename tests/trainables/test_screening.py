@@ -176,7 +176,7 @@ def test_a_network_that_fails_only_when_evaluated_has_diverged_too() -> None:
     model = {"name": "tests.trainables.networks:blind_in_evaluation"}
     found = list(rows(screening(screening_context(), candidate(model=model))))
     assert [row["status"] for row in found] == ["diverged"]
-    assert found[0]["reason"].startswith("the validation loss is")
+    assert found[0]["reason"].startswith("the loss on held-back images is")
 
 
 def test_a_layer_without_weights_ends_the_trial_as_collapsed(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_set_is_scored_on_real_images_in_its_own_space(source: str, space: Any
     other = distilled_set(2, Standardisation((0.9, 0.9, 0.9), (0.1, 0.1, 0.1)))
     context = screening_context(sets={"distilled-2": other, "subset-2": other, f"{source}-2": chosen})
     parsed = Candidate.parse(candidate(source=source, ipc=2), len(CLASSES))
-    train, validation = screening_data(context, parsed, torch.device("cpu"))
+    train, validation, calibration = screening_data(context, parsed, torch.device("cpu"))
     real = dataset(4, 2)
     assert isinstance(train, TrainingData)
     assert torch.equal(train.batch(slice(None))[0], chosen.images)
@@ -240,11 +240,15 @@ def test_a_set_is_scored_on_real_images_in_its_own_space(source: str, space: Any
         expected = (pixels - mean) / std
     torch.testing.assert_close(seen, expected)
     assert torch.equal(labels, real.labels)
+    assert calibration.preprocessing is validation.preprocessing
+    assert sorted(calibration.images.flatten(1).sum(1).tolist()) == sorted(
+        dataset(16, 1).images.flatten(1).sum(1).tolist()
+    )
 
 
 def test_real_candidates_train_and_score_in_the_runs_space() -> None:
     parsed = Candidate.parse(candidate(), len(CLASSES))
-    train, validation = screening_data(screening_context(), parsed, torch.device("cpu"))
+    train, validation, _ = screening_data(screening_context(), parsed, torch.device("cpu"))
     assert isinstance(train, TrainingData)
     torch.testing.assert_close(train.batch(slice(None))[0], standardised(dataset(16, 1).images))
     torch.testing.assert_close(validation.batch(slice(None))[0], standardised(dataset(4, 2).images))

@@ -12,6 +12,7 @@ from torch import nn
 from dp_core.data.preprocessing import Preprocessing, Standardisation
 from dp_core.distillation import DistilledSet
 from dp_core.distillation.base import draw_images
+from dp_core.judging import calibration_images
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Scope
 from dp_core.seeds import derive_seed, generator
@@ -123,3 +124,7 @@ class Laboratory:
             order = torch.randperm(len(opened), generator=generator(self.seed, "scored images"))
             opened = opened.select(torch.sort(order[:images]).values)
         return TrainingData(opened.images, opened.labels, space)
+
+    def calibration(self, space: Preprocessing) -> TrainingData:
+        """Return the real training images that networks are judged with (see `judge`), in `space`."""
+        return calibration_images(self.train.open(), space)

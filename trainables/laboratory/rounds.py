@@ -8,6 +8,7 @@ import torch
 
 from dp_core.errors import UserError
 from dp_core.files import replacing_directory
+from dp_core.judging import judge
 from dp_core.pruning import (
     IterativePruning,
     Mask,
@@ -21,10 +22,10 @@ from dp_core.pruning import (
 )
 from dp_core.seeds import derive_seed
 from dp_core.training import Diverged, Recipe
+from dp_core.training.network import unchanged_buffers
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell
 from trainables.laboratory.method import Method
-from trainables.laboratory.scoring import score_round
 from trainables.laboratory.tickets import parent_ticket, save_ticket
 from trainables.laboratory.timing import Stopwatch
 from trainables.laboratory.tuning import tuned
@@ -49,6 +50,7 @@ class IterativeSearch:
         if start is not None:  # what the mask it starts from has cost counts, too
             self._earlier = {key: start.provenance["cost"][key] for key in self._earlier}
         self._scored = lab.scoring_data(lab.validation, space, lab.round_images)
+        self._calibration = lab.calibration(space)
         self._chance = chance(self._scored.labels)
         self._watch = Stopwatch()
         self._rounds: list[dict[str, Any]] = []
@@ -79,7 +81,8 @@ class IterativeSearch:
             except Diverged as error:
                 self._end = ("diverged", str(error))
                 row["train_loss"] = None
-        found = score_round(pruning.model, self._data, self._scored, recipe)
+        with unchanged_buffers(pruning.model):  # what it is judged with is nothing to make the next mask from
+            found = judge(pruning.model, self._scored, self._calibration, recipe)
         dead = at_chance(found, self._chance)
         if dead and self._rounds and self._rounds[-1]["at_chance"] and self._end[0] == "finished":
             self._end = ("collapsed", "no better than chance on the validation images in two rounds running")

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from dp_core.analysis import interpolate, top_eigenvalue
 from dp_core.errors import UserError
 from dp_core.files import replacing_directory
+from dp_core.judging import judge
 from dp_core.pruning import Ticket, at_chance, chance
 from dp_core.seeds import derive_seed
-from dp_core.training import Diverged, Evaluation, Training, TrainingData, evaluate
+from dp_core.training import Diverged, Evaluation, Training, TrainingData
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell, read_result, write_result
 from trainables.laboratory.timing import Stopwatch
@@ -118,8 +119,8 @@ class _ResumableTraining:
 
 
 def score(lab: Laboratory, model: nn.Module, data: TrainingData) -> Evaluation:
-    """Evaluate `model` as the final recipe executes it."""
-    return evaluate(model, data, precision=lab.recipe.precision, mode=lab.recipe.mode)
+    """Have `model` judged as the final recipe executes it, see `judge`."""
+    return judge(model, data, lab.calibration(lab.space), lab.recipe)
 
 
 def _scores(lab: Laboratory, trained: _ResumableTraining) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from dataclasses import replace
 import torch
 
 from dp_core.data.preprocessing import Preprocessing
+from dp_core.judging import judge
 from dp_core.pruning import Mask
 from dp_core.seeds import derive_seed
 from dp_core.training import DataSource, Diverged, Recipe, Training
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell, read_result, write_result
 from trainables.laboratory.method import FINAL, Method
-from trainables.laboratory.scoring import score_round
 
 # Numbers of cells are 0 and more, so what is tuned on is never what is compared on.
 _TUNING = -1
@@ -37,7 +37,7 @@ def choose_learning_rate(lab: Laboratory, network: str, name: str, device: torch
         method = lab.methods[network][name]
         recipe, rates = _recipe(method), method.learning_rates
         data, space = lab.data(method, seed, device)
-    scored = lab.scoring_data(lab.validation, space)
+    scored, calibration = lab.scoring_data(lab.validation, space), lab.calibration(space)
     accuracies: list[float] = []
     for rate in rates:
         model, order = lab.network(network, _TUNING, device), derive_seed(seed, "tuning")
@@ -45,7 +45,7 @@ def choose_learning_rate(lab: Laboratory, network: str, name: str, device: torch
         training = Training(model, data, tried, seed=order, mask=Mask.ones(model, lab.scope))
         try:
             training.run()
-            accuracies.append(score_round(training.model, data, scored, recipe).accuracy)
+            accuracies.append(judge(training.model, scored, calibration, recipe).accuracy)
         except Diverged:
             accuracies.append(0.0)
     best = max(range(len(accuracies)), key=accuracies.__getitem__)  # the first of several that are equal

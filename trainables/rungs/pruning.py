@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from dp_core.analysis import CostModel
+from dp_core.judging import calibration_images
 from dp_core.models import build
 from dp_core.pruning import CRITERIA, IterativePruning, PruningPlan, sparsity_schedule
 from dp_core.seeds import derive_seed
@@ -39,7 +40,7 @@ class PruningRung:
         self, context: ScreeningContext, candidate: Candidate, seed: int, device: torch.device, memory_parts: int
     ) -> None:
         self._score = context.score
-        data, validation = screening_data(context, candidate, device)
+        data, validation, calibration = screening_data(context, candidate, device)
         shape, classes = context.train.open().image_shape, len(context.train.class_names)
         plan = PruningPlan(
             sparsities=sparsity_schedule(candidate.sparsity, context.prune_fraction),
@@ -54,7 +55,7 @@ class PruningRung:
             IterativePruning(model.to(device), data, plan, seed=seed, memory_parts=memory_parts)
             for model, seed in zip(models, self._seeds, strict=True)
         ]
-        self._replicates = Replicates(prunings, cost, validation, candidate.recipe, memory_parts)
+        self._replicates = Replicates(prunings, cost, validation, calibration, candidate.recipe, memory_parts)
 
     def step(self) -> Look:
         """Run one round of every replicate."""
@@ -87,12 +88,16 @@ class PruningRung:
 
 def screening_data(
     context: ScreeningContext, candidate: Candidate, device: torch.device
-) -> tuple[DataSource, TrainingData]:
-    """Return, for `device`, what the candidate trains on and the validation images in the very same space."""
-    validation = context.validation.open()
-    if candidate.source == "real":
-        scored = TrainingData(validation.images, validation.labels, context.space).to(device)
-        return training_data(context.train.open(), context.space, device, context.stream), scored
-    chosen = context.sets[candidate.data_key]
-    scored = TrainingData(validation.images, validation.labels, chosen.preprocessing).to(device)
-    return TrainingData(*chosen.training_data()).to(device), scored
+) -> tuple[DataSource, TrainingData, TrainingData]:
+    """Return, for `device`, what the candidate trains on, and in the very same space what it is scored on and with.
+
+    That are the validation images, and the training images for the norms' statistics (see `judge`).
+    """
+    train, validation = context.train.open(), context.validation.open()
+    chosen = None if candidate.source == "real" else context.sets[candidate.data_key]
+    space = context.space if chosen is None else chosen.preprocessing
+    scored = TrainingData(validation.images, validation.labels, space).to(device)
+    calibration = calibration_images(train, space).to(device)
+    if chosen is None:
+        return training_data(train, space, device, context.stream), scored, calibration
+    return TrainingData(*chosen.training_data()).to(device), scored, calibration

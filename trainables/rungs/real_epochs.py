@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from dp_core.analysis import CostModel
+from dp_core.judging import calibration_images, divergence_of, judge
 from dp_core.models import build
 from dp_core.seeds import derive_seed
-from dp_core.training import Diverged, Training, TrainingData, evaluate
+from dp_core.training import Diverged, Training, TrainingData
 from trainables.candidate import Candidate
 from trainables.context import ScreeningContext
 from trainables.placement import training_data
-from trainables.replicates import divergence_of, scoring_batch
+from trainables.replicates import scoring_batch
 from trainables.rungs.base import FoundTicket, Look
 
 
@@ -60,6 +61,7 @@ class RealEpochsRung:
         )
         validation = context.validation.open()
         self._validation = TrainingData(validation.images, validation.labels, context.space).to(device)
+        self._calibration = calibration_images(context.train.open(), context.space).to(device)
 
     def step(self) -> Look:
         """Train one epoch, to the nearest whole step."""
@@ -71,10 +73,7 @@ class RealEpochsRung:
             training.run(round(training.total_steps * self._epoch / self._epochs) - training.step)
         except Diverged as error:
             divergence = str(error)
-        recipe = training.recipe
-        found = evaluate(
-            training.model, self._validation, batch_size=self._batch_size, precision=recipe.precision, mode=recipe.mode
-        )
+        found = judge(training.model, self._validation, self._calibration, training.recipe, batch_size=self._batch_size)
         divergence = divergence or divergence_of(found)
         measures = {
             "score": self._score(found.accuracy, self._cost.parameters_left),

@@ -39,7 +39,7 @@ def test_every_source_is_there_at_every_number_of_steps() -> None:
         if row["source"] == "real":
             continue
         each, spec = (SET if row["source"] == "distilled" else CONTROL), specs[labels.index(row["architecture"])]
-        assert row["accuracy"] == few_step_accuracy(each, VALIDATION, spec, row["steps"], row["seed"])
+        assert row["accuracy"] == few_step_accuracy(each, VALIDATION, spec, row["steps"], row["seed"], train=TRAIN)
 
 
 def test_all_real_images_as_a_set_learn_like_real_data() -> None:

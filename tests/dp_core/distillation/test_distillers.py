@@ -214,7 +214,8 @@ def test_the_set_of_the_highest_validation_accuracy_is_kept(name: str, tmp_path:
     shown: dict[int, DistilledSet] = {}
     place = Workspace(checkpoint_every=1, folder=tmp_path, experts=tmp_path / "experts", validation=held_back)
     found = distiller.distill(source, 2, 0, replace(place, snapshot=shown.__setitem__))
-    scores = {done: few_step_accuracy(made, held_back, ModelSpec.from_dict(TINY), 4, 0) for done, made in shown.items()}
+    spec = ModelSpec.from_dict(TINY)
+    scores = {done: few_step_accuracy(made, held_back, spec, 4, 0, train=source) for done, made in shown.items()}
     assert list(scores) == [1, 2, 3]
     best = max(scores, key=lambda done: scores[done])
     assert found.digest == shown[best].digest

@@ -20,7 +20,7 @@ PLAN = EvaluationPlan(networks=3, steps=8, learning_rates=(1e-9, 0.02), seed=4)
 
 
 def evaluated(distilled: DistilledSet = SET, plan: EvaluationPlan = PLAN, **changed: Any) -> list[dict[str, Any]]:
-    given = {"validation": VALIDATION, "name": "set", "plan": plan, **changed}
+    given = {"train": TRAIN, "validation": VALIDATION, "name": "set", "plan": plan, **changed}
     return evaluate_set(distilled, TEST, [small_spec()], **given)
 
 
@@ -56,7 +56,8 @@ def test_validation_images_choose_and_test_images_are_seen_once_a_network(monkey
     # On validation the middle rate is best, on test it would be the last.
     worth = {"validation": {0.1: 0.5, 0.2: 0.7, 0.3: 0.6}, "test": {0.1: 0.1, 0.2: 0.2, 0.3: 0.9}}
 
-    def accuracy(distilled: DistilledSet, images: Any, spec: ModelSpec, recipe: Any, seed: int) -> float:
+    def accuracy(distilled: DistilledSet, images: Any, spec: ModelSpec, recipe: Any, seed: int, *, train: Any) -> float:
+        assert train is TRAIN
         which = "validation" if images is VALIDATION else "test"
         seen.append((which, recipe.learning_rate, seed))
         return worth[which][recipe.learning_rate]
@@ -93,7 +94,7 @@ def test_accuracies_are_those_of_judging() -> None:
     plan = replace(PLAN, learning_rates=(0.02,), networks=1)
     (row,) = evaluated(plan=plan)
     seed = derive_seed(4, "evaluated network", 0)
-    assert row["accuracies"] == [trained_accuracy(SET, TEST, small_spec(), plan.recipes(SET)[0], seed)]
+    assert row["accuracies"] == [trained_accuracy(SET, TEST, small_spec(), plan.recipes(SET)[0], seed, train=TRAIN)]
 
 
 def test_leads_are_differences_of_means_by_architecture() -> None:
@@ -119,4 +120,4 @@ def test_mistakes_are_told() -> None:
     with pytest.raises(UserError, match=r"learning rates above 0, not \[\]"):
         replace(PLAN, learning_rates=())
     with pytest.raises(UserError, match="has 3 classes"):
-        evaluate_set(SET, random_dataset(classes=2), [small_spec()], validation=VALIDATION, name="set")
+        evaluate_set(SET, random_dataset(classes=2), [small_spec()], train=TRAIN, validation=VALIDATION, name="set")

@@ -51,31 +51,34 @@ def test_the_accuracy_is_that_of_a_plain_loop_in_the_sets_own_space() -> None:
     model = build(SPEC, (1, 6, 6), 3, seed=derive_seed(5, "judged network"))
     training = Training(model, TrainingData(*found.training_data()), recipe, seed=5, mask=None)
     training.run()
+    norm = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    norm.momentum = 1.0  # the statistics of real training images, all of them in one batch
     with torch.no_grad():
+        model.train()(found.preprocess(random_dataset().images.float() / 255))
         predicted = model.eval()(found.preprocess(real.images.float() / 255)).argmax(1)
     expected = (predicted == real.labels).float().mean().item()
-    assert trained_accuracy(found, real, SPEC, recipe, 5) == pytest.approx(expected)
+    assert trained_accuracy(found, real, SPEC, recipe, 5, train=random_dataset()) == pytest.approx(expected)
     assert 0.4 < expected < 1  # the test can tell
 
 
 def test_few_steps_on_images_that_tell_classes_apart_are_enough() -> None:
     real = held_back()
-    good = few_step_accuracy(a_set(8), real, SPEC, 200, 0)
+    good = few_step_accuracy(a_set(8), real, SPEC, 200, 0, train=random_dataset())
     # Images of each class under the label of the next teach the wrong thing.
     wrong = a_set(8)
     wrong = replace(wrong, images=wrong.images.roll(8, 0))
     assert good > 0.8
-    assert few_step_accuracy(wrong, real, SPEC, 200, 0) < 0.2
+    assert few_step_accuracy(wrong, real, SPEC, 200, 0, train=random_dataset()) < 0.2
 
 
 def test_seed_and_nothing_else_decides() -> None:
     real, found = held_back(), a_set(1)
     before = torch.get_rng_state()
-    one = [few_step_accuracy(found, real, SPEC, 3, seed) for seed in (0, 0, 1, 2, 3)]
+    one = [few_step_accuracy(found, real, SPEC, 3, seed, train=random_dataset()) for seed in (0, 0, 1, 2, 3)]
     assert torch.equal(torch.get_rng_state(), before)
     assert one[0] == one[1]
     assert len(set(one)) > 1
 
 
 def test_a_training_that_diverges_has_the_accuracy_of_chance() -> None:
-    assert few_step_accuracy(a_set(rate=1e30), held_back(), small_spec("none"), 20, 0) == 1 / 3
+    assert few_step_accuracy(a_set(rate=1e30), held_back(), small_spec("none"), 20, 0, train=random_dataset()) == 1 / 3

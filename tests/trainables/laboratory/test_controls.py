@@ -9,19 +9,16 @@ import pytest
 import torch
 
 from dp_core.data.preprocessing import ZCA
-from dp_core.models import ModelSpec, build
 from dp_core.pruning import Mask
 from dp_core.seeds import derive_seed
-from dp_core.training import Training, TrainingData, evaluate
+from dp_core.training import Training, TrainingData
 from tests.dp_core.small import same
 from tests.trainables.driving import dataset, distilled_set
 from tests.trainables.laboratory.studies import (
-    BATCH_NORM,
     CPU,
     DENSE,
     DISTILLED,
     RETRAINING,
-    ROUND,
     find,
     laboratory,
     method,
@@ -29,7 +26,6 @@ from tests.trainables.laboratory.studies import (
     untrained,
 )
 from trainables.laboratory import Cell
-from trainables.laboratory.scoring import score_round
 
 REWOUND = untrained("rewound", "rewound", parent="distilled", rewind_step=3, sparsities=DISTILLED.sparsities)
 DENSE_REWOUND = untrained("dense_rewound", "rewound", parent="dense", rewind_step=3, sparsities=(0.0,))
@@ -97,30 +93,6 @@ def test_real_images_can_be_put_into_the_space_of_a_set(tmp_path: Path) -> None:
     everything, space = lab.data(method("real", space="mtt"), 4, CPU)
     assert space is whitened.preprocessing
     assert len(everything) == 48
-
-
-def test_rounds_are_scored_with_the_statistics_of_their_images(tmp_path: Path) -> None:
-    lab = laboratory(tmp_path, [DENSE], network=BATCH_NORM)
-    data = lab.real_data(CPU)
-    model = build(ModelSpec.from_dict(BATCH_NORM), (3, 8, 8), 3, seed=0)
-    norm = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
-    assert norm.running_mean is not None
-    norm.running_mean.fill_(50.0)  # statistics of other images, as after few steps: everything has one answer
-    scored = lab.scoring_data(lab.validation, lab.space)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = score_round(model, data, scored, ROUND)
-    assert same(before, dict(model.state_dict()))
-    assert evaluate(model, scored).predicted_classes == 1
-    assert found.predicted_classes > 1
-
-    model.train()
-    images = torch.cat([data.batches(16, 0, CPU)(step)[0] for step in range(3)])
-    norm.momentum = None  # a cumulative average, exact for batches of equal size
-    norm.reset_running_stats()
-    with torch.no_grad():
-        for part in images.split(16):
-            model(part)
-    assert found.loss == pytest.approx(evaluate(model, scored, precision="float32").loss, abs=1e-4)
 
 
 def test_a_damaged_state_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
