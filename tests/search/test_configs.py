@@ -55,3 +55,13 @@ def test_every_key_is_explained() -> None:
     assert [row.key for row in rows if not row.description.strip()] == []
     for key in ("run.name", "run.directory", "run.seed", "data.root"):
         assert key in {row.key for row in rows}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_all_sources_take_as_many_steps_of_as_many_images(path: Path) -> None:
+    rounds = set()
+    for corner in Space.parse(load_config(SearchConfig, path).space).corners():
+        candidate = Candidate.parse(corner, classes=10)
+        images = 4500 if candidate.images_per_class is None else 10 * candidate.images_per_class
+        rounds.add((candidate.recipe.total_steps(images), candidate.recipe.images_per_step(images)))
+    assert len(rounds) == 1
