@@ -64,7 +64,7 @@ class _MeanEmbeddings:
         self._count = min(real_images, *(len(source.class_indices(label)) for label in range(source.classes)))
         self._augment = AUGMENTATIONS[augmentation]
 
-    def __call__(self, synthetic: Synthetic, iteration: int) -> float:
+    def __call__(self, synthetic: Synthetic, iteration: int, scale: float) -> float:
         task = self._task
         model = self._pool.build(task.source.image_shape, task.source.classes, task.seed, iteration)
         network = Network(model.requires_grad_(False).to(synthetic.images.device))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch import Tensor
 from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.device import default_device
 from dp_core.distillation.base import pixels
+from dp_core.distillation.broken import Broken, Overstepped, all_finite, smaller
 from dp_core.distillation.embedding import embed
 from dp_core.distillation.iterative import IterativeDistiller, Labels, Task
 from dp_core.distillation.pool import Pool
@@ -69,6 +71,11 @@ class FeatureRegression(IterativeDistiller):
         self._require("network_steps", self.network_steps >= 1, "at least 1")
         self._require_positive("ridge", "network_rate")
 
+    @property
+    def step_sizes(self) -> dict[str, float]:
+        """See IterativeDistiller."""
+        return {**super().step_sizes, "network_rate": self.network_rate}
+
     def objective(self, task: Task) -> Objective:
         """See IterativeDistiller."""
         return _RidgeRegression(task, self)
@@ -95,25 +102,36 @@ class _Member:
     """A network of the pool, in training on the synthetic images."""
 
     def __init__(self, number: int, task: Task, pool: Pool, settings: FeatureRegression, device: torch.device) -> None:
-        self.number, self.trained = number, 0
+        self.number, self.trained, self._rate = number, 0, settings.network_rate
         draws = generator(task.seed, "lifetime", number)
         self.lifetime = int(torch.randint(1, settings.network_steps + 1, (), generator=draws))
         self._model = pool.build(task.source.image_shape, task.source.classes, task.seed, number).to(device)
         self._network = Network(self._model)
-        self._optimizer = torch.optim.Adam(self._model.parameters(), settings.network_rate)
+        self._optimizer = torch.optim.Adam(self._model.parameters(), self._rate)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the input of the last linear layer, float32 [N, features]."""
         self._network.train()
         return embed(self._network.executed, images, self._network).float()
 
-    def train(self, images: Tensor, labels: Tensor) -> None:
-        """Do one step on the synthetic images."""
+    def train(self, images: Tensor, labels: Tensor, scale: float) -> None:
+        """Do one step on the synthetic images, `scale` times as large as usual.
+
+        Raises:
+            Overstepped: the network is no longer finite: a checkpoint with such a one leads nowhere.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate * scale
         self._optimizer.zero_grad(set_to_none=True)
         self._network.train()
         F.cross_entropy(self._network(images), labels).backward()
         self._optimizer.step()
         self.trained += 1
+        if not all_finite(self._model.parameters()):
+            raise Overstepped(
+                f"network {self.number}, in training on the synthetic images, is no longer finite",
+                smaller("network_rate", "image_rate"),
+            )
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -137,7 +155,7 @@ class _RidgeRegression:
         self._members: list[_Member] = []
         self._made = 0
 
-    def __call__(self, synthetic: Synthetic, iteration: int) -> float:
+    def __call__(self, synthetic: Synthetic, iteration: int, scale: float) -> float:
         task, settings = self._task, self._settings
         device = synthetic.images.device
         while len(self._members) < settings.networks:
@@ -155,9 +173,11 @@ class _RidgeRegression:
         loss = ridge_regression_loss(
             features, synthetic.probabilities() - 1 / classes, real_features, one_hot - 1 / classes, settings.ridge
         )
+        if not math.isfinite(loss.item()):
+            _explain(features, real_features, member.number)
         loss.backward()
         images = self._augmented(synthetic.images.detach(), "training", iteration)
-        member.train(images, synthetic.probabilities().detach())
+        member.train(images, synthetic.probabilities().detach(), scale)
         if member.trained >= member.lifetime:
             self._members[place] = self._new_member(device)
         self.image_gradients += 2 * len(images)
@@ -180,3 +200,16 @@ class _RidgeRegression:
             member.load_state_dict(saved)
             self._members.append(member)
         self._made = int(state["made"])
+
+
+def _explain(features: Tensor, real_features: Tensor, number: int) -> NoReturn:
+    """Say why there is no regression on the features of a network."""
+    if not all_finite([features, real_features]):
+        raise Broken(f"the features of network {number} are not finite", smaller("image_rate", "network_rate"))
+    if not features.any():
+        raise Broken(
+            f"all features of the synthetic images are 0 in network {number}, so that a ridge regression on them has "
+            f"no solution",
+            "other architectures, " + smaller("image_rate", "network_rate"),
+        )
+    raise Broken(f"the ridge regression on the features of network {number} is close to singular", "a larger ridge")

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.device import default_device
 from dp_core.distillation.base import pixels
+from dp_core.distillation.broken import Overstepped, all_finite, smaller
 from dp_core.distillation.iterative import IterativeDistiller, Task
 from dp_core.distillation.running import Objective
 from dp_core.distillation.synthetic import Synthetic
@@ -70,6 +71,11 @@ class GradientMatching(IterativeDistiller):
         if self.labels != "hard":
             raise UserError("gradient_matching matches classes and has no use for learned labels: labels is hard.")
 
+    @property
+    def step_sizes(self) -> dict[str, float]:
+        """See IterativeDistiller."""
+        return {**super().step_sizes, "network_rate": self.network_rate}
+
     def objective(self, task: Task) -> Objective:
         """See IterativeDistiller."""
         return _ClassGradients(task, self)
@@ -120,7 +126,7 @@ class _Member:
     """
 
     def __init__(self, number: int, task: Task, settings: GradientMatching, device: torch.device) -> None:
-        self.number = number
+        self.number, self._rate = number, settings.network_rate
         built = settings.pool.build(task.source.image_shape, task.source.classes, task.seed, number)
         self._model = built.to(device).eval()
         self._network = Network(self._model)
@@ -129,9 +135,7 @@ class _Member:
         self._norms = [norm for norm in modules if isinstance(norm, _NormBase) and norm.running_mean is not None]
         for norm in self._norms:
             norm.momentum = 1.0  # running statistics are those of the last batch
-        self._optimizer = torch.optim.SGD(
-            self._model.parameters(), settings.network_rate, momentum=settings.network_momentum
-        )
+        self._optimizer = torch.optim.SGD(self._model.parameters(), self._rate, momentum=settings.network_momentum)
 
     def freeze_norms(self, images: Tensor) -> None:
         """Let batch norms normalise by the statistics of `images` until the network is trained again."""
@@ -151,12 +155,22 @@ class _Member:
         found = weight_gradients(self._model, synthetic, _labels(label, synthetic))
         return gradient_distance(found, dict(zip(weights, wanted, strict=True)))
 
-    def train(self, images: Tensor, labels: Tensor) -> None:
-        """Do one step on synthetic images."""
+    def train(self, images: Tensor, labels: Tensor, scale: float) -> None:
+        """Do one step on synthetic images, `scale` times as large as usual."""
         self._learn_statistics()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate * scale
         self._optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(self._network(images), labels).backward()
         self._optimizer.step()
+
+    def check(self) -> None:
+        """Raise Overstepped unless the network is finite: a checkpoint with one that is not leads nowhere."""
+        if not all_finite(self._model.parameters()):
+            raise Overstepped(
+                f"network {self.number}, in training on the synthetic images, is no longer finite",
+                smaller("network_rate", "image_rate"),
+            )
 
     def _learn_statistics(self) -> None:
         for norm in self._norms:
@@ -182,13 +196,13 @@ class _ClassGradients:
         self._life = settings.network_iterations or task.images_per_class
         self._member: _Member | None = None
 
-    def __call__(self, synthetic: Synthetic, iteration: int) -> float:
+    def __call__(self, synthetic: Synthetic, iteration: int, scale: float) -> float:
         device, number = synthetic.images.device, iteration // self._life
         if self._member is None or self._member.number != number:
             self._member = _Member(number, self._task, self._settings, device)
         loss = self._match(self._member, synthetic, iteration)
         if (iteration + 1) % self._life:
-            self._train(self._member, synthetic, iteration)
+            self._train(self._member, synthetic, iteration, scale)
         else:
             self._member = None  # nobody sees it again
         return loss
@@ -208,13 +222,14 @@ class _ClassGradients:
             self.image_gradients += len(real) + 2 * len(made)
         return total.item()
 
-    def _train(self, member: _Member, synthetic: Synthetic, iteration: int) -> None:
+    def _train(self, member: _Member, synthetic: Synthetic, iteration: int, scale: float) -> None:
         images, labels = synthetic.images.detach(), synthetic.hard
         draws = generator(self._task.seed, "network batches", iteration)
         for step in range(self._settings.network_steps):
             drawn = torch.randperm(len(images), generator=draws)[:_NETWORK_BATCH].to(images.device)
-            member.train(self._augmented(images[drawn], "training", iteration, step), labels[drawn])
+            member.train(self._augmented(images[drawn], "training", iteration, step), labels[drawn], scale)
             self.image_gradients += len(drawn)
+        member.check()
 
     def _real(self, label: int, iteration: int, count: int, device: torch.device) -> Tensor:
         """Return `count` augmented real images of a class; all of them if there are fewer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
@@ -23,7 +22,9 @@ from dp_core.distillation.base import (
     standardisation_of,
 )
 from dp_core.distillation.distilled_set import DistilledSet
+from dp_core.distillation.identity import Identity
 from dp_core.distillation.judging import few_step_accuracy
+from dp_core.distillation.learned_rate import LearnedRate
 from dp_core.distillation.pool import Architectures, Pool
 from dp_core.distillation.running import Choice, Objective, Outcome, Running
 from dp_core.distillation.synthetic import Synthetic
@@ -36,6 +37,8 @@ Labels = Literal["hard", "learned"]
 
 # Most values of an image that is whitened: the matrix of 64×64 colour images has 600 MB and takes half an hour.
 _WHITENED = 4096
+# Largest of a rate or penalty: those near the end of float32 are beyond it once an optimiser has corrected its bias.
+_LARGEST = 1e30
 # Networks of a pool that judge a state, where the pool has as many.
 _JUDGES = 3
 
@@ -116,7 +119,7 @@ class IterativeDistiller(ABC):
     def _require_positive(self, *names: str) -> None:
         for name in names:
             self._require(name, getattr(self, name) > 0, "above 0")
-            self._require(name, getattr(self, name) < math.inf, "finite")
+            self._require(name, getattr(self, name) <= _LARGEST, f"at most {_LARGEST:g}")
 
     @abstractmethod
     def objective(self, task: Task) -> Objective:
@@ -125,15 +128,14 @@ class IterativeDistiller(ABC):
     def prepare(self, synthetic: Synthetic, objective: Objective, task: Task) -> None:  # noqa: B027 - most need none
         """Change what a distillation starts from."""
 
-    @property
-    def learned_rate(self) -> float | None:
-        """Where the learning rate that is learned with the images starts; None if the method learns none."""
+    def learned_rate(self) -> LearnedRate | None:
+        """Return the learning rate that is learned with the images, at its start; None if the method learns none."""
         return None
 
     @property
-    def rate_of_learned_rate(self) -> float:
-        """What the learned learning rate itself is learned with."""
-        return 1e-5
+    def step_sizes(self) -> dict[str, float]:
+        """The settings that say how large steps are: they may be changed on the way, and are halved together."""
+        return {"image_rate": self.image_rate, **({"label_rate": self.label_rate} if self.labels == "learned" else {})}
 
     @property
     def pool(self) -> Pool:
@@ -170,14 +172,15 @@ class IterativeDistiller(ABC):
             source.labels[chosen],
             source.classes,
             learn_labels=self.labels == "learned",
-            learning_rate=self.learned_rate,
+            rate=self.learned_rate(),
         )
         objective = self.objective(task)
         self.prepare(synthetic, objective, task)
         running = Running(
             synthetic,
             objective,
-            self.build_optimizer(synthetic, images_per_class),
+            self.build_optimizer(synthetic),
+            lambda: self._sizes(synthetic, images_per_class),
             self.iterations,
             SCHEDULES[self.schedule],
             self._choice(task) if self.validate_every else None,
@@ -189,27 +192,31 @@ class IterativeDistiller(ABC):
         )
         return self._result(synthetic, task, self._provenance(task, outcome))
 
-    def build_optimizer(self, synthetic: Synthetic, images_per_class: int) -> torch.optim.Optimizer:
+    def build_optimizer(self, synthetic: Synthetic) -> torch.optim.Optimizer:
         """Return the optimiser, with a group "images" and others for learned labels and learning rate."""
-        groups: list[dict[str, Any]] = [
-            {"params": [synthetic.images], "lr": self.scaled_image_rate(images_per_class), "name": "images"}
-        ]
+        groups: list[dict[str, Any]] = [{"params": [synthetic.images], "name": "images"}]
         if synthetic.logits is not None:
-            groups.append({"params": [synthetic.logits], "lr": self.label_rate, "name": "labels"})
+            groups.append({"params": [synthetic.logits], "name": "labels"})
         if synthetic.rate is not None:
-            groups.append({"params": [synthetic.rate], "lr": self.rate_of_learned_rate, "name": "rate"})
+            groups.append({"params": [synthetic.rate.leaf], "name": "rate"})
         if self.optimizer == "adam":
             return torch.optim.Adam(groups, betas=(0.9, 0.99))
         return torch.optim.SGD(groups, momentum=self.momentum)
+
+    def _sizes(self, synthetic: Synthetic, images_per_class: int) -> dict[str, float]:
+        """Return the learning rate that each group of the optimiser has now."""
+        learned = {} if synthetic.rate is None else {"rate": synthetic.rate.size}
+        return {"images": self.scaled_image_rate(images_per_class), "labels": self.label_rate, **learned}
 
     def scaled_image_rate(self, images_per_class: int) -> float:
         """Return the rate of the images for a set of `images_per_class`."""
         return self.image_rate
 
-    def _identity(self, task: Task) -> str:
-        return digest_of_json(
-            [self.settings(), task.source.digest, task.images_per_class, task.seed, self._validation_digest(task)]
-        )
+    def _identity(self, task: Task) -> Identity:
+        settings = self.settings()
+        others = [task.source.digest, task.images_per_class, task.seed, self._validation_digest(task)]
+        lasting = {name: value for name, value in settings.items() if name not in self.step_sizes}
+        return Identity(digest_of_json([settings, *others]), digest_of_json([lasting, *others]), self.step_sizes)
 
     def _validation_digest(self, task: Task) -> str | None:
         validation = task.workspace.validation
@@ -250,6 +257,7 @@ class IterativeDistiller(ABC):
         return made | {
             "matching_loss": sum(last) / len(last),
             "divergences": outcome.divergences,
+            "earlier_step_sizes": list(outcome.changes),
             "kept_iteration": outcome.iteration,
             "validation_accuracy": outcome.score,
             "validation_digest": self._validation_digest(task),

@@ -12,14 +12,12 @@ from typing import Any, Protocol
 import torch
 
 from dp_core.distillation.base import Workspace
+from dp_core.distillation.broken import Broken, smaller
 from dp_core.distillation.checkpoint import Damaged, load_states, save_state
+from dp_core.distillation.identity import Identity
+from dp_core.distillation.recovery import SHRINKING, SoundStates
 from dp_core.distillation.synthetic import Synthetic
-from dp_core.errors import UserError
 from dp_core.training.schedule import Schedule
-
-# A distillation that diverges goes back to its last good state this often, each time with half the step on the images.
-ATTEMPTS = 3
-SHRINKING = 0.5
 
 
 class Objective(Protocol):
@@ -32,10 +30,18 @@ class Objective(Protocol):
 
     image_gradients: int
 
-    def __call__(self, synthetic: Synthetic, iteration: int) -> float:
+    def __call__(self, synthetic: Synthetic, iteration: int, scale: float) -> float:
         """Set the gradients of the leaves of `synthetic` (they are None before) and return the loss.
 
         Every random draw is a function of the distillation's seed and `iteration`.
+
+        Args:
+            synthetic: what is optimised.
+            iteration: counted from 0.
+            scale: what the steps of all networks that learn from the synthetic data are multiplied with, up to 1.
+
+        Raises:
+            Broken: something is not finite, of which more can be said than that the loss is not.
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -55,12 +61,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a distillation ended with; `score` and `iteration` are those of the state that was kept."""
+    """What a distillation ended with; `score` and `iteration` are those of the state that was kept.
+
+    `changes` are the step sizes that it had before they were changed, each with the iteration until which it had them.
+    """
 
     seconds: float
     image_gradients: int
     losses: tuple[float, ...]
     divergences: int
+    changes: tuple[Mapping[str, Any], ...]
     iteration: int
     score: float | None
 
@@ -68,14 +78,17 @@ class Outcome:
 class Running:
     """A distillation on its way.
 
+    Where an iteration is not sound, it is taken back with half of all steps (see `SoundStates`).
+
     Args:
         synthetic: is optimised in place.
         objective: gives the gradients.
-        optimizer: over the leaves of `synthetic`; the group named "images" is the one that shrinks after a divergence.
+        optimizer: over the leaves of `synthetic`, in groups with a `name`.
+        sizes: returns the present learning rate of each of these groups by its name, before schedule and halving.
         iterations: in all.
         schedule: of all groups' learning rates.
         choice: None keeps the last state.
-        identity: digest of all that decides the result; a checkpoint of another one is refused.
+        identity: a checkpoint of another one is refused.
         workspace: where checkpoints are kept.
     """
 
@@ -84,18 +97,20 @@ class Running:
         synthetic: Synthetic,
         objective: Objective,
         optimizer: torch.optim.Optimizer,
+        sizes: Callable[[], Mapping[str, float]],
         iterations: int,
         schedule: Schedule,
         choice: Choice | None,
-        identity: str,
+        identity: Identity,
         workspace: Workspace,
     ) -> None:
-        self._synthetic, self._objective, self._optimizer = synthetic, objective, optimizer
+        self._synthetic, self._objective = synthetic, objective
+        self._optimizer, self._sizes = optimizer, sizes
         self._iterations, self._schedule, self._choice = iterations, schedule, choice
         self._identity, self._workspace = identity, workspace
-        self._rates = [float(group["lr"]) for group in optimizer.param_groups]
         self._iteration, self._scale, self._divergences = 0, 1.0, 0
         self._losses: list[float] = []
+        self._changes: list[Mapping[str, Any]] = []
         self._best: dict[str, Any] | None = None
         self._seconds = 0.0
 
@@ -106,15 +121,16 @@ class Running:
             snapshot: is called with the iterations done at every checkpoint.
 
         Raises:
-            UserError: it diverged once more than it may, the checkpoint is another distillation's, or the disk is full.
+            DistillationDiverged: it diverged once more than it may, or however small its steps.
+            UserError: the checkpoint is another distillation's, or the disk is full.
         """
-        self._restore()
-        good = self._state()
-        clock = time.perf_counter()
+        sound = self._restored()
+        self._clock = time.perf_counter()
         while self._iteration < self._iterations:
-            loss = self._step()
-            if loss is None:
-                self._take_back(good)
+            try:
+                loss = self._step()
+            except Broken as broken:
+                self._take_back(sound, broken)
                 continue
             self._iteration += 1
             self._losses.append(loss)
@@ -122,13 +138,9 @@ class Running:
             if self._choice is not None and (self._is_due(self._choice.every)):
                 self._choose(self._choice)
             if self._is_due(self._workspace.checkpoint_every):
-                self._seconds += time.perf_counter() - clock
-                clock = time.perf_counter()
-                good = self._state()
-                if self._workspace.folder is not None:
-                    save_state(self._workspace.folder, good)
+                sound.keep(self._saved_state())
                 snapshot(self._iteration)
-        self._seconds += time.perf_counter() - clock
+        self._count_seconds()
         kept = self._best or {"iteration": self._iteration, "score": None}
         if self._best is not None:
             self._synthetic.load_state_dict(self._best["synthetic"])
@@ -137,6 +149,7 @@ class Running:
             self._objective.image_gradients,
             tuple(self._losses),
             self._divergences,
+            tuple(self._changes),
             kept["iteration"],
             kept["score"],
         )
@@ -144,32 +157,33 @@ class Running:
     def _is_due(self, every: int) -> bool:
         return self._iteration % every == 0 or self._iteration == self._iterations
 
-    def _step(self) -> float | None:
-        """Do one step on the synthetic data; return its loss, None if something is no longer finite."""
-        share = self._schedule(self._iteration, self._iterations)
-        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * share * (self._scale if group["name"] == "images" else 1.0)
+    def _step(self) -> float:
+        """Do one step on the synthetic data and return its loss; Broken if something is no longer sound."""
+        sizes, share = self._sizes(), self._schedule(self._iteration, self._iterations)
+        for group in self._optimizer.param_groups:
+            group["lr"] = sizes[group["name"]] * share * self._scale
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self._objective(self._synthetic, self._iteration)
-        if not math.isfinite(loss) or not self._synthetic.finite():
-            return None
+        loss = self._objective(self._synthetic, self._iteration, self._scale)
+        if not math.isfinite(loss):
+            raise Broken(f"the loss is {loss}", smaller(*self._identity.step_sizes))
+        self._synthetic.check_gradients()
         self._optimizer.step()
-        return loss if self._synthetic.finite() else None
+        self._synthetic.check_values()
+        return loss
 
-    def _take_back(self, good: Mapping[str, Any]) -> None:
+    def _take_back(self, sound: SoundStates, broken: Broken) -> None:
         reached, divergences, scale = self._iteration + 1, self._divergences + 1, self._scale * SHRINKING
-        if divergences > ATTEMPTS:
-            too_large = "image_rate" if self._synthetic.rate is None else "image_rate or learned_rate_rate"
-            raise UserError(
-                f"The distillation diverged at iteration {reached} for the {divergences}th time, though its steps on "
-                f"the images had been halved {ATTEMPTS} times: start with a smaller {too_large}."
-            )
-        spent = self._objective.image_gradients
-        self._load(good)
+        state, older = sound.go_back(self._iteration, self._scale, broken)
+        spent, seconds = self._objective.image_gradients, self._seconds
+        self._load(state)
         self._divergences, self._scale = divergences, scale
-        self._objective.image_gradients = spent  # what was taken back has cost them all the same
+        # What was taken back has cost them all the same.
+        self._objective.image_gradients, self._seconds = spent, seconds
+        if older:  # what is on disk has to lead back to it, too
+            sound.replace_all(self._saved_state())
         self._workspace.say(
-            f"diverged at iteration {reached}: back to iteration {self._iteration}, with steps {scale:g} times as large"
+            f"diverged at iteration {reached}, as {broken.reason}: back to iteration {self._iteration}, "
+            f"with all steps {scale:g} times as large"
         )
 
     def _choose(self, choice: Choice) -> None:
@@ -177,12 +191,25 @@ class Running:
         if self._best is None or score > self._best["score"]:
             self._best = {"score": score, "iteration": self._iteration, "synthetic": self._synthetic.state_dict()}
 
+    def _count_seconds(self) -> None:
+        now = time.perf_counter()
+        self._seconds, self._clock = self._seconds + now - self._clock, now
+
+    def _saved_state(self) -> dict[str, Any]:
+        """Return the state as it is now, written to disk where checkpoints are kept."""
+        self._count_seconds()
+        state = self._state()
+        if self._workspace.folder is not None:
+            save_state(self._workspace.folder, state)
+        return state
+
     def _state(self) -> dict[str, Any]:
         return {
-            "identity": self._identity,
+            **self._identity.record(),
             "iteration": self._iteration,
             "scale": self._scale,
             "divergences": self._divergences,
+            "changes": list(self._changes),
             "seconds": self._seconds,
             "losses": list(self._losses),
             "best": copy.deepcopy(self._best),
@@ -195,27 +222,28 @@ class Running:
     def _load(self, state: Mapping[str, Any]) -> None:
         self._iteration, self._scale = int(state["iteration"]), float(state["scale"])
         self._divergences, self._seconds = int(state["divergences"]), float(state["seconds"])
-        self._losses, self._best = list(state["losses"]), copy.deepcopy(state["best"])
+        self._losses, self._changes = list(state["losses"]), list(state["changes"])
+        self._best = copy.deepcopy(state["best"])
         self._objective.image_gradients = int(state["image_gradients"])
         self._synthetic.load_state_dict(state["synthetic"])
         self._optimizer.load_state_dict(copy.deepcopy(dict(state["optimizer"])))
         self._objective.load_state_dict(state["objective"])
 
-    def _restore(self) -> None:
-        folder = self._workspace.folder
-        if folder is None:
-            return
-        states = load_states(folder)
-        for state in states:
+    def _restored(self) -> SoundStates:
+        """Load the newest checkpoint, if there is one; return the states that can be gone back to."""
+        folder, begin = self._workspace.folder, self._state()
+        found = [] if folder is None else load_states(folder)
+        states: list[dict[str, Any]] = []
+        for state in found:
             if isinstance(state, Damaged):
                 self._workspace.say(f"{state}, and is not used")
-                continue
-            if state["identity"] != self._identity:
-                raise UserError(
-                    f"{folder} holds the checkpoint of another distillation: remove it or use another folder."
-                )
-            self._load(state)
-            self._workspace.say(f"goes on from iteration {self._iteration} of {self._iterations}")
-            return
-        if states:
+            # One that is not older than the newest is of a course that was given up.
+            elif not states or state["iteration"] < states[0]["iteration"]:
+                states.insert(0, self._identity.adopt(state, str(folder)))
+        if found and not states:
             self._workspace.say("starts over: no checkpoint can be used")
+        if not states:
+            return SoundStates([begin])
+        self._load(states[-1])
+        self._workspace.say(f"goes on from iteration {self._iteration} of {self._iterations}")
+        return SoundStates([begin, *states] if len(found) == 1 else states)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +11,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dp_core.data.preprocessing import Preprocessing
+from dp_core.distillation.broken import Broken, Overstepped, all_finite, smaller
 from dp_core.distillation.distilled_set import DistilledSet
+from dp_core.distillation.learned_rate import LearnedRate
 
 # Learned labels start with this share of certainty in the image's own class, spread evenly over the others.
 _CERTAINTY = 0.95
 # Images are stored as float16.
 _LARGEST = torch.finfo(torch.float16).max
+# What each leaf is called, and the setting that its steps go by.
+_NAMES = {
+    "images": ("images", "image_rate"),
+    "logits": ("labels", "label_rate"),
+    "log_rate": ("learned rate", "learned_rate_rate"),
+}
 
 
 class Synthetic:
@@ -25,18 +34,18 @@ class Synthetic:
         images: leaf, float32 [N, C, H, W], in the set's own space.
         hard: int64 [N], the class that each image was made for; in order, ipc images a class.
         logits: leaf, float32 [N, classes], of learned labels; None if labels are hard.
-        rate: leaf, a float32 scalar, of a learned learning rate; None if none is learned.
+        rate: a learned learning rate, with a leaf of its own; None if none is learned.
 
     Args:
         images: what to start from.
         hard: see above.
         classes: number of classes.
         learn_labels: whether labels are learned; they start at 95 % certainty.
-        learning_rate: where a learned rate starts; None learns none.
+        rate: see above.
     """
 
     def __init__(
-        self, images: Tensor, hard: Tensor, classes: int, *, learn_labels: bool, learning_rate: float | None
+        self, images: Tensor, hard: Tensor, classes: int, *, learn_labels: bool, rate: LearnedRate | None
     ) -> None:
         self.images = images.detach().clone().requires_grad_()
         self.hard = hard.to(images.device)
@@ -45,9 +54,7 @@ class Synthetic:
         if learn_labels:
             share = torch.full((len(hard), classes), (1 - _CERTAINTY) / max(classes - 1, 1), device=images.device)
             self.logits = share.scatter(1, self.hard[:, None], _CERTAINTY).log().requires_grad_()
-        self.rate = (
-            None if learning_rate is None else torch.tensor(learning_rate, device=images.device).requires_grad_()
-        )
+        self.rate = rate
 
     def targets(self) -> Tensor:
         """Return the labels to train on: int64 [N] or, if they are learned, float32 [N, classes] with gradients."""
@@ -59,22 +66,43 @@ class Synthetic:
 
     def leaves(self) -> dict[str, Tensor]:
         """Return what is optimised, by name."""
-        found = {"images": self.images, "logits": self.logits, "rate": self.rate}
+        found = {
+            "images": self.images,
+            "logits": self.logits,
+            "log_rate": None if self.rate is None else self.rate.leaf,
+        }
         return {name: leaf for name, leaf in found.items() if leaf is not None}
 
-    def finite(self) -> bool:
-        """Return whether all values and gradients are finite, images can be stored and a learned rate is positive."""
-        tensors = [tensor for leaf in self.leaves().values() for tensor in (leaf, leaf.grad) if tensor is not None]
-        sound = all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
-        storable = self.images.detach().abs().max().item() <= _LARGEST
-        return sound and storable and (self.rate is None or self.rate.item() > 0)
+    def check_gradients(self) -> None:
+        """Raise Broken, with the name of the leaf, unless all gradients that there are are finite."""
+        for name, leaf in self.leaves().items():
+            called, setting = _NAMES[name]
+            if leaf.grad is not None and not all_finite([leaf.grad]):
+                raise Broken(f"the gradient of the {called} is not finite", smaller(setting))
+
+    def check_values(self) -> None:
+        """Raise Overstepped, with the name of the leaf, unless all values are finite and can be stored."""
+        for name, leaf in (("images", self.images), ("logits", self.logits)):
+            called, setting = _NAMES[name]
+            if leaf is not None and not all_finite([leaf]):
+                raise Overstepped(f"the {called} are not finite", smaller(setting))
+        largest = self.images.detach().abs().max().item()
+        if largest > _LARGEST:
+            raise Overstepped(
+                f"the images have values of {largest:.3g}, beyond the {_LARGEST:.0f} that can be stored",
+                smaller("image_rate"),
+            )
+        if self.rate is not None:
+            self.rate.check()
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of what is optimised."""
         return {name: leaf.detach().clone() for name, leaf in self.leaves().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to what `state_dict` returned."""
+        """Go back to what `state_dict` returned, or did when it had the rate instead of its logarithm."""
+        if "rate" in state:
+            state = {**state, "log_rate": torch.tensor(math.log(state["rate"].item()))}
         with torch.no_grad():
             for name, leaf in self.leaves().items():
                 leaf.copy_(state[name])
@@ -90,6 +118,6 @@ class Synthetic:
             preprocessing=space,
             class_names=class_names,
             images_per_class=len(self.hard) // self.classes,
-            learning_rate=None if self.rate is None else self.rate.item(),
+            learning_rate=None if self.rate is None else self.rate.value,
             provenance=provenance,
         ).rounded()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from dp_core.data import ImageDataset
 from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.distillation.broken import Broken, smaller
 from dp_core.distillation.experts import ExpertBuffer, ExpertLibrary, ExpertPlan
 from dp_core.distillation.inner_gradient import InnerGradient, InnerMode
 from dp_core.distillation.iterative import IterativeDistiller, Task
+from dp_core.distillation.learned_rate import LearnedRate
 from dp_core.distillation.running import Objective, Outcome
 from dp_core.distillation.synthetic import Synthetic
 from dp_core.distillation.unrolling import Batch, Parameters, Unrolled
@@ -69,7 +72,8 @@ class TrajectoryMatching(IterativeDistiller):
     learned_rate_start: float = 1e-3
     """Where the learned rate α starts, above 0 (the authors: 0.001 for CIFAR-10, 0.01 for CIFAR-100)."""
     learned_rate_rate: float = 1e-5
-    """The learning rate of α itself, above 0."""
+    """The learning rate of α itself, above 0: a gradient g changes α by learned_rate_rate · g, for as long as that is
+    little beside α, and never to 0 or below (see LearnedRate)."""
     experts: Mapping[str, Any] = field(default_factory=dict)
     """How the experts are made: `experts` (their number), `epochs` and other settings of ExpertPlan."""
     mode: Literal["auto", "eager", "compiled"] = "auto"
@@ -108,15 +112,14 @@ class TrajectoryMatching(IterativeDistiller):
         if isinstance(value, bool) or not isinstance(value, types):
             raise UserError(f"{self.method} needs {wanted} as {name} of its experts, not {value!r}.")
 
-    @property
-    def learned_rate(self) -> float | None:
+    def learned_rate(self) -> LearnedRate | None:
         """See IterativeDistiller."""
-        return self.learned_rate_start
+        return LearnedRate(self.learned_rate_start, self.learned_rate_rate, self.optimizer)
 
     @property
-    def rate_of_learned_rate(self) -> float:
+    def step_sizes(self) -> dict[str, float]:
         """See IterativeDistiller."""
-        return self.learned_rate_rate
+        return {**super().step_sizes, "learned_rate_rate": self.learned_rate_rate}
 
     def plan(self, seed: int) -> ExpertPlan:
         """Return how the experts of a distillation with `seed` are made."""
@@ -169,7 +172,7 @@ class Matching:
         library = ExpertLibrary(folder)
         return library.get(plan, self._task.source, self._task.space, progress=_unheard, say=workspace.say)
 
-    def __call__(self, synthetic: Synthetic, iteration: int) -> float:
+    def __call__(self, synthetic: Synthetic, iteration: int, scale: float) -> float:
         """See Objective."""
         settings, task, device = self._settings, self._task, synthetic.images.device
         assert synthetic.rate is not None
@@ -179,18 +182,27 @@ class Matching:
         start = int(torch.randint(low, high, (), generator=draws))
         begin = self.experts.parameters(expert, start, device)
         goal = self.experts.parameters(expert, start + settings.expert_epochs, device)
+        way = f"expert {expert} from epoch {start} to {start + settings.expert_epochs}"
+        length = squared_distance(begin, goal, way)
+        rate = synthetic.rate.value
         unrolled = Unrolled(
             self._inner_gradient(self.experts.spec(expert), device),
             begin,
-            synthetic.rate.item(),
+            rate,
             lambda step: self._batch(synthetic, iteration, step),
             settings.steps,
             exact=settings.exact,
         )
-        loss, direction = matching_loss(begin, unrolled.end, goal)
+        loss, direction = matching_loss(unrolled.end, goal, length)
+        if not math.isfinite(loss):
+            raise Broken(
+                f"{settings.steps} steps on the synthetic images at the learned rate {rate:.3g}, to match {way}, lead "
+                f"to weights that are not finite",
+                smaller("learned_rate_rate", "image_rate") if iteration else smaller("learned_rate_start"),
+            )
         for gradient in unrolled.pull_back(direction):
             gradient.backward()
-        synthetic.rate.grad = torch.full_like(synthetic.rate, unrolled.rate_gradient)
+        synthetic.rate.follow(unrolled.rate_gradient)
         self.image_gradients += unrolled.image_gradients
         return loss
 
@@ -222,19 +234,27 @@ class Matching:
         """Do nothing, see `state_dict`."""
 
 
-def matching_loss(begin: Parameters, end: Parameters, goal: Parameters) -> tuple[float, dict[str, Tensor]]:
-    """Return ‖end − goal‖² / ‖begin − goal‖² over all parameters, and its gradient by `end`.
+def squared_distance(begin: Parameters, goal: Parameters, way: str) -> float:
+    """Return ‖begin − goal‖² over all parameters.
 
     Raises:
-        UserError: `begin` is `goal`.
+        UserError: it is 0 or not finite; `way` says of which expert and epochs.
     """
-    away = {name: end[name] - goal[name] for name in goal}
-    distance = sum(value.detach().square().sum().item() for value in away.values())
     length = sum((begin[name] - goal[name]).square().sum().item() for name in goal)
     if length == 0:
+        raise UserError(f"There is nothing to match where {way} did not move: raise experts.learning_rate.")
+    if not math.isfinite(length):
         raise UserError(
-            "An expert did not move between two epochs that were to be matched: raise experts.learning_rate."
+            f"The parameters of {way} are not finite: remove its folder, to have it trained again, "
+            f"or lower experts.learning_rate."
         )
+    return length
+
+
+def matching_loss(end: Parameters, goal: Parameters, length: float) -> tuple[float, dict[str, Tensor]]:
+    """Return ‖end − goal‖² / `length` over all parameters, and its gradient by `end`."""
+    away = {name: end[name] - goal[name] for name in goal}
+    distance = sum(value.detach().square().sum().item() for value in away.values())
     return distance / length, {name: 2 * value / length for name, value in away.items()}
 
 

@@ -116,8 +116,19 @@ def test_the_gradient_is_that_of_finite_differences_at_a_fixed_penalty() -> None
 def test_features_that_are_all_zero_are_a_divergence_and_no_defect() -> None:
     zero, one_hot = torch.zeros(3, 4), torch.eye(3)
     assert not torch.isfinite(ridge_regression_loss(zero, one_hot, zero, one_hot, 1e-3))
-    with pytest.raises(UserError, match="diverged at iteration 1 for the 4th time"):
+    with pytest.raises(UserError, match=r"cannot do iteration 1, .*: all features of the synthetic images are 0"):
         distil(random_dataset(), 1, **{**PLAIN, "architectures": {"name": f"{__name__}:dead_embedding"}})
+
+
+def test_a_network_that_its_own_steps_spoil_is_named_and_its_steps_are_halved() -> None:
+    said: list[str] = []
+    told = Workspace(say=said.append)
+    distiller = FeatureRegression(**{**PLAIN, "iterations": 4, "network_rate": 1e30, "network_steps": 9})
+    with pytest.raises(UserError, match=r"network_rate"):
+        distiller.distill(random_dataset(), 1, 0, told)
+    assert said
+    assert "image_rate" in distiller.step_sizes
+    assert distiller.step_sizes["network_rate"] == 1e30
 
 
 # --- an iteration ---
@@ -200,11 +211,11 @@ def course(iterations: int, **given: Any) -> list[list[tuple[int, int]]]:
     distiller = FeatureRegression(**{**PLAIN, "real_images": 4, **given})
     task = Task(source, standardisation_of(source), 1, 0, Workspace())
     objective = distiller.objective(task)
-    synthetic = Synthetic(torch.randn(3, 1, 6, 6), torch.arange(3), 3, learn_labels=False, learning_rate=None)
+    synthetic = Synthetic(torch.randn(3, 1, 6, 6), torch.arange(3), 3, learn_labels=False, rate=None)
     found = []
     for iteration in range(iterations):
         synthetic.images.grad = None
-        objective(synthetic, iteration)
+        objective(synthetic, iteration, 1.0)
         state = objective.state_dict()
         assert state["made"] == 1 + max(member["number"] for member in state["members"])
         found.append([(member["number"], member["trained"]) for member in state["members"]])
@@ -240,8 +251,8 @@ def test_networks_of_every_architecture_are_met() -> None:
     given: dict[str, Any] = {"architectures": {**TINY, "width": [2, 3, 4]}, "networks": 6, "iterations": 1}
     distiller = FeatureRegression(**given)
     objective = distiller.objective(Task(source, standardisation_of(source), 1, 0, Workspace()))
-    synthetic = Synthetic(torch.randn(3, 1, 6, 6), torch.arange(3), 3, learn_labels=False, learning_rate=None)
-    objective(synthetic, 0)
+    synthetic = Synthetic(torch.randn(3, 1, 6, 6), torch.arange(3), 3, learn_labels=False, rate=None)
+    objective(synthetic, 0, 1.0)
     for member in objective.state_dict()["members"]:
         seen.add(len(member["model"]["blocks.0.weight"]))
     assert seen == {2, 3, 4}

@@ -12,7 +12,11 @@ import pytest
 import torch
 
 from dp_core.distillation.base import Workspace
+from dp_core.distillation.broken import Broken
 from dp_core.distillation.checkpoint import load_states
+from dp_core.distillation.identity import Identity
+from dp_core.distillation.learned_rate import LearnedRate
+from dp_core.distillation.recovery import DistillationDiverged
 from dp_core.distillation.running import Choice, Outcome, Running
 from dp_core.distillation.synthetic import Synthetic
 from dp_core.errors import UserError
@@ -36,7 +40,7 @@ class Bowl:
         self.edge, self.fails = edge, dict(fails or {})
         self.before: Callable[[int], None] = nothing
 
-    def __call__(self, synthetic: Synthetic, iteration: int) -> float:
+    def __call__(self, synthetic: Synthetic, iteration: int, scale: float) -> float:
         self.before(iteration)
         assert synthetic.images.grad is None
         self.image_gradients += len(synthetic.images)
@@ -68,14 +72,16 @@ class Wandering:
         self.before: Callable[[int], None] = nothing
         self.place = torch.zeros(4, 1, 1, 1)
         self.seen = torch.zeros(4, 1, 2, 2)
+        self.scales: list[float] = []
 
-    def __call__(self, synthetic: Synthetic, iteration: int) -> float:
+    def __call__(self, synthetic: Synthetic, iteration: int, scale: float) -> float:
+        self.scales.append(scale)
         self.before(iteration)
         assert synthetic.rate is not None
         self.place = self.place + torch.randn(4, 1, 1, 1, generator=generator(0, "walk", iteration))
-        loss = (synthetic.images - self.place).square().mean() + (synthetic.rate - 0.5).square()
-        loss = loss + synthetic.probabilities().square().sum()
+        loss = (synthetic.images - self.place).square().mean() + synthetic.probabilities().square().sum()
         loss.backward()
+        synthetic.rate.follow(2 * (synthetic.rate.value - 0.5))
         self.image_gradients += 4
         stride = (synthetic.images.detach() - self.seen).abs().max().item()
         self.seen = synthetic.images.detach().clone()
@@ -89,8 +95,8 @@ class Wandering:
 
 
 def ones(*, learns: bool = False) -> Synthetic:
-    rate = 0.01 if learns else None
-    return Synthetic(torch.ones(4, 1, 2, 2), torch.tensor([0, 0, 1, 1]), 2, learn_labels=learns, learning_rate=rate)
+    rate = LearnedRate(0.01, 0.5, "sgd") if learns else None
+    return Synthetic(torch.ones(4, 1, 2, 2), torch.tensor([0, 0, 1, 1]), 2, learn_labels=learns, rate=rate)
 
 
 class Case:
@@ -114,7 +120,8 @@ class Case:
         self.done: list[int] = []
         self.objective = objective
         self.synthetic = ones(learns=isinstance(objective, Wandering))
-        groups = [{"params": [leaf], "lr": rate, "name": name} for name, leaf in self.synthetic.leaves().items()]
+        groups = [{"params": [leaf], "name": name} for name, leaf in self.synthetic.leaves().items()]
+        sizes = dict.fromkeys(self.synthetic.leaves(), rate)
         self.optimizer: torch.optim.Optimizer = (
             torch.optim.Adam(groups) if isinstance(objective, Wandering) else torch.optim.SGD(groups)
         )
@@ -125,7 +132,15 @@ class Case:
             checkpoint_every=every,
         )
         self.running = Running(
-            self.synthetic, objective, self.optimizer, iterations, SCHEDULES[schedule], choice, identity, space
+            self.synthetic,
+            objective,
+            self.optimizer,
+            lambda: sizes,
+            iterations,
+            SCHEDULES[schedule],
+            choice,
+            Identity(f"{identity} at {rate}", identity, {"image_rate": rate}),
+            space,
         )
 
     def run(self) -> Outcome:
@@ -164,7 +179,7 @@ def test_progress_and_snapshots_come_when_they_are_due(tmp_path: Path) -> None:
 # --- divergence ---
 
 
-def test_a_divergence_is_taken_back_and_the_steps_on_the_images_are_halved() -> None:
+def test_a_divergence_is_taken_back_and_the_steps_are_halved() -> None:
     seen: list[tuple[int, float]] = []
     case = Case(Bowl(edge=50), rate=5, iterations=8, every=2)
     case.objective.before = lambda iteration: seen.append((iteration, case.optimizer.param_groups[0]["lr"]))
@@ -179,8 +194,8 @@ def test_a_divergence_is_taken_back_and_the_steps_on_the_images_are_halved() -> 
     assert outcome.losses == tuple(8 * x**2 for x in (1, 4, 16, 24, 36, 9, 2.25, 0.5625))
     assert outcome.divergences == 2
     assert case.said == [
-        "diverged at iteration 4: back to iteration 2, with steps 0.5 times as large",
-        "diverged at iteration 6: back to iteration 4, with steps 0.25 times as large",
+        "diverged at iteration 4, as the loss is nan: back to iteration 2, with all steps 0.5 times as large",
+        "diverged at iteration 6, as the loss is nan: back to iteration 4, with all steps 0.25 times as large",
     ]
     assert outcome.image_gradients == 4 * len(rates)  # also what was taken back has cost
 
@@ -190,32 +205,62 @@ def test_after_the_third_halving_the_distillation_gives_up() -> None:
     case = Case(Bowl(fails={3: float("inf")}), rate=0.8, every=2)
     case.objective.before = lambda iteration: seen.append(case.optimizer.param_groups[0]["lr"])
     with pytest.raises(
-        UserError,
-        match=r"^The distillation diverged at iteration 4 for the 4th time, though its steps on the images had been "
-        r"halved 3 times: start with a smaller image_rate\.$",
+        DistillationDiverged,
+        match=r"^The distillation diverged again at iteration 4, though all its steps had been halved 3 times: "
+        r"the loss is nan\. Take a smaller image_rate\.$",
     ):
         case.run()
-    assert seen == [0.8] * 4 + [0.4] * 2 + [0.2] * 2 + [0.1] * 2
+    # From iteration 2 twice, then from the one before it, which comes to another iteration 2.
+    assert seen == [0.8] * 4 + [0.4] * 2 + [0.2] * 4 + [0.1] * 2
 
 
 def test_three_divergences_are_survived_wherever_they_are() -> None:
-    case = Case(Bowl(fails={0: 1, 3: 1, 7: 1}), rate=0.5, every=2)
+    case = Case(Bowl(fails={1: 1, 3: 1, 7: 1}), rate=0.5, every=2)
     outcome = case.run()
-    # Two steps at 1/4 (twice, in part), then from iteration 3 at 1/8, the last two at 1/16.
+    # Two steps at 1/4, then from iteration 2 four at 1/8, and the last two at 1/16.
     assert case.value == pytest.approx(0.75**2 * 0.875**4 * 0.9375**2)
     assert outcome.divergences == 3
     assert len(outcome.losses) == 8
 
 
-def test_only_the_steps_on_the_images_are_halved() -> None:
-    case = Case(Wandering(), rate=0.5)
+def test_where_no_step_leads_to_what_is_broken_it_goes_back_further() -> None:
+    case = Case(Bowl(fails={4: 1}), rate=0.5, every=2)
+    outcome = case.run()
+    assert case.value == pytest.approx(0.5**2 * 0.75**6)  # iteration 4 is the first from the checkpoint there
+    assert outcome.losses[:3] == pytest.approx([8, 8 * 0.25, 8 * 0.25**2])
+    assert "back to iteration 2, with all steps 0.5 times" in case.said[0]
+
+
+def test_where_there_is_no_step_to_make_smaller_that_is_said_at_once() -> None:
+    seen: list[int] = []
+    case = Case(Bowl(fails={0: float("inf")}), rate=0.5, every=2)
+    case.objective.before = seen.append
+    with pytest.raises(
+        DistillationDiverged,
+        match=r"^The distillation cannot do iteration 1, whatever the size of its steps: the loss is nan\. Take a ",
+    ):
+        case.run()
+    assert seen == [0]
+
+
+def test_all_steps_are_halved_and_the_objective_is_told() -> None:
+    objective = Wandering()
+    case = Case(objective, rate=0.5)
     case.run()
     rates = {group["name"]: group["lr"] for group in case.optimizer.param_groups}
-    assert rates == {"images": 0.125, "logits": 0.5, "rate": 0.5}
+    assert rates == {"images": 0.125, "logits": 0.125, "log_rate": 0.125}
+    assert (objective.scales[0], objective.scales[-1]) == (1, 0.25)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e5])
-def test_images_that_cannot_be_stored_are_a_divergence(value: float) -> None:
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (float("nan"), "the loss is nan"),
+        (float("inf"), "the loss is inf"),
+        (2e5, r"the images have values of 1.88e\+05, beyond the 65504 that can be stored"),
+    ],
+)
+def test_images_that_cannot_be_stored_are_a_divergence(value: float, reason: str) -> None:
     case = Case(Bowl(), iterations=1)
 
     def spoil(iteration: int) -> None:
@@ -223,7 +268,19 @@ def test_images_that_cannot_be_stored_are_a_divergence(value: float) -> None:
             case.synthetic.images[0, 0, 0, 0] = value
 
     case.objective.before = spoil
-    with pytest.raises(UserError, match="diverged at iteration 1 for the 4th time"):
+    with pytest.raises(DistillationDiverged, match=f"iteration 1, .*: {reason}"):
+        case.run()
+
+
+def test_what_an_objective_says_is_broken_is_the_reason() -> None:
+    case = Case(Bowl())
+
+    def breaking(iteration: int) -> None:
+        if iteration == 3:
+            raise Broken("its network sees nothing", "another network")
+
+    case.objective.before = breaking
+    with pytest.raises(DistillationDiverged, match=r"at iteration 4, .*: its network sees nothing\. Take another net"):
         case.run()
 
 
@@ -386,6 +443,53 @@ def test_where_all_checkpoints_are_damaged_it_starts_over(tmp_path: Path) -> Non
         f"{tmp_path / PREVIOUS} does not match its own digest, and is not used",
         "starts over: no checkpoint can be used",
     ]
+
+
+def test_other_step_sizes_are_taken_from_the_checkpoint_on(tmp_path: Path) -> None:
+    stopped_at_7(tmp_path)  # at the rate 0.5
+    case = Case(Bowl(), rate=0.25, folder=tmp_path)
+    outcome = case.run()
+    assert case.value == 0.5**6 * 0.75**2
+    assert outcome.changes == ({"until_iteration": 6, "image_rate": 0.5},)
+    assert case.said == ["goes on from iteration 6 of 8"]
+
+
+def test_with_other_step_sizes_none_is_halved_yet(tmp_path: Path) -> None:
+    case = Case(Bowl(fails={1: 1, 3: float("inf")}), rate=0.8, folder=tmp_path)
+    with pytest.raises(DistillationDiverged):
+        case.run()
+    seen: list[float] = []
+    again = Case(Bowl(), rate=0.1, folder=tmp_path)
+    again.objective.before = lambda iteration: seen.append(again.optimizer.param_groups[0]["lr"])
+    assert again.run().divergences > 0
+    assert set(seen) == {0.1}
+
+
+def going_further_back(folder: Path, before: Callable[..., None] = nothing) -> Case:
+    """Return a distillation whose seventh iteration is not finite until it comes from iteration 3 at a quarter."""
+
+    class Poisoned(Bowl):
+        def __call__(self, synthetic: Synthetic, iteration: int, scale: float) -> float:
+            loss = super().__call__(synthetic, iteration, scale)
+            return float("nan") if iteration == 7 and scale > 0.25 else loss
+
+    objective = Poisoned()
+    objective.before = before
+    return Case(objective, rate=0.5, iterations=10, every=3, folder=folder)
+
+
+def test_a_distillation_that_goes_further_back_ends_the_same_when_it_is_killed(tmp_path: Path) -> None:
+    seen: list[int] = []
+    whole = going_further_back(tmp_path / "whole", seen.append)
+    expected = in_the_end(whole, tmp_path / "whole")
+    # Iteration 7 comes twice from the checkpoint at 6, and then from that at 3.
+    assert seen == [0, 1, 2, 3, 4, 5, 6, 7, 6, 7, 3, 4, 5, 6, 7, 8, 9]
+    assert whole.value == pytest.approx(0.5**3 * 0.875**7)
+    for at in range(1, len(seen) + 1):
+        folder = tmp_path / f"killed at {at}"
+        with pytest.raises(Killed):
+            going_further_back(folder, killer(at)).run()
+        assert same(in_the_end(going_further_back(folder), folder), expected)
 
 
 def test_a_checkpoint_of_another_distillation_is_refused(tmp_path: Path) -> None:

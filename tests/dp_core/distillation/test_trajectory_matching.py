@@ -19,7 +19,7 @@ from dp_core.distillation import DATM, DistilledSet, Tesla, TrajectoryMatching
 from dp_core.distillation.base import Workspace, standardisation_of
 from dp_core.distillation.experts import ExpertBuffer, ExpertLibrary
 from dp_core.distillation.inner_gradient import InnerGradient, InnerMode, Parameters
-from dp_core.distillation.trajectory_matching import matching_loss
+from dp_core.distillation.trajectory_matching import matching_loss, squared_distance
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
 from tests.dp_core.small import CLASSES, SHAPE, random_dataset
@@ -120,13 +120,35 @@ def test_matching_loss_worked_out_by_hand() -> None:
     begin = {"a": torch.tensor([0.0, 0.0]), "b": torch.tensor([[1.0]])}
     goal = {"a": torch.tensor([3.0, 0.0]), "b": torch.tensor([[5.0]])}
     end = {"a": torch.tensor([2.0, 1.0]), "b": torch.tensor([[5.0]])}
-    loss, gradient = matching_loss(begin, end, goal)
+    length = squared_distance(begin, goal, "expert 3")
+    loss, gradient = matching_loss(end, goal, length)
     assert loss == pytest.approx((1 + 1 + 0) / (9 + 16))
     assert gradient["a"].tolist() == pytest.approx([-2 / 25, 2 / 25])
     assert gradient["b"].tolist() == [[0]]
-    assert matching_loss(begin, begin, goal)[0] == 1
-    with pytest.raises(UserError, match="An expert did not move between two epochs"):
-        matching_loss(goal, end, goal)
+    assert length == 25
+    assert matching_loss(begin, goal, length)[0] == 1
+    with pytest.raises(UserError, match="expert 3 did not move: raise"):
+        squared_distance(goal, goal, "expert 3")
+    with pytest.raises(UserError, match="The parameters of expert 3 are not finite: remove"):
+        squared_distance({**begin, "b": torch.tensor([[torch.inf]])}, goal, "expert 3")
+
+
+@pytest.mark.parametrize("kind", [TrajectoryMatching, Tesla, DATM])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_learned_rate_stays_positive_however_large_its_steps(
+    kind: type[TrajectoryMatching], optimizer: str, experts: Path
+) -> None:
+    settings = {**(EARLY if kind is DATM else SETTINGS), "optimizer": optimizer, "image_rate": 0.01}
+    made, losses = distil(kind(**{**settings, "iterations": 12, "learned_rate_rate": 1e3}), experts)
+    assert made.learning_rate is not None
+    assert made.learning_rate > 0
+    assert made.provenance["divergences"] == 0
+    assert len(losses) == 12
+
+
+def test_a_start_from_which_no_training_is_finite_is_named(experts: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot do iteration 1, .* learned rate 1e\+30, .* Take a .*_start"):
+        distil(TrajectoryMatching(**{**SETTINGS, "learned_rate_start": 1e30}), experts)
 
 
 def batches_seen(monkeypatch: pytest.MonkeyPatch, distiller: TrajectoryMatching, folder: Path) -> list[list[int]]:

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from dp_core.distillation import inner_gradient
 from dp_core.distillation.inner_gradient import InnerGradient
 from dp_core.distillation.lowering import NotLowered
-from dp_core.distillation.trajectory_matching import matching_loss
+from dp_core.distillation.trajectory_matching import matching_loss, squared_distance
 from dp_core.distillation.unrolling import Batch, Unrolled
 from dp_core.models import ModelSpec, build
 
@@ -84,7 +84,7 @@ def test_exact_gradients_are_those_of_the_whole_graph(norm: str, activation: str
     unrolled = Unrolled(
         InnerGradient(model), start, RATE, lambda step: Batch(made.roll(step, 3), given), STEPS, exact=True
     )
-    loss, direction = matching_loss(start, unrolled.end, goal)
+    loss, direction = matching_loss(unrolled.end, goal, squared_distance(start, goal, "it"))
     for gradient in unrolled.pull_back(direction):
         gradient.backward()
     assert loss == pytest.approx(plain.item(), rel=1e-10)
@@ -103,13 +103,13 @@ def test_exact_gradients_are_those_of_finite_differences() -> None:
     def loss_at(pictures: Tensor) -> float:
         inner = InnerGradient(model)
         end = Unrolled(inner, start, RATE, lambda step: Batch(pictures.roll(step, 3), labels), STEPS, exact=True).end
-        return matching_loss(start, end, goal)[0]
+        return matching_loss(end, goal, squared_distance(start, goal, "it"))[0]
 
     made = images.clone().requires_grad_()
     unrolled = Unrolled(
         InnerGradient(model), start, RATE, lambda step: Batch(made.roll(step, 3), labels), STEPS, exact=True
     )
-    for gradient in unrolled.pull_back(matching_loss(start, unrolled.end, goal)[1]):
+    for gradient in unrolled.pull_back(matching_loss(unrolled.end, goal, squared_distance(start, goal, "it"))[1]):
         gradient.backward()
     assert made.grad is not None
     towards = torch.randn(images.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -138,7 +138,7 @@ def test_tesla_drops_only_what_later_steps_owe_to_earlier_ones() -> None:
     unrolled = Unrolled(
         InnerGradient(model), start, RATE, lambda step: Batch(images.roll(step, 3), labels), STEPS, exact=False
     )
-    found = list(unrolled.pull_back(matching_loss(start, unrolled.end, goal)[1]))
+    found = list(unrolled.pull_back(matching_loss(unrolled.end, goal, squared_distance(start, goal, "it"))[1]))
     for mine, theirs in zip(found, wanted, strict=True):
         torch.testing.assert_close(mine.images, theirs, rtol=1e-7, atol=1e-12)
 
@@ -150,7 +150,7 @@ def test_the_last_steps_gradient_is_the_same_with_and_without_the_recursion(exac
     unrolled = Unrolled(
         InnerGradient(model), start, RATE, lambda step: Batch(images.roll(step, 3), labels), STEPS, exact=exact
     )
-    found = list(unrolled.pull_back(matching_loss(start, unrolled.end, goal)[1]))
+    found = list(unrolled.pull_back(matching_loss(unrolled.end, goal, squared_distance(start, goal, "it"))[1]))
     last = found[0] if exact else found[-1]
     assert last.images.abs().sum() > 0
     assert unrolled.image_gradients == 3 * STEPS * COUNT
