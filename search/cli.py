@@ -109,7 +109,7 @@ def resume(
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a run, of whatever kind, on from wherever it stopped; a search with keys to change, such as more trials."""
+    """Take a run, of whatever kind, on from wherever it stopped; a search or a distillation with keys to change, too."""
     from search.distill.run import resume_distillation
     from search.progress import Progress
     from search.proxy.run import resume_proxies
@@ -121,11 +121,14 @@ def resume(
 
     found, progress = find_run(run), Progress()
     kind = kind_of(read_run(found))
-    if overrides and kind != SEARCH:
-        raise UserError(f"Keys can be changed when a search is resumed; the run {found.path} is {described(kind)}.")
+    if overrides and kind not in (SEARCH, DISTILLATION):
+        raise UserError(
+            f"Keys can be changed when a search or a distillation is resumed; "
+            f"the run {found.path} is {described(kind)}."
+        )
     with stoppable(run):
         if kind == DISTILLATION:
-            rows = resume_distillation(found, progress)
+            rows = resume_distillation(found, progress, overrides or [], accept_changes)
         elif kind == STUDY:
             rows = resume_study(found, address, progress)
         elif kind == PROXIES:

@@ -7,11 +7,13 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import ray
 
 from dp_core.errors import UserError
+from search.ray_folder import ray_folder
 
 
 @contextmanager
@@ -19,30 +21,42 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     """Connect to the cluster at `address`, or start Ray here with `cpus` CPUs; leave or stop it in the end.
 
     Raises:
-        UserError: no cluster answers at `address`.
+        UserError: no cluster answers at `address`, or Ray cannot be started.
     """
     if address is not None:
         _check_reachable(address)
-    on_termination = signal.getsignal(signal.SIGTERM)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    with nullcontext() if address is not None else ray_folder() as folder:
+        on_termination = signal.getsignal(signal.SIGTERM)
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        logging.getLogger("ray.train").setLevel(logging.ERROR)
+        _connect(address, cpus, folder)
+        if on_termination is not None and threading.current_thread() is threading.main_thread():
+            # Ray puts a handler of its own in place, which would end the process without a word.
+            signal.signal(signal.SIGTERM, on_termination)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _connect(address: str | None, cpus: int, folder: Path | None) -> None:
     try:
         if address is None:
             # "local": never a cluster that happens to run on this machine, nor RAY_ADDRESS.
-            ray.init("local", num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(
+                "local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                _temp_dir=str(folder),
+            )
         else:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = "here" if address is None else f"at {address}"
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"Ray cannot be reached {where}: {first_line}.") from error
-    if on_termination is not None and threading.current_thread() is threading.main_thread():
-        # Ray puts a handler of its own in place, which would end the process without a word.
-        signal.signal(signal.SIGTERM, on_termination)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _check_reachable(address: str) -> None:

@@ -24,6 +24,9 @@ from dp_core.distillation.synthetic import Synthetic
 from dp_core.seeds import generator
 from dp_core.training import Network
 
+# Sums of the squares of larger ones are beyond float32.
+_LARGEST_FEATURE = 1e15
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureRegression(IterativeDistiller):
@@ -204,8 +207,9 @@ class _RidgeRegression:
 
 def _explain(features: Tensor, real_features: Tensor, number: int) -> NoReturn:
     """Say why there is no regression on the features of a network."""
-    if not all_finite([features, real_features]):
-        raise Broken(f"the features of network {number} are not finite", smaller("image_rate", "network_rate"))
+    largest = max(features.abs().max().item(), real_features.abs().max().item())
+    if not largest <= _LARGEST_FEATURE:
+        raise Broken(f"the features of network {number} reach {largest:.3g}", smaller("network_rate", "image_rate"))
     if not features.any():
         raise Broken(
             f"all features of the synthetic images are 0 in network {number}, so that a ridge regression on them has "

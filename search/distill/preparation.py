@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 from dp_core.data import Splits
 from dp_core.distillation import DistilledSet, Distiller
@@ -38,6 +40,21 @@ class DistillPreparation:
             [self.distiller.settings(), config.distill.images_per_class, config.run.seed, self.splits.train.digest]
         )
 
+    @property
+    def step_sizes(self) -> Mapping[str, float]:
+        """The distiller's settings that may be changed while a set is made; none where it takes no steps."""
+        return getattr(self.distiller, "step_sizes", {})
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something of a set: the set, or a checkpoint of it."""
+        ipcs = self.config.distill.images_per_class
+        return any(self.path(ipc).exists() or self.unfinished(ipc).folder.exists() for ipc in ipcs)
+
+    def _lasting(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings without those that may have been others when a set of the same run was made."""
+        return {name: value for name, value in settings.items() if name not in self.step_sizes}
+
     def path(self, images_per_class: int) -> Path:
         """Return where the set of this size is, or will be."""
         folder = self.config.distill.output or self.run
@@ -57,9 +74,11 @@ class DistillPreparation:
         if not (path.exists() and card_path(path).exists()):
             return None
         found, train = DistilledSet.load(path), self.splits.train
-        made = [found.provenance.get(key) for key in ("distiller", "seed", "source_digest")]
+        made = [self._lasting(found.provenance.get("distiller") or {})]
+        made += [found.provenance.get(key) for key in ("seed", "source_digest")]
+        wanted = [self._lasting(self.distiller.settings()), self.config.run.seed, train.digest]
         # As JSON, in which a tuple of a setting is the list that a card gives back.
-        if digest_of_json(made) != digest_of_json([self.distiller.settings(), self.config.run.seed, train.digest]):
+        if digest_of_json(made) != digest_of_json(wanted):
             raise UserError(f"{path} is not what the run {self.run} makes: move it away.")
         return found
 

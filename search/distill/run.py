@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from dp_core.distillation import DistilledSet, Workspace
+from dp_core.distillation.recovery import DistillationDiverged
 from dp_core.errors import UserError
+from search.distill.changing import changed
 from search.distill.config import DistillConfig
 from search.distill.preparation import DistillPreparation, make_output, prepare_distillation, refuse_taken_outputs
 from search.distill.watching import Watch
@@ -17,6 +19,7 @@ from search.run_directory import RunDirectory
 from search.run_record import (
     claimed,
     config_of,
+    dumped,
     new_record,
     read_run,
     record_sets,
@@ -44,8 +47,16 @@ def start_distillation(
         return _advance(run, prepared, progress)
 
 
-def resume_distillation(run: RunDirectory, progress: Progress) -> list[dict[str, Any]]:
+def resume_distillation(
+    run: RunDirectory, progress: Progress, overrides: Sequence[str] = (), accepted: bool = False
+) -> list[dict[str, Any]]:
     """Take a distillation on from its last checkpoint; of a finished one nothing changes.
+
+    Args:
+        run: the run.
+        progress: is told what happens.
+        overrides: step sizes to change, `distill.settings.NAME=value`; see `changed`.
+        accepted: whether these changes are meant.
 
     Raises:
         UserError: the run cannot be read, its config or data have changed, or another process drives it.
@@ -55,9 +66,14 @@ def resume_distillation(run: RunDirectory, progress: Progress) -> list[dict[str,
     if recorded.get("identity") != prepared.identity:
         raise UserError(f"The config in {run.config} has changed since the run started: start another run with it.")
     if is_finished(recorded, prepared):
+        if overrides:
+            raise UserError(f"The run {run.path} is finished: start another one to have other sets.")
         progress.say("run", f"{run.path} is finished: there is nothing left to do")
         return rows_of(prepared)
     with run.locked():
+        if overrides:
+            prepared = changed(run, prepared, overrides, accepted)
+            write_record(run, {**recorded, "config": dumped(prepared.config), "identity": prepared.identity})
         return _advance(run, prepared, progress)
 
 
@@ -130,7 +146,13 @@ def _make(prepared: DistillPreparation, images_per_class: int, watch: Watch, com
         validation=splits.validation,
         snapshot=watch.snapshot,
     )
-    made = prepared.distiller.distill(splits.train, images_per_class, prepared.config.run.seed, workspace)
+    try:
+        made = prepared.distiller.distill(splits.train, images_per_class, prepared.config.run.seed, workspace)
+    except DistillationDiverged as error:
+        raise UserError(
+            f"{error} To go on from the last checkpoint: "
+            f"winnow resume {prepared.run} distill.settings.NAME=VALUE --accept-changes"
+        ) from error
     made = replace(made, provenance={**made.provenance, "command": command})
     made.save(prepared.path(images_per_class))
     return made

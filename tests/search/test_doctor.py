@@ -144,3 +144,15 @@ def test_ray_starts_runs_a_task_elsewhere_and_stops() -> None:
     check = check_ray()
     assert check.ok is True, check.detail
     assert not ray.is_initialized()
+
+
+@pytest.mark.ray
+def test_ray_starts_where_the_folder_for_temporary_files_has_a_long_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / ("temporary-files-of-a-job-on-a-cluster-" * 3)
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    check = check_ray()
+    assert check.ok is True, check.detail
+    assert list(place.iterdir()) == []

@@ -124,7 +124,9 @@ def test_a_network_that_its_own_steps_spoil_is_named_and_its_steps_are_halved() 
     said: list[str] = []
     told = Workspace(say=said.append)
     distiller = FeatureRegression(**{**PLAIN, "iterations": 4, "network_rate": 1e30, "network_steps": 9})
-    with pytest.raises(UserError, match=r"network_rate"):
+    with pytest.raises(
+        UserError, match=r"again at iteration \d, .*: the features of network 0 reach .* Take a smaller network_rate"
+    ):
         distiller.distill(random_dataset(), 1, 0, told)
     assert said
     assert "image_rate" in distiller.step_sizes

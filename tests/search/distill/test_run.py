@@ -198,6 +198,60 @@ def test_a_config_that_was_edited_is_refused(folder: Path, winnow: Winnow, chang
     assert "changed since" in outcome.err
 
 
+STEEP = {"settings": {"image_rate": 1e30}}
+
+
+def test_one_that_diverged_goes_on_with_smaller_steps(folder: Path, winnow: Winnow) -> None:
+    write_distillation(folder, distill=STEEP)
+    halted = winnow("distill", "tiny.yaml")
+    run = folder / "runs" / "tiny"
+    assert halted.status == 2
+    assert "diverged again at iteration 1, though all its steps had been halved 3 times: the images" in halted.err
+    assert halted.err.endswith(f"winnow resume {run} distill.settings.NAME=VALUE --accept-changes\n")
+    asked = winnow("resume", "tiny", "distill.settings.image_rate=1")
+    assert asked.status == 2
+    assert "distill.settings.image_rate: 1e+30 → 1" in asked.err
+    assert "--accept-changes" in asked.err
+    (row,) = finished(winnow, "resume", "tiny", "distill.settings.image_rate=1", "--accept-changes")
+    write_distillation(folder, run={"name": "straight"})
+    (straight,) = finished(winnow, "distill", "tiny.yaml")
+    made, other = DistilledSet.load(row["set"]), DistilledSet.load(straight["set"])
+    assert np.array_equal(made.images, other.images)
+    assert (made.provenance["distiller"]["image_rate"], made.provenance["earlier_step_sizes"]) == (1, [])
+    assert finished(winnow, "resume", "tiny") == [row]
+    assert winnow("resume", "tiny", "distill.settings.image_rate=2", "--accept-changes").status == 2
+
+
+def test_steps_may_be_changed_on_the_way_and_the_card_says_so(
+    folder: Path, winnow: Winnow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_distillation(folder, distill={"ipc": [1, 2]})
+    with monkeypatch.context() as patched:
+        stop_at(patched, images_per_class=2, iteration=5)
+        assert winnow("distill", "tiny.yaml").status == 130
+    for key in ("distill.settings.iterations=9", "distill.ipc=3", "run.seed=1"):
+        refused = winnow("resume", "tiny", key, "--accept-changes")
+        assert refused.status == 2
+        assert (
+            f"'{key.partition('=')[0]}' cannot be changed in a distillation on its way; it can change " in refused.err
+        )
+    rows = finished(winnow, "resume", "tiny", "distill.settings.image_rate=0.5", "--accept-changes")
+    first, second = (DistilledSet.load(row["set"]).provenance for row in rows)
+    assert (first["distiller"]["image_rate"], first["earlier_step_sizes"]) == (1.0, [])
+    assert second["distiller"]["image_rate"] == 0.5
+    assert second["earlier_step_sizes"] == [{"until_iteration": 4, "image_rate": 1.0}]
+    assert status(winnow)["state"] == "finished"
+    assert finished(winnow, "resume", "tiny") == rows
+
+
+def test_before_there_is_a_checkpoint_other_settings_may_be_changed(folder: Path, winnow: Winnow) -> None:
+    write_distillation(folder, distill=STEEP)
+    assert winnow("distill", "tiny.yaml").status == 2
+    changes = ("distill.settings.iterations=2", "distill.settings.image_rate=1")
+    (row,) = finished(winnow, "resume", "tiny", *changes, "--accept-changes")
+    assert DistilledSet.load(row["set"]).provenance["distiller"]["iterations"] == 2
+
+
 def test_a_set_that_is_not_the_runs_is_refused(folder: Path, winnow: Winnow) -> None:
     write_distillation(folder, run={"name": "other", "seed": 1})
     (other,) = finished(winnow, "distill", "tiny.yaml")
