@@ -34,7 +34,7 @@ from benchmarks.plain_matching import match
 from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.device import peak_memory
 from dp_core.distillation.inner_gradient import InnerGradient, InnerMode
-from dp_core.distillation.trajectory_matching import matching_loss
+from dp_core.distillation.trajectory_matching import matching_loss, squared_distance
 from dp_core.distillation.unrolling import Batch, Unrolled
 from dp_core.models import ModelSpec, build
 from dp_core.seeds import generator
@@ -92,7 +92,7 @@ class Problem:
             steps,
             exact=exact,
         )
-        loss, direction = matching_loss(self.begin, unrolled.end, self.goal)
+        loss, direction = matching_loss(unrolled.end, self.goal, squared_distance(self.begin, self.goal, "it"))
         for gradient in unrolled.pull_back(direction):
             gradient.backward()
         assert images.grad is not None

@@ -109,7 +109,7 @@ def resume(
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a run, of whatever kind, on from wherever it stopped; a search or a distillation with keys to change, too."""
+    """Take a run, of whatever kind, on from wherever it stopped; a search or distillation with keys to change, too."""
     from search.distill.run import resume_distillation
     from search.progress import Progress
     from search.proxy.run import resume_proxies

@@ -13,7 +13,7 @@ import torch
 
 from dp_core.distillation.base import Workspace
 from dp_core.distillation.broken import Broken
-from dp_core.distillation.checkpoint import load_states
+from dp_core.distillation.checkpoint import load_states, remove_states, save_state
 from dp_core.distillation.identity import Identity
 from dp_core.distillation.learned_rate import LearnedRate
 from dp_core.distillation.recovery import DistillationDiverged
@@ -452,6 +452,33 @@ def test_other_step_sizes_are_taken_from_the_checkpoint_on(tmp_path: Path) -> No
     assert case.value == 0.5**6 * 0.75**2
     assert outcome.changes == ({"until_iteration": 6, "image_rate": 0.5},)
     assert case.said == ["goes on from iteration 6 of 8"]
+
+
+def test_a_checkpoint_from_before_the_logarithm_of_the_rate_is_gone_on_from(tmp_path: Path) -> None:
+    def case(folder: Path, before: Callable[..., None] = nothing) -> Case:
+        objective = Wandering()
+        objective.before = before
+        return Case(objective, rate=0.01, iterations=6, folder=folder)
+
+    with pytest.raises(Killed):
+        case(tmp_path, killer(6)).run()
+    state = load_states(tmp_path)[0]
+    assert isinstance(state, dict)
+    reached = state["synthetic"].pop("log_rate").exp()
+    for name in ("lasting", "step_sizes", "changes"):
+        del state[name]
+    remove_states(tmp_path)
+    save_state(tmp_path, {**state, "synthetic": {**state["synthetic"], "rate": reached.float()}})
+    with pytest.raises(UserError, match="holds the checkpoint of another distillation"):
+        Case(Wandering(), rate=0.02, iterations=6, folder=tmp_path).run()
+    found = case(tmp_path)
+    assert found.run().changes == ()
+    assert found.said == ["goes on from iteration 4 of 6"]
+    whole = case(tmp_path / "whole")
+    whole.run()
+    assert found.synthetic.rate is not None
+    assert whole.synthetic.rate is not None
+    assert found.synthetic.rate.value == pytest.approx(whole.synthetic.rate.value, rel=1e-6)
 
 
 def test_with_other_step_sizes_none_is_halved_yet(tmp_path: Path) -> None:
