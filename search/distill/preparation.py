@@ -74,7 +74,7 @@ class DistillPreparation:
         if not (path.exists() and card_path(path).exists()):
             return None
         found, train = DistilledSet.load(path), self.splits.train
-        made = [self._lasting(found.provenance.get("distiller") or {})]
+        made: list[Any] = [self._lasting(found.provenance.get("distiller") or {})]
         made += [found.provenance.get(key) for key in ("seed", "source_digest")]
         wanted = [self._lasting(self.distiller.settings()), self.config.run.seed, train.digest]
         # As JSON, in which a tuple of a setting is the list that a card gives back.
