@@ -150,7 +150,7 @@ def _make(prepared: DistillPreparation, images_per_class: int, watch: Watch, com
         made = prepared.distiller.distill(splits.train, images_per_class, prepared.config.run.seed, workspace)
     except DistillationDiverged as error:
         raise UserError(
-            f"{error} To go on from the last checkpoint: "
+            f"{error} Go on by: "
             f"winnow resume {prepared.run} distill.settings.NAME=VALUE --accept-changes"
         ) from error
     made = replace(made, provenance={**made.provenance, "command": command})
