@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from dp_core.data.parquet import read_class_names, read_images
-from dp_core.data.parquet_shard import read_labels
+from dp_core.data.parquet_labels import read_labels
 from dp_core.data.shards import find_shards
 from dp_core.errors import UserError
 from dp_core.files import digest_of_file, replacing, write_text

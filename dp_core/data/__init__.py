@@ -2,12 +2,14 @@
 
 from dp_core.data.dataset import ChannelStatistics, ImageDataset, channel_statistics
 from dp_core.data.open import FORMATS, open_splits, open_train_test
+from dp_core.data.reading import Reading
 from dp_core.data.splits import Splits, hold_back, split_indices
 
 __all__ = [
     "FORMATS",
     "ChannelStatistics",
     "ImageDataset",
+    "Reading",
     "Splits",
     "channel_statistics",
     "hold_back",

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dp_core.data.identity import contents_digest, image_digests
+
 _LEVELS = 256  # values of a uint8 pixel
 _CHUNK = 1024  # images looked at together when going over a whole data set
 
@@ -22,7 +24,8 @@ class ImageDataset:
         images: uint8 [N, C, H, W], values 0 to 255, N ≥ 1. May be mapped from a file: treat it as read-only.
         labels: int64 [N], values 0 to `classes` - 1.
         class_names: one name a class, in label order.
-        digest: identifies the contents: equal digests mean equal images and labels in the same order.
+        digest: identifies the contents: equal digests mean equal images and labels in the same order. Computed from
+            them unless it is given, which is for readers whose digest follows from the contents as well.
 
     Raises:
         ValueError: a tensor's dtype or shape, or a label, is not as described.
@@ -31,10 +34,10 @@ class ImageDataset:
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
-    digest: str
+    digest: str = ""
 
     def __post_init__(self) -> None:
-        """Check dtypes, shapes and the range of the labels."""
+        """Check dtypes, shapes and the range of the labels; compute the digest if there is none."""
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise ValueError(f"images must be uint8 [N, C, H, W], not {_describe(self.images)}")
         if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
@@ -44,6 +47,10 @@ class ImageDataset:
         lowest, highest = int(self.labels.min()), int(self.labels.max())
         if lowest < 0 or highest >= self.classes:
             raise ValueError(f"labels span {lowest} to {highest}, but there are {self.classes} class names")
+        if not self.digest:
+            digests = image_digests(self.images)
+            found = contents_digest(self.image_shape, digests, self.labels, self.class_names)
+            object.__setattr__(self, "digest", found)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -115,6 +122,17 @@ def channel_statistics(dataset: ImageDataset) -> ChannelStatistics:
     mean = weights @ values
     variance = (weights * (values - mean[:, None]) ** 2).sum(axis=1)
     return ChannelStatistics(tuple(mean.tolist()), tuple(np.sqrt(variance).tolist()))
+
+
+def constant_channels(dataset: ImageDataset) -> dict[int, int]:
+    """Return the channels that have one value in all pixels of all images, with that value, 0 to 255."""
+    found = {}
+    for channel in range(dataset.image_shape[0]):
+        value = dataset.images[0, channel, 0, 0]
+        chunks = (dataset.images[start : start + _CHUNK, channel] for start in range(0, len(dataset), _CHUNK))
+        if all(bool((chunk == value).all()) for chunk in chunks):
+            found[channel] = int(value)
+    return found
 
 
 def _digest_of_selection(parent: str, indices: Tensor) -> str:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from dp_core.data.cache import open_cached
+from dp_core.data.cache import Opened, open_cached
 from dp_core.data.dataset import ImageDataset
+from dp_core.data.findings import Findings
 from dp_core.data.folder import folder_source
+from dp_core.data.identity import contents_digest, image_digests
 from dp_core.data.parquet import parquet_source
-from dp_core.data.source import Source
+from dp_core.data.reading import USUAL, Reading
+from dp_core.data.source import Origin, Source
 from dp_core.data.splits import Splits, hold_back
 from dp_core.data.torchvision_source import cifar10_source, cifar100_source
 from dp_core.errors import UserError, nearest
 
-FORMATS: Mapping[str, Callable[[Path], Source]] = MappingProxyType(
+FORMATS: Mapping[str, Callable[[Path, Reading], Source]] = MappingProxyType(
     {
         "parquet": parquet_source,
         "folder": folder_source,
@@ -27,34 +31,48 @@ FORMATS: Mapping[str, Callable[[Path], Source]] = MappingProxyType(
 )
 
 
-def open_splits(format: str, root: Path, *, cache: Path, validation: float, seed: int) -> Splits:
+def open_splits(
+    format: str, root: Path | None, *, cache: Path, validation: float, seed: int, reading: Reading = USUAL
+) -> Splits:
     """Open a data set and hold back part of its train split for validation.
 
     Args:
         format: a name in `FORMATS`, or `package.module:function` (see `open_train_test`).
-        root: the folder (or whatever else a user's function takes) that holds the data.
+        root: the folder that holds the data; a user's function may do without.
         cache: the folder for decoded images; made if need be.
         validation: the fraction of train to hold back from every class, between 0 and 1.
         seed: decides which images are held back, and nothing else.
+        reading: how the format is read.
 
     Raises:
         UserError: the format is unknown, the data are not as the format says, or a class is too small to split.
     """
-    train, test = open_train_test(format, root, cache=cache)
-    train, held_back = hold_back(train, validation, seed)
-    return Splits(train, held_back, test)
+    found = open_data(format, root, cache=cache, reading=reading)
+    train, held_back = hold_back(found.train, validation, seed)
+    return Splits(train, held_back, found.test, found.origin)
 
 
-def open_train_test(format: str, root: Path, *, cache: Path) -> tuple[ImageDataset, ImageDataset]:
-    """Open a data set as (train, test).
+def open_train_test(
+    format: str, root: Path | None, *, cache: Path, reading: Reading = USUAL
+) -> tuple[ImageDataset, ImageDataset]:
+    """Return the two splits of `open_data`."""
+    found = open_data(format, root, cache=cache, reading=reading)
+    return found.train, found.test
 
-    A `format` of the form `package.module:function` names a function of the user's that is called with `root` and
-    returns (train, test), two `ImageDataset`s of the same classes and image shape. The cache is not used for those.
+
+def open_data(format: str, root: Path | None, *, cache: Path, reading: Reading = USUAL) -> Opened:
+    """Open a data set.
+
+    A `format` of the form `package.module:function` names a function of the user's that returns (train, test), two
+    `ImageDataset`s of the same classes and image shape. It is called with `root`, which may be None; without anything
+    if it takes nothing, or `root` is None and it has a default. The cache is not used for those, and their digest is
+    that of their contents, whatever the function says.
 
     Raises:
         UserError: the format is unknown, the data are not as the format says, or a user's function failed.
     """
     if ":" in format:
+        reading.refuse(format, "image", "label", "ground")
         return _open_with_function(format, root)
     if format not in FORMATS:
         known = ", ".join(FORMATS)
@@ -62,17 +80,20 @@ def open_train_test(format: str, root: Path, *, cache: Path) -> tuple[ImageDatas
             f"The data format '{format}' is unknown; known are {known} and package.module:function."
             f"{nearest(format, FORMATS)}"
         )
-    return open_cached(FORMATS[format](root), cache)
+    if root is None:
+        raise UserError(f"The data format '{format}' needs 'data.root', the folder that holds the data.")
+    return open_cached(FORMATS[format](root, reading), cache)
 
 
-def _open_with_function(format: str, root: Path) -> tuple[ImageDataset, ImageDataset]:
+def _open_with_function(format: str, root: Path | None) -> Opened:
     function = _imported(format)
     try:
-        found = function(root)
+        found = function(*_arguments(function, root))
     except UserError:
         raise
     except Exception as error:
-        raise _failed(f"The data format '{format}' failed on {root}", error) from error
+        where = " without 'data.root'" if root is None else f" on {root}"
+        raise _failed(f"The data format '{format}' failed{where}", error) from error
     match found:
         case (ImageDataset() as train, ImageDataset() as test):
             pass
@@ -85,10 +106,39 @@ def _open_with_function(format: str, root: Path) -> tuple[ImageDataset, ImageDat
             f"The data format '{format}' returned train images of shape {train.image_shape}, "
             f"but test images of shape {test.image_shape}."
         )
-    return train, test
+    return _identified(train, test, format)
 
 
-def _imported(format: str) -> Callable[[Path], object]:
+def _arguments(function: Callable[..., object], root: Path | None) -> tuple[Path | None, ...]:
+    """Return what a user's function is called with."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # a callable that does not say what it takes
+        return (root,)
+    takes = [each for each in parameters if each.kind not in (each.KEYWORD_ONLY, each.VAR_KEYWORD)]
+    if not takes or (root is None and takes[0].default is not takes[0].empty):
+        return ()
+    return (root,)
+
+
+def _identified(train: ImageDataset, test: ImageDataset, format: str) -> Opened:
+    """Return the data with the digests of their contents, and with what is odd about them."""
+    digests = [image_digests(part.images) for part in (train, test)]
+    parts = [
+        ImageDataset(
+            part.images,
+            part.labels,
+            part.class_names,
+            contents_digest(part.image_shape, own, part.labels, part.class_names),
+        )
+        for part, own in zip((train, test), digests, strict=True)
+    ]
+    findings = Findings()
+    findings.count_copies([*digests[0], *digests[1]], len(train))
+    return Opened(parts[0], parts[1], Origin(format, format, findings.sentences(USUAL.ground)))
+
+
+def _imported(format: str) -> Callable[..., object]:
     name, _, attribute = format.partition(":")
     if not name or not attribute:
         raise UserError(f"The data format '{format}' must be of the form package.module:function.")
@@ -102,7 +152,7 @@ def _imported(format: str) -> Callable[[Path], object]:
     if not callable(function):
         hint = nearest(attribute, vars(module))
         raise UserError(f"The data format '{format}' cannot be used: {name} has no function '{attribute}'.{hint}")
-    found: Callable[[Path], object] = function
+    found: Callable[..., object] = function
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from dp_core.data.hidden import is_hidden
+from dp_core.data.source import Origin
 from dp_core.errors import UserError
 
 _NUMBERED = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<count>\d+)\.parquet")
@@ -21,8 +23,8 @@ def find_shards(root: Path) -> tuple[list[Path], list[Path]]:
     """
     if not root.is_dir():
         raise UserError(f"There is no data folder {root}.")
-    train = sorted(root.glob("train*.parquet"))
-    test = sorted(root.glob("test*.parquet")) or sorted(root.glob("val*.parquet"))
+    train = _files(root, "train*.parquet")
+    test = _files(root, "test*.parquet") or _files(root, "val*.parquet")
     for shards, pattern in ((train, "train*.parquet"), (test, "test*.parquet or val*.parquet")):
         if not shards:
             raise UserError(f"The data folder {root} holds no {pattern}{_elsewhere(root)}.")
@@ -30,8 +32,36 @@ def find_shards(root: Path) -> tuple[list[Path], list[Path]]:
     return train, test
 
 
+def origin_of(train: list[Path], test: list[Path]) -> Origin:
+    """Return which shards, as `find_shards` found them, became which split, and which files beside them none."""
+    used = {*train, *test}
+    unused = [path.name for path in _files(train[0].parent, "*.parquet") if path not in used]
+    notes = []
+    if validation := [name for name in unused if name.startswith("val")]:
+        notes.append(
+            f"{_pattern(validation)} is not used: validation images are held back from the training images "
+            "(data.validation)"
+        )
+    if others := [name for name in unused if not name.startswith("val")]:
+        notes.append(f"neither train nor test, and not read: {', '.join(others)}")
+    first, second = (_pattern([path.name for path in shards]) for shards in (train, test))
+    if not test[0].name.startswith("test"):
+        second += ", the validation split of the data, as there is no test split"
+    return Origin(first, second, tuple(notes))
+
+
+def _files(root: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in root.glob(pattern) if path.is_file() and not is_hidden(path.name))
+
+
+def _pattern(names: list[str]) -> str:
+    """Return shards in short: `train-*.parquet` for those that differ in their numbers, else all names."""
+    short = dict.fromkeys(re.sub(r"-\d+-of-\d+\.parquet$", "-*.parquet", name) for name in names)
+    return names[0] if len(names) == 1 else ", ".join(short)
+
+
 def _elsewhere(root: Path) -> str:
-    inner = sorted({path.parent for path in root.glob("*/*.parquet")})
+    inner = sorted({path.parent for path in root.glob("*/*.parquet") if not is_hidden(path.parent.name)})
     return f"; did you mean {inner[0]}?" if inner else ""
 
 

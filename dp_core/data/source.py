@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from dp_core.data.findings import Findings
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -23,12 +25,33 @@ class Contents:
         test_labels: int64 [N_test], likewise.
         batches: uint8 [B, C, H, W] arrays, gone over once: every train image in order, then every test image, all of
             one shape. Only a few batches need to be in memory at a time.
+        findings: complete once the batches have been gone over.
     """
 
     class_names: tuple[str, ...]
     train_labels: Labels
     test_labels: Labels
     batches: Iterable[Pixels]
+    findings: Findings = field(default_factory=Findings)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which files or folders became which split, as a user is told.
+
+    Attributes:
+        train: what the training and the validation images are from.
+        test: what the test images are from.
+        notes: what else should be known, a clause each, without a full stop.
+    """
+
+    train: str
+    test: str
+    notes: tuple[str, ...] = ()
+
+
+MEMORY = Origin("memory", "memory")
+"""The origin of data that were not opened from anywhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +63,14 @@ class Source:
         files: every file that is read, under a name that enters the content digest (so it must not depend on where
             the files lie), in the order in which they are read.
         read: reads and checks everything; called only if the cache does not hold the files' contents yet.
+        origin: which of the files became which split.
+        columns: columns that the user named and that are not those the reader would have taken, by role.
+        ground: the colour that transparent images are laid on.
     """
 
     kind: str
     files: Mapping[str, Path]
     read: Callable[[], Contents]
+    origin: Origin
+    columns: Mapping[str, str] = field(default_factory=dict)
+    ground: str = "grey"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dp_core.data.dataset import ImageDataset
+from dp_core.data.dataset import ImageDataset, constant_channels
+from dp_core.data.source import MEMORY, Origin
 from dp_core.errors import UserError
 from dp_core.seeds import derive_seed
+
+_NAMED = 5  # classes that a sentence names
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,38 @@ class Splits:
         train: what is distilled and what retraining uses.
         validation: held back from train; scores proxies and picks checkpoints.
         test: touched once per retrained model, for the leaderboard.
+        origin: which files became which split.
     """
 
     train: ImageDataset
     validation: ImageDataset
     test: ImageDataset
+    origin: Origin = MEMORY
+
+    def described(self) -> dict[str, str]:
+        """Return, for each split by name, how many images it has and what they are from."""
+        return {
+            "train": f"{len(self.train):,} images from {self.origin.train}",
+            "validation": f"{len(self.validation):,} held back from them",
+            "test": f"{len(self.test):,} from {self.origin.test}",
+        }
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what else a user should know of the data, a clause each, without a full stop."""
+        return *self.origin.notes, *self._oddities()
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return what is said of the data before anything starts: how they were split, and what is odd."""
+        return "; ".join(f"{split}: {told}" for split, told in self.described().items()), *self.notes()
+
+    def _oddities(self) -> Iterator[str]:
+        missing = sorted(set(range(self.test.classes)) - set(self.test.labels.unique().tolist()))
+        if missing:
+            names = ", ".join(self.test.class_names[label] for label in missing[:_NAMED])
+            more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+            yield f"classes without a test image: {names}{more}"
+        for channel, value in constant_channels(self.train).items():
+            yield f"channel {channel + 1} of the training images is {value} everywhere: its deviation counts as 1"
 
 
 def hold_back(dataset: ImageDataset, fraction: float, seed: int) -> tuple[ImageDataset, ImageDataset]:

@@ -16,6 +16,7 @@ from dp_core.data.dataset import ImageDataset
 from dp_core.data.decoding import EncodedImage, common_format, decode_as
 from dp_core.data.parquet import read_classes, read_images
 from dp_core.data.parquet_shard import read_row_group, row_group_sizes
+from dp_core.data.reading import USUAL, Reading
 from dp_core.errors import UserError
 
 
@@ -83,6 +84,7 @@ class ParquetBlocks:
         shards: in the layout of `dp_core.data.parquet`, one data set's train split, say.
         held_back: rows to leave out, int64 [n], ascending without repeats, counted from 0 over all shards, such as the
             validation split (`split_indices`).
+        reading: which columns are read, and what transparent images are laid on.
 
     Attributes:
         class_names: one name a class, in label order.
@@ -92,10 +94,10 @@ class ParquetBlocks:
             later, when a block is read: an image cannot be decoded or is of another size than the first.
     """
 
-    def __init__(self, shards: Sequence[Path], held_back: Tensor | None = None) -> None:
+    def __init__(self, shards: Sequence[Path], held_back: Tensor | None = None, reading: Reading = USUAL) -> None:
         if not shards:
             raise UserError("Streaming needs at least one Parquet shard.")
-        self.class_names, labels = read_classes(shards)
+        self.class_names, labels = read_classes(shards, reading=reading)
         self._labels = torch.from_numpy(np.concatenate(labels))
         kept = np.ones(len(self._labels), dtype=bool)
         if held_back is not None:
@@ -104,9 +106,9 @@ class ParquetBlocks:
         self._groups = [group for group in _row_groups(shards, kept) if group.kept.any()]
         if not self._groups:
             raise UserError(f"Streaming {shards[0]} leaves no image: all {len(kept)} are held back.")
-        format = common_format(read_images(shards))
+        format = common_format(read_images(shards, reading), reading.colour)
         assert format is not None, "there are rows, so there are images"
-        self._format = format
+        self._format, self._reading = format, reading
         self.sizes = tuple(int(group.kept.sum()) for group in self._groups)
         self.image_shape = format.shape
 
@@ -115,7 +117,7 @@ class ParquetBlocks:
         group = self._groups[block]
         pixels = np.empty((self.sizes[block], *self.image_shape), dtype=np.uint8)
         filled = 0
-        for decoded in decode_as(self._format, group.encoded()):
+        for decoded in decode_as(self._format, group.encoded(self._reading)):
             pixels[filled : filled + len(decoded)] = decoded
             filled += len(decoded)
         labels = self._labels[group.first_row : group.first_row + len(group.kept)]
@@ -131,8 +133,8 @@ class _RowGroup:
     first_row: int
     kept: npt.NDArray[np.bool_]
 
-    def encoded(self) -> Iterator[list[EncodedImage]]:
-        return read_row_group(self.shard, self.number, self.kept)
+    def encoded(self, reading: Reading) -> Iterator[list[EncodedImage]]:
+        return read_row_group(self.shard, self.number, self.kept, reading)
 
 
 def _row_groups(shards: Sequence[Path], kept: npt.NDArray[np.bool_]) -> Iterator[_RowGroup]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dp_core.data.source import Contents, Pixels, Source
+from dp_core.data.reading import USUAL, Reading
+from dp_core.data.source import Contents, Origin, Pixels, Source
 from dp_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,27 +19,30 @@ if TYPE_CHECKING:
 _BATCH = 1024
 
 
-def cifar10_source(root: Path) -> Source:
+def cifar10_source(root: Path, reading: Reading = USUAL) -> Source:
     """Describe CIFAR-10 in `root`, the folder torchvision is given (it keeps its files in a folder below).
 
     Raises:
-        UserError: torchvision cannot be imported, or the files are not there and cannot be downloaded.
+        UserError: torchvision cannot be imported, the files are not there and cannot be downloaded, or `reading` says
+            anything.
     """
-    return _source("CIFAR10", root)
+    return _source("CIFAR10", root, reading)
 
 
-def cifar100_source(root: Path) -> Source:
+def cifar100_source(root: Path, reading: Reading = USUAL) -> Source:
     """Describe CIFAR-100 with its 100 fine labels; otherwise like `cifar10_source`."""
-    return _source("CIFAR100", root)
+    return _source("CIFAR100", root, reading)
 
 
-def _source(name: str, root: Path) -> Source:
+def _source(name: str, root: Path, reading: Reading) -> Source:
+    reading.refuse(name.lower(), "image", "label", "ground")
     dataset = _dataset_class(name)
     folder = root / dataset.base_folder
     files = [file for file, _ in [*dataset.train_list, *dataset.test_list]] + [dataset.meta["filename"]]
     if not all((folder / file).is_file() for file in files):
         _load(dataset, root, train=True)
-    return Source(name.lower(), {file: folder / file for file in files}, partial(_read, dataset, root))
+    origin = Origin(f"the training images of {name}", "its test images")
+    return Source(name.lower(), {file: folder / file for file in files}, partial(_read, dataset, root), origin)
 
 
 def _dataset_class(name: str) -> type[CIFAR10]:

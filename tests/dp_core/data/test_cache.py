@@ -3,17 +3,22 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import dp_core.data.cache as cache_module
 from dp_core.data.cache import open_cached
+from dp_core.data.findings import Findings
 from dp_core.data.parquet import parquet_source
-from dp_core.data.source import Contents, Pixels, Source
+from dp_core.data.source import Contents, Origin, Pixels, Source
 from dp_core.errors import UserError
 from tests.dp_core.data.shard_files import files_in, random_images, write_dataset
 
@@ -28,7 +33,7 @@ class Reads:
             file.write_bytes(b"one")
 
     def source(self) -> Source:
-        return Source("counted", {"file": self.file}, self.read)
+        return Source("counted", {"file": self.file}, self.read, Origin("the file", "the file"))
 
     def read(self) -> Contents:
         self.count += 1
@@ -38,7 +43,8 @@ class Reads:
         yield from np.split(np.ascontiguousarray(self.images), 4)
 
     def check(self, cache: Path) -> None:
-        train, test = open_cached(self.source(), cache)
+        found = open_cached(self.source(), cache)
+        train, test = found.train, found.test
         assert np.array_equal(train.images.numpy(), self.images[:5])
         assert np.array_equal(test.images.numpy(), self.images[5:])
         assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1, 0, 1, 0], [1, 1, 0])
@@ -95,7 +101,7 @@ def test_damaged_entries_are_made_again(tmp_path: Path, suffix: str, damage: str
 
 def test_writing_to_the_images_does_not_reach_the_file(tmp_path: Path) -> None:
     reads, cache = Reads(tmp_path / "file"), tmp_path / "cache"
-    train, _ = open_cached(reads.source(), cache)
+    train = open_cached(reads.source(), cache).train
     train.images.zero_()
     reads.check(cache)
 
@@ -154,7 +160,7 @@ def test_processes_share_the_pages_of_the_images(tmp_path: Path) -> None:
     """The images are a private mapping of the cache file, not a copy of it."""
     write_dataset(tmp_path / "data")
     cache = tmp_path / "cache"
-    train, _ = open_cached(parquet_source(tmp_path / "data"), cache)
+    train = open_cached(parquet_source(tmp_path / "data"), cache).train
     maps = Path("/proc/self/maps")
     if not maps.exists():
         pytest.skip("needs Linux to look at the process's mappings")
@@ -162,3 +168,47 @@ def test_processes_share_the_pages_of_the_images(tmp_path: Path) -> None:
     address = train.images.data_ptr()
     assert any(int(start, 16) <= address < int(end, 16) for start, end in ranges)
     assert train.images.dtype == torch.uint8
+
+
+def test_entries_of_older_readers_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, store = Reads(tmp_path / "file"), tmp_path / "cache"
+    with monkeypatch.context() as before:
+        before.setattr(cache_module, "_READER_VERSION", cache_module._READER_VERSION - 1)
+        reads.check(store)
+    reads.check(store)
+    assert reads.count == 2
+
+
+def test_the_digest_is_of_the_bytes_and_of_what_was_done_to_the_pixels(tmp_path: Path) -> None:
+    class Finds(Reads):
+        def __init__(self, file: Path, **found: int) -> None:
+            super().__init__(file)
+            self.found = found
+
+        def read(self) -> Contents:
+            return replace(super().read(), findings=Findings(**self.found))
+
+        def digest(self, store: str, **how: Any) -> str:
+            source = replace(self.source(), **how)
+            return open_cached(source, self.file.parent / store).train.digest
+
+    plain, turned, composed = (Finds(tmp_path / "file", **found) for found in ({}, {"turned": 2}, {"composed": 1}))
+    assert plain.digest("a") == plain.digest("b") == plain.digest("a", ground="white")
+    digests = {
+        plain.digest("a"),
+        plain.digest("a", columns={"label": "fine"}),
+        turned.digest("c"),
+        composed.digest("d"),
+        composed.digest("d", ground="white"),
+    }
+    assert len(digests) == 5
+
+
+def test_the_digest_of_shipped_data_stays_what_distilled_sets_say(tmp_path: Path) -> None:
+    """SHA-256 of the canonical JSON that this digest has been of since the first set was made from it."""
+    reads = Reads(tmp_path / "file")
+    key = sha256(
+        b'{"files":[["file","' + sha256(b"one").hexdigest().encode() + b'"]],"reader":["counted",1]}'
+    ).hexdigest()
+    expected = sha256(f'{{"source":"{key}","split":"train"}}'.encode()).hexdigest()
+    assert open_cached(reads.source(), tmp_path / "cache").train.digest == expected

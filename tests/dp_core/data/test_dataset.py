@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp_core.data import ImageDataset, channel_statistics
+from dp_core.data.dataset import constant_channels
 
 
 def make(n: int = 6, classes: int = 3, shape: tuple[int, int, int] = (3, 4, 5), seed: int = 0) -> ImageDataset:
@@ -87,3 +88,28 @@ def test_channel_statistics_over_several_chunks_and_of_constant_images() -> None
     constant = ImageDataset(torch.full((3, 1, 2, 2), 51, dtype=torch.uint8), torch.tensor([0, 0, 0]), ("a",), "d")
     assert channel_statistics(constant).mean == (51 / 255,)
     assert channel_statistics(constant).std == (0.0,)
+
+
+def test_the_digest_is_of_images_labels_and_names() -> None:
+    images, labels = torch.zeros(4, 1, 2, 3, dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
+    other, turned = images.clone(), images.reshape(4, 1, 3, 2)
+    other[3, 0, 1, 2] = 1
+    found = {
+        ImageDataset(images, labels, ("a", "b")).digest,
+        ImageDataset(other, labels, ("a", "b")).digest,
+        ImageDataset(other.flip(0), labels, ("a", "b")).digest,
+        ImageDataset(turned, labels, ("a", "b")).digest,
+        ImageDataset(images, labels.flip(0), ("a", "b")).digest,
+        ImageDataset(images, labels, ("a", "c")).digest,
+    }
+    assert len(found) == 6
+    spread = torch.zeros(4, 2, 2, 3, dtype=torch.uint8)[:, :1]  # does not lie one after the other
+    assert ImageDataset(spread, labels.clone(), ("a", "b")).digest == ImageDataset(images, labels, ("a", "b")).digest
+
+
+def test_constant_channels_are_found_with_their_values() -> None:
+    images = torch.randint(0, 255, (3000, 3, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images[:, 1] = 7
+    images[:, 2] = 9
+    images[2999, 2, 1, 1] = 10
+    assert constant_channels(ImageDataset(images, torch.zeros(3000, dtype=torch.int64), ("a",))) == {1: 7}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dp_core.data import FORMATS, open_splits, open_train_test
+from dp_core.data import FORMATS, ImageDataset, Reading, open_splits, open_train_test
 from dp_core.errors import UserError
 from tests.dp_core.data.shard_files import write_dataset
 
@@ -31,6 +31,17 @@ def other_classes(root): return made(2), made(2, names=("a", "c"))
 def other_shape(root): return made(2), made(2, side=5)
 def wrong_labels(root): return made(2, names=("a",)), made(2)
 constant = 3
+
+
+def drawn(root=Path("of its own")):
+    generator = torch.Generator().manual_seed(len(str(root)))
+    images = torch.randint(0, 256, (20, 1, 4, 4), dtype=torch.uint8, generator=generator)
+    return ImageDataset(images, torch.arange(20) % 2, ("a", "b"), "always the same"), made(2)
+
+
+def without(): return made(20), made(2)
+def maybe(root: Path | None): return made(20 if root is None else 30), made(2)
+def keyword(*, side=4): return made(10, side), made(2, side)
 """
 
 
@@ -88,3 +99,59 @@ def test_mistakes_in_a_users_function_are_told(tmp_path: Path, format: str, mess
     with pytest.raises(UserError, match=message) as caught:
         open_train_test(format, Path("20"), cache=tmp_path / "cache")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_the_digest_is_of_the_contents_whatever_a_function_says(tmp_path: Path) -> None:
+    roots = (Path("1"), Path("2"), Path("22"))
+    found = [open_train_test("my_images:drawn", root, cache=tmp_path)[0] for root in roots]
+    assert [each.digest for each in found[:1]] == [found[1].digest]
+    assert found[2].digest != found[0].digest
+    plain = ImageDataset(found[2].images, found[2].labels, found[2].class_names)
+    assert plain.digest == found[2].digest
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize(
+    ("function", "root", "images"),
+    [
+        ("without", None, 20),
+        ("without", Path("5"), 20),
+        ("maybe", None, 20),
+        ("maybe", Path("5"), 30),
+        ("drawn", None, 20),
+        ("keyword", None, 10),
+        ("reader", Path("5"), 5),
+    ],
+)
+def test_a_function_is_called_with_the_root_if_it_takes_one(
+    tmp_path: Path, function: str, root: Path | None, images: int
+) -> None:
+    assert len(open_train_test(f"my_images:{function}", root, cache=tmp_path)[0]) == images
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_root_that_is_missing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'my_images:reader' failed without 'data\.root': AttributeError at"):
+        open_train_test("my_images:reader", None, cache=tmp_path)
+    with pytest.raises(UserError, match=r"The data format 'parquet' needs 'data\.root'"):
+        open_train_test("parquet", None, cache=tmp_path)
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("reading", [Reading(image="x"), Reading(label="x"), Reading(ground="white")])
+@pytest.mark.parametrize("format", ["my_images:without", "cifar10"])
+def test_keys_that_a_format_has_no_use_for(tmp_path: Path, format: str, reading: Reading) -> None:
+    with pytest.raises(UserError, match=r"^'data\.\w+' has no use with the data format"):
+        open_train_test(format, tmp_path, cache=tmp_path, reading=reading)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_what_a_function_returns_is_told(tmp_path: Path) -> None:
+    splits = open_splits("my_images:without", None, cache=tmp_path, validation=0.2, seed=0)
+    assert splits.sentences() == (
+        "train: 16 images from my_images:without; validation: 4 held back from them; test: 2 from my_images:without",
+        "training images that are copies of others, so that train and validation may share them: 19",
+        "test images that are copies of training images: 2",
+        "channel 1 of the training images is 0 everywhere: its deviation counts as 1",
+    )

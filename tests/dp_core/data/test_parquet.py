@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from dp_core.data import ImageDataset, open_train_test
+from dp_core.data import ImageDataset, Reading, open_train_test
 from dp_core.errors import UserError
-from tests.dp_core.data.shard_files import encode, files_in, random_images, write_dataset, write_shard
+from tests.dp_core.data.shard_files import Array, encode, files_in, random_images, write_dataset, write_shard
 
 
 def opened(root: Path, cache: Path) -> tuple[ImageDataset, ImageDataset]:
@@ -155,7 +157,7 @@ def test_mixed_sizes(tmp_path: Path, split: str) -> None:
     ("split", "label", "parts"),
     [
         ("train", None, ("row 5: the label is null",)),
-        ("test", -1, ("row 3: label -1 is negative",)),
+        ("test", -1, ("row 3: label -1 is negative", "-1 often means: no label")),
         ("train", 3, ("row 5: label 3 is out of range", "no image has label 2")),
         ("test", 2, ("row 3: label 2 is out of range", "the train labels are 0 to 1")),
     ],
@@ -188,8 +190,8 @@ def test_columns_of_another_type(tmp_path: Path) -> None:
     write_dataset(tmp_path)
     shard = tmp_path / "train-00000-of-00001.parquet"
     content = encode(random_images(1)[0])
-    pq.write_table(pa.table({"img": [content], "label": ["cat"]}), shard)
-    assert_refused(tmp_path, tmp_path / "cache", str(shard), "column 'label' holds string, not integers")
+    pq.write_table(pa.table({"img": [content], "label": [[0, 1]]}), shard)
+    assert_refused(tmp_path, tmp_path / "cache", str(shard), "'label' holds list", "not whole numbers or strings")
     pq.write_table(pa.table({"img": [[1], [2]], "label": [0, 1]}), shard)
     assert_refused(tmp_path, tmp_path / "cache", str(shard), "the image column holds list")
 
@@ -205,3 +207,124 @@ def test_unreadable_metadata(tmp_path: Path) -> None:
     shard = tmp_path / "train-00000-of-00001.parquet"
     pq.write_table(pq.read_table(shard).replace_schema_metadata({"huggingface": "{"}), shard)
     assert_refused(tmp_path, tmp_path / "cache", str(shard), "'huggingface' metadata")
+
+
+def write_columns(root: Path, **columns: Any) -> list[Array]:
+    """Write 4 training and 4 test images, both with these columns beside `img`; return the training images."""
+    images = random_images(8)
+    for split, own in (("train", images[:4]), ("test", images[4:])):
+        table = pa.table({"img": [encode(image) for image in own], **columns})
+        pq.write_table(table, root / f"{split}.parquet")
+    return images[:4]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pa.array([0, 1, 1, 0], pa.uint8()),
+        pa.array([0, 1, 1, 0], pa.int32()),
+        pa.array([0, 1, 1, 0], pa.uint64()),
+        pa.array([False, True, True, False]),
+        pa.array([0.0, 1.0, 1.0, 0.0], pa.float32()),
+        pa.array([0, 1, 1, 0]).dictionary_encode(),
+    ],
+    ids=lambda labels: str(labels.type),
+)
+def test_numbers_of_every_type_are_labels(tmp_path: Path, labels: pa.Array) -> None:
+    write_columns(tmp_path, label=labels)
+    train, _ = opened(tmp_path, tmp_path / "cache")
+    assert (train.labels.tolist(), train.class_names) == ([0, 1, 1, 0], ("0", "1"))
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())], ids=str)
+def test_strings_name_classes(tmp_path: Path, kind: pa.DataType) -> None:
+    write_columns(tmp_path, label=pa.array(["owl", "ant", "owl", "cat"]).cast(kind))
+    train, test = opened(tmp_path, tmp_path / "cache")
+    assert (train.labels.tolist(), train.class_names) == ([2, 0, 2, 1], ("ant", "cat", "owl"))
+    assert test.labels.tolist() == [2, 0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "parts"),
+    [
+        (["cat", "cow", "dog", "dgo"], ("row 3: the label 'dgo' is none of the 3 classes", "Did you mean 'dog'?")),
+        ([0, 1, 0, 1], ("the labels are numbers, but in", "they are strings")),
+        (["cat", None, "dog", "dog"], ("row 1: the label is null",)),
+    ],
+)
+def test_strings_that_name_no_class(tmp_path: Path, labels: list[Any], parts: tuple[str, ...]) -> None:
+    write_columns(tmp_path, label=["cat", "cow", "dog", "dog"])
+    shard, contents = tmp_path / "test.parquet", [encode(image) for image in random_images(4)]
+    pq.write_table(pa.table({"img": contents, "label": labels}), shard)
+    assert_refused(tmp_path, tmp_path / "cache", str(shard), *parts)
+
+
+@pytest.mark.parametrize("label", [0.5, float("nan"), float("inf")])
+def test_a_fraction_is_no_label(tmp_path: Path, label: float) -> None:
+    write_columns(tmp_path, label=[0.0, 1.0, label, 1.0])
+    assert_refused(tmp_path, tmp_path / "cache", f"row 2: label {label} is no whole number")
+
+
+def test_columns_can_be_named(tmp_path: Path) -> None:
+    """As in CIFAR-100 on the hub, where classes are named for both columns of labels."""
+    images = random_images(4)
+    names = {"fine": ["ash", "elm", "koi", "ray"], "coarse": ["tree", "fish"]}
+    features = {name: {"names": own, "_type": "ClassLabel"} for name, own in names.items()}
+    other = [encode(image) for image in random_images(4, seed=1)]
+    columns = {
+        "picture": [encode(image) for image in images],
+        "img": other,
+        "fine": [3, 1, 0, 2],
+        "coarse": [1, 0, 0, 1],
+    }
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table(columns).replace_schema_metadata(metadata)
+    for split in ("train", "test"):
+        pq.write_table(table, tmp_path / f"{split}.parquet")
+    found = {}
+    for reading in (
+        Reading("picture", "fine"),
+        Reading("picture", "coarse"),
+        Reading("img", "fine"),
+        Reading(None, "fine"),
+    ):
+        found[reading], _ = open_train_test("parquet", tmp_path, cache=tmp_path / "cache", reading=reading)
+    fine, coarse, named, guessed = found.values()
+    assert (fine.labels.tolist(), fine.class_names) == ([3, 1, 0, 2], tuple(names["fine"]))
+    assert (coarse.labels.tolist(), coarse.class_names) == ([1, 0, 0, 1], tuple(names["coarse"]))
+    assert np.array_equal(fine.images.numpy(), np.stack(images).transpose(0, 3, 1, 2))
+    assert named.digest == guessed.digest, "the column that is taken anyway may be named"
+    assert len({fine.digest, coarse.digest, named.digest}) == 3
+    with pytest.raises(
+        UserError, match=r"no column 'cuarse'; .* Did you mean 'coarse'\? 'data\.label' names the column"
+    ):
+        open_train_test("parquet", tmp_path, cache=tmp_path / "cache", reading=Reading("picture", "cuarse"))
+    with pytest.raises(UserError, match=r"no column 'pictures'; .* Did you mean 'picture'\? 'data\.image' names the"):
+        open_train_test("parquet", tmp_path, cache=tmp_path / "cache", reading=Reading("pictures", "fine"))
+
+
+def test_images_are_turned_and_laid_on_the_ground(tmp_path: Path) -> None:
+    exif, contents = Image.Exif(), []
+    exif[0x0112] = 3
+    for image in random_images(2, (6, 5)):
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(image[::-1, ::-1])).save(buffer, "PNG", exif=exif)
+        contents.append(buffer.getvalue())
+    buffer = io.BytesIO()
+    Image.new("LA", (5, 6), (255, 0)).save(buffer, "PNG")
+    write_shard(tmp_path / "train.parquet", [*contents, buffer.getvalue()], [0, 1, 1])
+    write_shard(tmp_path / "test.parquet", contents, [0, 1])
+    train, _ = open_train_test("parquet", tmp_path, cache=tmp_path / "cache", reading=Reading(ground="black"))
+    assert np.array_equal(train.images[:2, 0].numpy(), np.stack(random_images(2, (6, 5))))
+    assert not train.images[2].any()
+
+
+def test_hidden_files_and_folders_are_no_shards(tmp_path: Path) -> None:
+    images, _ = write_dataset(tmp_path)
+    write_dataset(tmp_path / ".cache")
+    (tmp_path / "._train-00000-of-00001.parquet").write_bytes(b"what another system keeps")
+    (tmp_path / ".train-copy.parquet").write_bytes(b"half a download")
+    assert len(opened(tmp_path, tmp_path / "cache")[0]) == len(images)
+    write_dataset(tmp_path / "empty/.cache")
+    with pytest.raises(UserError, match=r"holds no train\*\.parquet\.$"):
+        opened(tmp_path / "empty", tmp_path / "cache")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dp_core.data.shards import find_shards
+from dp_core.data.shards import find_shards, origin_of
+from dp_core.data.source import Origin
 from dp_core.errors import UserError
 
 
@@ -51,3 +52,32 @@ def test_a_download_that_stopped_half_way_is_noticed(tmp_path: Path) -> None:
     touch(tmp_path, "train-00000-of-00003.parquet", "train-00002-of-00003.parquet", "test.parquet")
     with pytest.raises(UserError, match=r"lacks train-00001-of-00003\.parquet"):
         find_shards(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "train", "test", "notes"),
+    [
+        (("train.parquet", "test.parquet"), "train.parquet", "test.parquet", ()),
+        (
+            ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "valid-00000-of-00001.parquet"),
+            "train-*.parquet",
+            "valid-00000-of-00001.parquet, the validation split of the data, as there is no test split",
+            (),
+        ),
+        (
+            ("train.parquet", "train-old.parquet", "test.parquet", "validation.parquet", "extra.parquet"),
+            "train-old.parquet, train.parquet",
+            "test.parquet",
+            (
+                "validation.parquet is not used: validation images are held back from the training images "
+                "(data.validation)",
+                "neither train nor test, and not read: extra.parquet",
+            ),
+        ),
+    ],
+)
+def test_it_is_said_what_became_of_every_file(
+    tmp_path: Path, names: tuple[str, ...], train: str, test: str, notes: tuple[str, ...]
+) -> None:
+    touch(tmp_path, *names)
+    assert origin_of(*find_shards(tmp_path)) == Origin(train, test, notes)
