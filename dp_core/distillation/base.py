@@ -81,9 +81,18 @@ class Distiller(Protocol):
 
 
 def standardisation_of(source: ImageDataset) -> Standardisation:
-    """Return the standardisation by the channel statistics of `source`."""
+    """Return the standardisation by the channel statistics of `source`; a constant channel counts as of deviation 1.
+
+    Raises:
+        UserError: all channels are constant.
+    """
     statistics = channel_statistics(source)
-    return Standardisation(tuple(statistics.mean), tuple(statistics.std))
+    if not any(statistics.std):
+        raise UserError(
+            "all training images are of one and the same colour; if their shapes are in their transparency, set "
+            "'data.ground' to another colour."
+        )
+    return Standardisation(statistics.mean, tuple(std or 1.0 for std in statistics.std))
 
 
 def pixels(source: ImageDataset, indices: torch.Tensor) -> torch.Tensor:

@@ -44,6 +44,13 @@ def random_dataset(
     return ImageDataset(images, labels, tuple(f"class {c}" for c in range(classes)), digest)
 
 
+def with_constant_channel(per_class: int = 8) -> ImageDataset:
+    """Return images of two channels, those of `random_dataset` and one that is 102 everywhere."""
+    source = random_dataset(per_class)
+    images = torch.cat([source.images, torch.full_like(source.images, 102)], dim=1)
+    return ImageDataset(images, source.labels, source.class_names)
+
+
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
     """Return what another process would read of `state` from a checkpoint."""
     buffer = io.BytesIO()

@@ -20,7 +20,7 @@ from dp_core.distillation.iterative import IterativeDistiller
 from dp_core.distillation.judging import few_step_accuracy
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec
-from tests.dp_core.small import CLASSES, SHAPE, random_dataset, same
+from tests.dp_core.small import CLASSES, SHAPE, random_dataset, same, with_constant_channel
 
 TINY = {"name": "convnet", "depth": 1, "width": 4}
 # Settings that make a distiller quick; a new one needs a line here only if it is slow by itself.
@@ -250,3 +250,17 @@ def test_a_set_may_live_in_whitened_space(name: str) -> None:
     apart = (expected(source.images / 255)[None] - found.images[:, None]).abs().amax((2, 3, 4))
     assert apart.amin(1).max() < 1e-3
     assert source.labels[apart.argmin(1)].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+@EVERY
+def test_a_constant_channel_makes_no_infinities(name: str, tmp_path: Path) -> None:
+    made = make(name).distill(with_constant_channel(), 2, 0, Workspace(experts=tmp_path))
+    assert torch.isfinite(made.training_data()[0]).all()
+
+
+@ITERATIVE
+def test_a_constant_channel_can_be_whitened(name: str, tmp_path: Path) -> None:
+    distiller = DISTILLERS[name](**{**QUICK[name], "space": "zca"})
+    made = distiller.distill(with_constant_channel(), 2, 0, Workspace(experts=tmp_path))
+    assert isinstance(made.preprocessing, ZCA)
+    assert torch.isfinite(made.training_data()[0]).all()
