@@ -22,6 +22,7 @@ from dp_core.training import Recipe
 from search.checkpoints import absolute, open_storage
 from search.config.models import SearchConfig
 from search.machine import this_machine
+from search.progress import Progress
 from search.run_kinds import RunConfig
 from search.space import ChoiceParameter, Constant, Space
 from search.study.checking import check_search, check_start, limits_of
@@ -148,7 +149,14 @@ def splits_of(config: RunConfig) -> Splits:
         cache=config.data.cache,
         validation=config.data.validation,
         seed=config.run.seed,
+        reading=config.data.reading,
     )
+
+
+def say_data(splits: Splits, progress: Progress) -> None:
+    """Say which files became which split, and what is odd about the images."""
+    for sentence in splits.sentences():
+        progress.say("data", sentence)
 
 
 def scoring_images(validation: ImageDataset, count: int | None, seed: int) -> ImageDataset:

@@ -19,7 +19,7 @@ from search.completing import complete_tickets, has_sound_ticket
 from search.config.loader import override_config
 from search.config.models import SearchConfig
 from search.distilling import make_sets
-from search.preparation import Preparation, prepare
+from search.preparation import Preparation, prepare, say_data
 from search.progress import Progress
 from search.promotion import Promotion, promote_again, read_promotion, set_aside, write_promotion
 from search.ray_session import ray_session
@@ -103,7 +103,7 @@ def resume(
     refuse_changes(run, recorded["config"], accepted)
     refuse_lost_study(run, config)
     prepared = prepare(config, str(run.config), local=address is None)
-    refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.root)
+    refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.place)
     with run.locked(), _session(prepared, address):
         run.sweep()
         write_record(run, recorded)
@@ -120,6 +120,7 @@ def _session(prepared: Preparation, address: str | None) -> AbstractContextManag
 
 def _advance(run: RunDirectory, prepared: Preparation, progress: Progress) -> list[dict[str, Any]]:
     progress.say("run", f"{run.path}")
+    say_data(prepared.splits, progress)
     for sentence in damaged_tables(run):
         progress.say("run", f"{sentence} It is written anew from the study.")
     ready = {f"distilled-{ipc}": found for ipc, found in prepared.ready.items()}

@@ -93,6 +93,7 @@ def new_record(command: Sequence[str], config: RunConfig, splits: Splits) -> dic
         "versions": {name: version(name) for name in _LIBRARIES},
         "data": dict(digests(splits)),
         "splits": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
+        "images": {**splits.described(), "notes": list(splits.notes())},
         "config": dumped(config),
         _LAST: {},
     }
@@ -135,10 +136,10 @@ def config_of(run: RunDirectory, recorded: Mapping[str, Any], model: type[C]) ->
         raise UserError(describe(error, model, run.config, ())) from error
 
 
-def refuse_changed_data(run: RunDirectory, recorded: Mapping[str, Any], splits: Splits, root: Any) -> None:
+def refuse_changed_data(run: RunDirectory, recorded: Mapping[str, Any], splits: Splits, place: str) -> None:
     """Raise UserError unless the data are those that the run was started on."""
     if recorded["data"] != dict(digests(splits)):
-        raise UserError(f"The data of the run {run.path} have changed since it started: {root}.")
+        raise UserError(f"The data of the run {run.path} have changed since it started: {place}.")
 
 
 def record_sets(run: RunDirectory, sets: Mapping[str, DistilledSet]) -> None:

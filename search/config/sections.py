@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from dp_core.data import Reading
 from dp_core.errors import nearest
 from trainables.placement import Stream
 
@@ -41,12 +42,31 @@ class ImagesSection(Section):
     format: str = "parquet"
     """`parquet` (shards in the Hugging Face image layout), `cifar10` or `cifar100` (torchvision), `folder`
     (train/<class>/*.png), or your own `package.module:function`."""
-    root: Path
-    """Folder that holds the data."""
+    root: Path | None = None
+    """Folder that holds the data. Needed by every format but a function of your own, which is called with it, or with
+    None."""
+    image: str | None = None
+    """Parquet column of the images; null is the first of `img` and `image` that is there."""
+    label: str | None = None
+    """Parquet column of the labels, such as `fine_label`; null is `label`. Labels are whole numbers from 0, or strings
+    that name classes."""
+    ground: str = "grey"
+    """Colour that transparent images are laid on, such as `white`, `black` or `"#ff8000"`, of Parquet and folders. On
+    grey neither black nor white shapes vanish."""
     validation: float = Field(default=0.1, gt=0, lt=1)
     """Fraction of every class of the training images that is held back to score proxies; never trained on."""
     cache: Path = Path(".cache/winnow")
     """Folder for the decoded images."""
+
+    @property
+    def reading(self) -> Reading:
+        """How the format is read."""
+        return Reading(self.image, self.label, self.ground)
+
+    @property
+    def place(self) -> str:
+        """Where the data are, as a message names it."""
+        return self.format if self.root is None else str(self.root)
 
 
 class DataSection(ImagesSection):

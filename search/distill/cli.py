@@ -76,6 +76,9 @@ def evaluate(
     set_path: Annotated[Path, typer.Argument(metavar="SET", help="The set's .safetensors file.", show_default=False)],
     data_root: Annotated[Path, typer.Option(help="Folder that holds the real images.")] = Path("assets/cifar10-mini"),
     data_format: Annotated[str, typer.Option(help="As a config's data.format.")] = "parquet",
+    data_image: Annotated[str | None, typer.Option(help="As a config's data.image.", show_default=False)] = None,
+    data_label: Annotated[str | None, typer.Option(help="As a config's data.label.", show_default=False)] = None,
+    data_ground: Annotated[str, typer.Option(help="As a config's data.ground.")] = "grey",
     networks: Annotated[int, typer.Option(min=1, help="Networks trained of each architecture.")] = 5,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each training.")] = 300,
     architectures: Annotated[
@@ -90,6 +93,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Train fresh networks on a set and say what they learn, beside real images at equal cost."""
+    from dp_core.data import Reading
     from search.distill.evaluate import evaluate as evaluate_set
     from search.distill.evaluation_table import evaluation_tables
     from search.progress import Progress
@@ -107,6 +111,7 @@ def evaluate(
         save=save,
         seed=seed,
         progress=Progress(),
+        reading=Reading(data_image, data_label, data_ground),
     )
     if as_json:
         print(json.dumps(rows))

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from dp_core.analysis.distilled_quality import QualityPlan, distilled_quality
-from dp_core.data import Splits, open_splits
+from dp_core.data import Reading, Splits, open_splits
+from dp_core.data.reading import USUAL
 from dp_core.distillation import DistilledSet, RandomImages, Workspace
 from dp_core.distillation.evaluation import CONTROLS, EvaluationPlan, evaluate_set, evaluation_controls
 from dp_core.distillation.pool import Pool
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build, check_forward
 from search.engine_bench import model_spec
+from search.preparation import say_data
 from search.progress import Progress
 
 HEADLINE = "convnet:depth=3,width=128"
@@ -62,6 +64,7 @@ def evaluate(
     seed: int,
     progress: Progress,
     cache: Path = Path(".cache/winnow"),
+    reading: Reading = USUAL,
     quality_plan: QualityPlan = _QUALITY,
 ) -> Rows:
     """Evaluate the set at `set_path`; every test image is seen once by every network that is measured.
@@ -84,6 +87,7 @@ def evaluate(
         seed: of everything that is drawn.
         progress: is told how far it is.
         cache: the folder for decoded images.
+        reading: how the format is read.
         quality_plan: of the quality measures; the network is the first of `architectures`, if any are named.
 
     Returns:
@@ -98,7 +102,8 @@ def evaluate(
     if not set_path.is_file():
         raise UserError(f"There is no distilled set {set_path}: name its .safetensors file.")
     distilled = DistilledSet.load(set_path)
-    splits = open_splits(data_format, data_root, cache=cache, validation=_VALIDATION, seed=0)
+    splits = open_splits(data_format, data_root, cache=cache, validation=_VALIDATION, seed=0, reading=reading)
+    say_data(splits, progress)
     distilled.check_fits(splits.train.image_shape, splits.train.class_names)
     specs = _checked([model_spec(text) for text in architectures or (HEADLINE, *CROSS_ARCHITECTURE)], splits)
     pool_specs = _checked(Pool.of(_POOL).specs(), splits) if pool else []

@@ -14,6 +14,7 @@ from search.distill.changing import changed
 from search.distill.config import DistillConfig
 from search.distill.preparation import DistillPreparation, make_output, prepare_distillation, refuse_taken_outputs
 from search.distill.watching import Watch
+from search.preparation import say_data
 from search.progress import Progress
 from search.run_directory import RunDirectory
 from search.run_record import (
@@ -62,7 +63,7 @@ def resume_distillation(
         UserError: the run cannot be read, its config or data have changed, or another process drives it.
     """
     recorded, prepared = reopened(run)
-    refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.root)
+    refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.place)
     if recorded.get("identity") != prepared.identity:
         raise UserError(f"The config in {run.config} has changed since the run started: start another run with it.")
     if is_finished(recorded, prepared):
@@ -120,6 +121,7 @@ def row_of(prepared: DistillPreparation, images_per_class: int, made: DistilledS
 
 def _advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress) -> list[dict[str, Any]]:
     progress.say("run", f"{run.path}")
+    say_data(prepared.splits, progress)
     for ipc in prepared.config.distill.images_per_class:
         unfinished = prepared.unfinished(ipc)
         with Watch(run.path, ipc, prepared.distiller, unfinished, progress) as watch:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dp_core.errors import UserError
 from dp_core.models import source_digest
+from search.preparation import say_data
 from search.progress import Progress
 from search.proxy.config import ProxyEvaluationConfig
 from search.proxy.driver import Driver
@@ -70,7 +71,7 @@ def reopened(run: RunDirectory, *, local: bool) -> ProxyPreparation:
     recorded = read_run(run)
     config = config_of(run, recorded, ProxyEvaluationConfig)
     prepared = prepare_proxies(config, str(run.config), local=local)
-    refuse_changed_data(run, recorded, prepared.splits, config.data.root)
+    refuse_changed_data(run, recorded, prepared.splits, config.data.place)
     if recorded.get("table") != (prepared.table and prepared.table.digest):
         raise UserError(f"The truth table of the run {run.path} has changed since it started: {config.truth.table}.")
     then, now = recorded.get("networks", {}), _sources(prepared)
@@ -115,6 +116,7 @@ def _session(config: ProxyEvaluationConfig, address: str | None) -> AbstractCont
 
 def _advance(run: RunDirectory, prepared: ProxyPreparation, progress: Progress) -> list[dict[str, Any]]:
     progress.say("proxies", f"{run.path}: {len(prepared.candidates)} architectures")
+    say_data(prepared.splits, progress)
     for name in foreign_sets(prepared.inputs):
         progress.say("proxies", f"the set '{name}' was not made from these training images, and may know the held-back")
     record_sets(run, prepared.inputs.sets)

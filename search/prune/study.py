@@ -14,6 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 from dp_core.errors import UserError
 from dp_core.files import write_text
 from search.distilling import make_sets
+from search.preparation import say_data
 from search.progress import Progress
 from search.prune.config import StudyConfig
 from search.prune.figures import write_figures
@@ -68,7 +69,7 @@ def resume_study(run: RunDirectory, address: str | None, progress: Progress) -> 
     recorded = read_run(run)
     config = config_of(run, recorded, StudyConfig)
     prepared = prepare_study(config, str(run.config), local=address is None)
-    refuse_changed_data(run, recorded, prepared.splits, config.data.root)
+    refuse_changed_data(run, recorded, prepared.splits, config.data.place)
     with run.locked():
         plan = prepared.plan(run.path)
         with _session(config, address) if plan.left else nullcontext():
@@ -101,6 +102,7 @@ def _session(config: StudyConfig, address: str | None) -> AbstractContextManager
 def _advance(run: RunDirectory, prepared: StudyPreparation, progress: Progress) -> list[dict[str, Any]]:
     config = prepared.config
     progress.say("study", f"{run.path}")
+    say_data(prepared.splits, progress)
     wanted = {f"distilled-{ipc}": (prepared.distiller, ipc) for ipc in prepared.images_per_class}
     sets = {**prepared.sets, **make_sets(wanted, prepared.splits, config, progress)}
     record_sets(run, sets)

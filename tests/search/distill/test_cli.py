@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dp_core.data import Reading
 from tests.search.conftest import Outcome
 
 Winnow = Callable[..., Outcome]
@@ -33,8 +34,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_evaluate_hands_its_options_on(winnow: Winnow, told: list[dict[str, Any]]) -> None:
     options = "--data-root here --data-format folder --networks 2 --steps 7 --architecture alexnet --seed 3"
+    columns = "--data-image photo --data-label fine --data-ground white"
     flags = "--architecture convnet:width=8 --pool --no-controls --quality --no-save --json"
-    found = winnow("distill", "evaluate", "a.safetensors", *options.split(), *flags.split())
+    found = winnow("distill", "evaluate", "a.safetensors", *options.split(), *columns.split(), *flags.split())
     assert json.loads(found.out) == [{"accuracy": 0.5}]
     told[0].pop("progress")
     assert told == [
@@ -50,6 +52,7 @@ def test_evaluate_hands_its_options_on(winnow: Winnow, told: list[dict[str, Any]
             "quality": True,
             "save": False,
             "seed": 3,
+            "reading": Reading("photo", "fine", "white"),
         }
     ]
 
