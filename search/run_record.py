@@ -136,10 +136,10 @@ def config_of(run: RunDirectory, recorded: Mapping[str, Any], model: type[C]) ->
         raise UserError(describe(error, model, run.config, ())) from error
 
 
-def refuse_changed_data(run: RunDirectory, recorded: Mapping[str, Any], splits: Splits, place: str) -> None:
+def refuse_changed_data(run: RunDirectory, recorded: Mapping[str, Any], splits: Splits, root: Any) -> None:
     """Raise UserError unless the data are those that the run was started on."""
     if recorded["data"] != dict(digests(splits)):
-        raise UserError(f"The data of the run {run.path} have changed since it started: {place}.")
+        raise UserError(f"The data of the run {run.path} have changed since it started: {root}.")
 
 
 def record_sets(run: RunDirectory, sets: Mapping[str, DistilledSet]) -> None:

@@ -14,6 +14,7 @@ from dp_core.data.reading import USUAL, Reading
 from dp_core.data.source import Labels
 from dp_core.errors import UserError, nearest
 
+_LARGEST = np.iinfo(np.int64).max
 _STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 
@@ -39,6 +40,7 @@ def read_labels(shard: Path, reading: Reading = USUAL, names: Sequence[str] | No
     values = column.to_numpy()
     if not np.issubdtype(values.dtype, np.integer):
         check_labels(shard, values, ~np.isfinite(values) | (values != np.floor(values)), "is no whole number")
+    check_labels(shard, values, values > _LARGEST, "is too large")
     labels: Labels = values.astype(np.int64)
     check_labels(shard, labels, labels < 0, "is negative, but labels count from 0 (-1 often means: no label)")
     return labels

@@ -25,7 +25,14 @@ from dp_core.errors import UserError, nearest
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMN = "label"
-_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
+# What may hold images; of type null is a column no row of which has any, as where paths are given instead.
+_BYTES = (
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+    pa.types.is_fixed_size_binary,
+    pa.types.is_null,
+)
 _BATCH = 256  # images that are in memory encoded and decoded at a time
 
 

@@ -92,6 +92,10 @@ NO_CHOICE = {"model": {"pooling": "max"}, "sparsity": 0.5, "source": "real", "ip
         ({"data": {"validation": 0.01}}, "without a validation image"),
         # what this machine does not have
         ({"data": {"root": "nowhere"}}, "There is no data folder nowhere"),
+        ({"data": {"root": None}}, "data: The data format 'parquet' needs 'data.root', the folder"),
+        ({"data": {"label": "lable"}}, "has no column 'lable'; its columns are img, label. Did you mean 'label'?"),
+        ({"data": {"image": "image"}}, "'data.image' names the column of the images."),
+        ({"data": {"ground": "wite"}}, "'data.ground' is a colour, such as white, grey or #ff8000, not 'wite'."),
         ({"search": {"concurrency": 4096}}, "needs 4096 CPU threads"),
         ({"search": {"cpus_per_trial": 4096}}, "lower search.concurrency or search.cpus_per_trial"),
         ({"search": {"gpus_per_trial": 64}}, "needs 64 GPUs"),

@@ -60,6 +60,12 @@ def test_a_record_says_what_it_is_of(run: RunDirectory, folder: Path, splits: Sp
     assert recorded["seed"] == 3
     assert recorded["splits"] == {"train": 48, "validation": 12, "test": 15}
     assert recorded["data"] == {name: getattr(splits, name).digest for name in ("train", "validation", "test")}
+    assert recorded["images"] == {
+        "train": "48 images from train-00000-of-00001.parquet",
+        "validation": "12 held back from them",
+        "test": "15 from test-00000-of-00001.parquet",
+        "notes": [],
+    }
     assert recorded["distilled_sets"] == {}
     assert kind_of(new_record(["winnow"], tiny.config_of(folder), splits)) == SEARCH
     assert kind_of({"config": {}, "data": {}}) == SEARCH  # from before there were studies

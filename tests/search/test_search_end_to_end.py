@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import math
+import re
 import signal
 import sys
 import time
@@ -208,6 +209,14 @@ def _look(run: RunDirectory) -> Moment:
 def test_a_killed_driver_takes_its_ray_with_it(story: Story) -> None:
     assert story.killed.status == -signal.SIGKILL
     assert story.killed.left == ()
+
+
+def test_it_is_said_what_the_splits_are(story: Story) -> None:
+    assert re.search(
+        r"data +train: \d+ images from train-00000-of-00001\.parquet; validation: \d+ held back from them; "
+        r"test: 15 from test-00000-of-00001\.parquet\n",
+        story.finished.err,
+    )
 
 
 def test_a_killed_search_is_known_to_be_stopped(story: Story) -> None:

@@ -143,6 +143,8 @@ def test_row_without_bytes(tmp_path: Path) -> None:
     write_dataset(tmp_path)
     shard = spoil_row(tmp_path, "train", 4, content=None)
     assert_refused(tmp_path, tmp_path / "cache", f"{shard}, row 4: there are no image bytes")
+    pq.write_table(pa.table({"img": [{"bytes": None, "path": "1.png"}] * 2, "label": [0, 1]}), shard)
+    assert_refused(tmp_path, tmp_path / "cache", f"{shard}, row 0: there are no image bytes (paths to image files")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

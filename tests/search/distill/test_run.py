@@ -323,3 +323,14 @@ def test_the_card_has_the_command_without_folders_of_this_machine(folder: Path, 
     (row,) = finished(winnow, "distill", "tiny.yaml", f"run.directory={folder / 'there'}", "run.seed=3")
     command = DistilledSet.load(row["set"]).provenance["command"]
     assert command == "winnow distill tiny.yaml run.directory=PATH run.seed=3 --json"
+
+
+def test_it_is_said_which_file_became_which_split(folder: Path, winnow: Winnow) -> None:
+    write_distillation(folder)
+    test = folder / "images" / "test-00000-of-00001.parquet"
+    test.rename(test.with_name("valid-00000-of-00001.parquet"))
+    outcome = winnow("distill", "tiny.yaml")
+    split = "15 from valid-00000-of-00001.parquet, the validation split of the data, as there is no test split"
+    assert f"test: {split}\n" in outcome.err
+    recorded = yaml.safe_load((folder / "runs" / "tiny" / "run.yaml").read_text())
+    assert recorded["images"]["test"] == split

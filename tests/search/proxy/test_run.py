@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -89,6 +90,14 @@ def trainings(folder: Path) -> int:
 def table(story: Story, run: str, name: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(story.folder / "runs" / run / f"{name}.parquet").to_pylist()
     return rows
+
+
+def test_it_is_said_what_the_splits_are(story: Story) -> None:
+    assert re.search(
+        r"data +train: \d+ images from train-00000-of-00001\.parquet; validation: \d+ held back from them; "
+        r"test: 15 from test-00000-of-00001\.parquet\n",
+        story.finished.err,
+    )
 
 
 def test_a_killed_evaluation_leaves_no_process_and_keeps_what_was_done(story: Story) -> None:

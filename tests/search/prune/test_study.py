@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -166,6 +167,14 @@ def by_itself(folder: Path, alone: Path) -> list[dict[str, Any]]:
         run_job(lab, job)
         plan.drop_impossible()
     return write_outputs(RunDirectory(alone), prepared, figures=False)
+
+
+def test_it_is_said_what_the_splits_are(story: Story) -> None:
+    assert re.search(
+        r"data +train: \d+ images from train-00000-of-00001\.parquet; validation: \d+ held back from them; "
+        r"test: 15 from test-00000-of-00001\.parquet\n",
+        story.finished.err,
+    )
 
 
 def test_a_killed_driver_takes_its_ray_with_it_and_leaves_whole_results(story: Story) -> None:
