@@ -130,7 +130,7 @@ def _load(cache: Path, key: str, source: Source) -> Opened | None:
             start += count
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    notes = (*source.origin.notes, *findings.sentences(source.ground))
+    notes = (*source.origin.notes, *findings.sentences(source.reading.ground))
     return Opened(splits[0], splits[1], replace(source.origin, notes=notes))
 
 
@@ -140,7 +140,7 @@ def _identity(source: Source, files: FileDigests, findings: Findings) -> str:
     if findings.turned:
         decided["turned"] = findings.turned
     if findings.composed:
-        decided["ground"] = source.ground
+        decided["ground"] = source.reading.colour
     if source.columns:
         decided["columns"] = dict(source.columns)
     return digest_of_json(decided)
@@ -151,7 +151,7 @@ def _how(source: Source) -> dict[str, Any]:
     return {
         "reader": [source.kind, _READER_VERSION],
         "columns": dict(source.columns),
-        "ground": source.ground,
+        "ground": source.reading.colour,
     }
 
 

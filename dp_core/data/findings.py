@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-import numpy as np
-
 
 @dataclass
 class Findings:
@@ -35,7 +33,7 @@ class Findings:
         """Count the copies by the digests of all images, the `train` training images first."""
         known = set(digests[:train])
         self.train_copies = train - len(known)
-        self.test_copies = int(np.sum([digest in known for digest in digests[train:]]))
+        self.test_copies = sum(digest in known for digest in digests[train:])
 
     def sentences(self, ground: str) -> tuple[str, ...]:
         """Return what to tell; `ground` is what transparent images were laid on."""

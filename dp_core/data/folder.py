@@ -59,7 +59,7 @@ def folder_source(root: Path, reading: Reading = USUAL) -> Source:
         for path in paths
     }
     read = partial(_read, names, splits[0], splits[1], reading)
-    return Source("folder", files, read, _origin(root, train, test, other), ground=reading.ground)
+    return Source("folder", files, read, _origin(root, train, test, other), reading=reading)
 
 
 def _read(

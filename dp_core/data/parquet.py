@@ -31,7 +31,7 @@ def parquet_source(root: Path, reading: Reading = USUAL) -> Source:
     files = {f"train/{i}": path for i, path in enumerate(train)} | {f"test/{i}": path for i, path in enumerate(test)}
     columns = unusual_columns(train[0], reading)
     read = partial(_read, train, test, reading)
-    return Source("parquet", files, read, origin_of(train, test), columns, reading.ground)
+    return Source("parquet", files, read, origin_of(train, test), columns, reading)
 
 
 def read_class_names(shards: Sequence[Path], reading: Reading = USUAL) -> tuple[str, ...] | None:

@@ -51,7 +51,7 @@ def origin_of(train: list[Path], test: list[Path]) -> Origin:
 
 
 def _files(root: Path, pattern: str) -> list[Path]:
-    return sorted(path for path in root.glob(pattern) if path.is_file() and not is_hidden(path.name))
+    return sorted(path for path in root.glob(pattern) if not path.is_dir() and not is_hidden(path.name))
 
 
 def _pattern(names: list[str]) -> str:

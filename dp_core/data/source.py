@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dp_core.data.findings import Findings
+from dp_core.data.reading import USUAL, Reading
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -65,7 +66,7 @@ class Source:
         read: reads and checks everything; called only if the cache does not hold the files' contents yet.
         origin: which of the files became which split.
         columns: columns that the user named and that are not those the reader would have taken, by role.
-        ground: the colour that transparent images are laid on.
+        reading: how the files are read; the ground that transparent images are laid on.
     """
 
     kind: str
@@ -73,4 +74,4 @@ class Source:
     read: Callable[[], Contents]
     origin: Origin
     columns: Mapping[str, str] = field(default_factory=dict)
-    ground: str = "grey"
+    reading: Reading = USUAL

@@ -18,6 +18,7 @@ import dp_core.data.cache as cache_module
 from dp_core.data.cache import open_cached
 from dp_core.data.findings import Findings
 from dp_core.data.parquet import parquet_source
+from dp_core.data.reading import Reading
 from dp_core.data.source import Contents, Origin, Pixels, Source
 from dp_core.errors import UserError
 from tests.dp_core.data.shard_files import files_in, random_images, write_dataset
@@ -193,13 +194,14 @@ def test_the_digest_is_of_the_bytes_and_of_what_was_done_to_the_pixels(tmp_path:
             return open_cached(source, self.file.parent / store).train.digest
 
     plain, turned, composed = (Finds(tmp_path / "file", **found) for found in ({}, {"turned": 2}, {"composed": 1}))
-    assert plain.digest("a") == plain.digest("b") == plain.digest("a", ground="white")
+    assert plain.digest("a") == plain.digest("b") == plain.digest("a", reading=Reading(ground="white"))
+    assert composed.digest("d", reading=Reading(ground="gray")) == composed.digest("d")
     digests = {
         plain.digest("a"),
         plain.digest("a", columns={"label": "fine"}),
         turned.digest("c"),
         composed.digest("d"),
-        composed.digest("d", ground="white"),
+        composed.digest("d", reading=Reading(ground="white")),
     }
     assert len(digests) == 5
 
