@@ -31,9 +31,8 @@ def judge(
         recipe: the network's, whose precision and mode both passes have.
         batch_size: images a forward pass.
     """
-    settings = {"batch_size": batch_size, "precision": recipe.precision, "mode": recipe.mode}
-    reestimate_statistics(model, calibration, **settings)
-    return evaluate(model, scored, **settings)
+    reestimate_statistics(model, calibration, batch_size=batch_size, precision=recipe.precision, mode=recipe.mode)
+    return evaluate(model, scored, batch_size=batch_size, precision=recipe.precision, mode=recipe.mode)
 
 
 def divergence_of(found: Evaluation) -> str | None:
