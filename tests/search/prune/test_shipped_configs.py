@@ -26,7 +26,7 @@ PAIRS = {
 def test_the_control_on_real_images_takes_the_steps_of_the_set(name: str) -> None:
     classes, pairs = PAIRS[name]
     config = load_config(StudyConfig, CONFIGS / f"{name}.yaml")
-    dense = Mask.ones(build(ModelSpec("convnet", {"depth": 3, "width": 4}), (3, 32, 32), classes, seed=0))
+    dense = Mask.ones(build(ModelSpec("convnet", {"depth": 3, "width": 32}), (3, 32, 32), classes, seed=0))
     methods = methods_of(Setting(config, dense, 45_000, classes, {}, config.retrain.parsed_recipe()))
 
     def cost(family: str) -> set[tuple[int, int]]:
