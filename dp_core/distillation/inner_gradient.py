@@ -16,6 +16,7 @@ from torch.func import functional_call, grad, replace_all_batch_norm_modules_, v
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dp_core.distillation.lowering import NotLowered, lowered
+from dp_core.kernels import takes_any_format
 from dp_core.training import Network
 
 InnerMode = Literal["eager", "compiled"]
@@ -56,6 +57,7 @@ class InnerGradient:
 
     def __init__(self, model: nn.Module, *, mode: InnerMode = "eager") -> None:
         self._names = [name for name, _ in model.named_parameters()]
+        self._any_format = takes_any_format(model)
         self._model = replace_all_batch_norm_modules_(copy.deepcopy(model).train())
         mode = "eager" if os.environ.get("WINNOW_COMPILE") == "0" else mode
         self._mode = mode
@@ -87,7 +89,7 @@ class InnerGradient:
         """
         flat = [*(parameters[name] for name in self._names), *(vector[name] for name in self._names), images, labels]
         function = self._flat_products(soft=labels.dim() == 2, hessian=hessian)
-        arguments = [_laid_out(value.detach()) for value in flat]  # compiled code is for one layout
+        arguments = [self._laid_out(value.detach()) for value in flat]  # compiled code is for one layout
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # the only attention that can be differentiated twice
             found = list(self._compiled_or_not(function, arguments, (labels.dim() == 2, hessian))(*arguments))
         count = len(self._names)
@@ -100,7 +102,8 @@ class InnerGradient:
         )
 
     def _loss(self, parameters: Parameters, images: Tensor, labels: Tensor) -> Tensor:
-        logits: Tensor = functional_call(self._model, dict(parameters), (images,))
+        own = images if self._any_format else images.clone()  # which a user's code may change
+        logits: Tensor = functional_call(self._model, dict(parameters), (own,))
         return F.cross_entropy(logits, labels)
 
     def _flat_products(self, *, soft: bool, hessian: bool) -> Callable[..., list[Tensor]]:
@@ -147,7 +150,7 @@ class InnerGradient:
         found = torch.autograd.grad(loss, [leaves[name] for name in self._names])
         return dict(zip(self._names, found, strict=True))
 
-
-def _laid_out(value: Tensor) -> Tensor:
-    """Return images and weights of convolutions in channels-last memory, everything else contiguous."""
-    return value.contiguous(memory_format=torch.channels_last if value.dim() == 4 else torch.contiguous_format)
+    def _laid_out(self, value: Tensor) -> Tensor:
+        """Return images and weights of convolutions in channels-last memory if nobody sees it, else all contiguous."""
+        last = self._any_format and value.dim() == 4
+        return value.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

@@ -1,7 +1,16 @@
 """What stands between two convolutions as one operation on the CPU, and models made of such operations."""
 
 from dp_core.kernels.build import block_library, cache_folder, cpu_facts
+from dp_core.kernels.formats import takes_any_format
 from dp_core.kernels.fusing import fused, unfused_norms
 from dp_core.kernels.memory import keep_freed_memory
 
-__all__ = ["block_library", "cache_folder", "cpu_facts", "fused", "keep_freed_memory", "unfused_norms"]
+__all__ = [
+    "block_library",
+    "cache_folder",
+    "cpu_facts",
+    "fused",
+    "keep_freed_memory",
+    "takes_any_format",
+    "unfused_norms",
+]

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from dp_core.kernels.block import BlockSettings, Convolution, Norm, Pool, block
 from dp_core.kernels.build import block_library
+from dp_core.kernels.formats import FORMAT_KEEPING, Chain, is_altered, takes_any_format
+
+_Item = Callable[[Tensor], Tensor]  # what a Sequential runs: a layer, a block, a chain of them
 
 
 def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
@@ -19,6 +22,9 @@ def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     Blocks are found in plain `nn.Sequential`s, however deep inside the model: [convolution] [norm] [activation]
     [2×2 pooling] in this order, at least two of them, of the kinds that `_Run.take` accepts. The result is a copy of
     the module tree that shares parameters and buffers; it has a training mode of its own. For networks on a CPU.
+
+    Blocks compute in channels-last memory. Where others than they and torch's usual layers see what they hand on (see
+    `takes_any_format`), it is put into the format that torch would give it, and the weights are best left in theirs.
 
     Returns None where there is nothing to fuse, where the kernels are not to be had, where parameters are not float32,
     or where a module of the user's cannot be copied around its parameters. What else a module keeps (attributes that
@@ -36,19 +42,15 @@ def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     if not set(model.modules()).isdisjoint(copied.modules()):  # one that returns itself as its copy
         return None
     sequentials = [module for module in copied.modules() if type(module) is nn.Sequential]
-    changed = [_fuse(sequential, dtype) for sequential in sequentials]
+    seen = not takes_any_format(model)
+    changed = [_fuse(sequential, dtype, seen=seen) for sequential in sequentials]
     return copied if any(changed) else None
 
 
 def unfused_norms(model: nn.Module) -> int:
     """Return how many group and layer norms of `model` are not part of a fused block."""
-    inside = {
-        id(item.norm)
-        for module in model.modules()
-        if isinstance(module, _FusedSequential)
-        for item in module.fused_items or ()
-        if isinstance(item, _FusedBlock)
-    }
+    sequentials = [module for module in model.modules() if isinstance(module, _FusedSequential)]
+    inside = {id(block.norm) for module in sequentials for block in module.blocks}
     norms = (module for module in model.modules() if isinstance(module, nn.GroupNorm | nn.LayerNorm))
     return sum(id(norm) not in inside for norm in norms)
 
@@ -59,7 +61,15 @@ class _FusedSequential(nn.Sequential):
     Without them it is a plain one, such as torch makes of `self.__class__` when a slice of it is taken.
     """
 
-    fused_items: Sequence[Callable[[Tensor], Tensor]] | None = None
+    fused_items: Sequence[_Item] | None = None
+
+    @property
+    def blocks(self) -> list[_FusedBlock]:
+        """The fused blocks among its items."""
+        every = [
+            part for item in self.fused_items or () for part in (item.items if isinstance(item, Chain) else [item])
+        ]
+        return [part for part in every if isinstance(part, _FusedBlock)]
 
     def forward(self, images: Tensor) -> Tensor:
         for item in self if self.fused_items is None else self.fused_items:
@@ -67,9 +77,12 @@ class _FusedSequential(nn.Sequential):
         return images
 
 
-def _fuse(sequential: nn.Sequential, dtype: torch.dtype) -> bool:
-    """Turn `sequential` into a _FusedSequential if two of its children at least can be one."""
-    items: list[Callable[[Tensor], Tensor]] = []
+def _fuse(sequential: nn.Sequential, dtype: torch.dtype, *, seen: bool) -> bool:
+    """Turn `sequential` into a _FusedSequential if two of its children at least can be one.
+
+    `seen` says whether others see the format of what its blocks hand on.
+    """
+    items: list[_Item] = []
     run = _Run()
     for child in [*sequential, None]:
         if child is not None and run.take(child):
@@ -81,8 +94,38 @@ def _fuse(sequential: nn.Sequential, dtype: torch.dtype) -> bool:
     if not any(isinstance(item, _FusedBlock) for item in items):
         return False
     sequential.__class__ = _FusedSequential
-    vars(sequential)["fused_items"] = tuple(items)  # whatever the names of its children
+    vars(sequential)["fused_items"] = tuple(_chained(items, dtype) if seen else items)  # whatever its children's names
     return True
+
+
+def _chained(items: Sequence[_Item], dtype: torch.dtype) -> list[_Item]:
+    """Return the items with chains in place of blocks: from one to the next, with what keeps the format in between."""
+    chained: list[_Item] = []
+    waiting: list[_Item] = []  # from a block on
+    end = 0  # of the last block among them
+
+    def close() -> None:
+        if waiting:
+            chained.append(Chain(waiting[:end], _convolution_weights(waiting[:end]), dtype))
+            chained.extend(waiting[end:])
+            waiting.clear()
+
+    for item in items:
+        if isinstance(item, _FusedBlock):
+            waiting.append(item)
+            end = len(waiting)
+        elif waiting and type(item) in FORMAT_KEEPING and not is_altered(item):  # type: ignore[arg-type]
+            waiting.append(item)
+        else:
+            close()
+            chained.append(item)
+    close()
+    return chained
+
+
+def _convolution_weights(items: Sequence[_Item]) -> list[Tensor]:
+    convolutions = (item.convolution if isinstance(item, _FusedBlock) else item for item in items)
+    return [found.weight for found in convolutions if isinstance(found, nn.Conv2d)]
 
 
 class _Run:
@@ -120,7 +163,7 @@ class _Run:
 
     def take(self, module: nn.Module) -> bool:
         """Add `module` if it may come next and is of a kind that the kernels know; return whether it was added."""
-        taken = not _is_altered(module) and self._take(module)
+        taken = not is_altered(module) and self._take(module)
         if taken:
             self.modules.append(module)
         return taken
@@ -157,12 +200,6 @@ class _Run:
         return True
 
 
-def _is_altered(module: nn.Module) -> bool:
-    """Whether calling this very module does something else than its class says."""
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(hooks) or "forward" in vars(module)
-
-
 def _plain(convolution: nn.Conv2d) -> bool:
     """Whether torch.conv2d with the convolution's own numbers is all that it does."""
     return convolution.padding_mode == "zeros" and not isinstance(convolution.padding, str)
@@ -196,7 +233,7 @@ class _FusedBlock:
     def __init__(self, run: _Run, dtype: torch.dtype) -> None:
         self.norm = run.norm
         self._modules = tuple(run.modules)
-        self._convolution = run.convolution
+        self.convolution = run.convolution
         self._dtype = dtype
         self._settings = run.settings
 
@@ -206,7 +243,7 @@ class _FusedBlock:
             for module in self._modules:
                 images = module(images)
             return images
-        norm, convolution = self.norm, self._convolution
+        norm, convolution = self.norm, self.convolution
         output, statistics = block(
             images.to(self._dtype, memory_format=torch.channels_last),
             None if convolution is None else convolution.weight,

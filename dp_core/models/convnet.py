@@ -38,6 +38,8 @@ _POOLINGS: Mapping[str, Callable[[], nn.Module]] = {
 class ConvNet(nn.Module):
     """`depth` blocks of convolution 3×3, norm, activation and pooling, then one linear layer."""
 
+    any_memory_format = True
+
     def __init__(self, blocks: nn.Sequential, features: int, classes: int) -> None:
         super().__init__()
         self.blocks = blocks

@@ -19,6 +19,8 @@ RESNET = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_c
 class Zeroize(nn.Module):
     """The benchmark's `none`: zeros, through which what comes before still gets a gradient, of zeros."""
 
+    any_memory_format = True
+
     def forward(self, images: Tensor) -> Tensor:
         """Map [N, C, H, W] to zeros of this shape."""
         return images * 0
@@ -26,6 +28,8 @@ class Zeroize(nn.Module):
 
 class Cell(nn.Module):
     """Four feature maps, the first one given and each other the sum of an operation on every one before it."""
+
+    any_memory_format = True
 
     def __init__(self, operations: Sequence[Sequence[str]], width: int) -> None:
         super().__init__()
@@ -43,6 +47,8 @@ class Cell(nn.Module):
 
 class Reduction(nn.Module):
     """The residual block between two stages, which halves the image (sides rounded up) and doubles the channels."""
+
+    any_memory_format = True
 
     def __init__(self, channels: int) -> None:
         super().__init__()

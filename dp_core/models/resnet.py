@@ -15,6 +15,8 @@ Stem = Literal["auto", "cifar", "imagenet"]
 class BasicBlock(nn.Module):
     """Two convolutions 3×3 beside a shortcut, which is the identity wherever the shapes allow it."""
 
+    any_memory_format = True
+
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
         self.residual = nn.Sequential(

@@ -15,6 +15,8 @@ _EPS = 1e-6  # of the norms, as in the paper's code
 class Attention(nn.Module):
     """Self-attention of several heads, of linear layers whose weights can be pruned."""
 
+    any_memory_format = True
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -32,6 +34,8 @@ class Attention(nn.Module):
 class EncoderBlock(nn.Module):
     """Attention, then a perceptron of one hidden layer, each behind a norm and beside an identity (pre-norm)."""
 
+    any_memory_format = True
+
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
         self.attention = nn.Sequential(nn.LayerNorm(width, eps=_EPS), Attention(width, heads))
@@ -47,6 +51,8 @@ class EncoderBlock(nn.Module):
 
 class VisionTransformer(nn.Module):
     """Patches and a class token with learned positions, encoder blocks, a norm, and one linear layer."""
+
+    any_memory_format = True
 
     def __init__(self, embedding: nn.Conv2d, patches: int, blocks: nn.Sequential, classes: int) -> None:
         super().__init__()

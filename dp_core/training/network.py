@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dp_core.kernels import fused, keep_freed_memory, unfused_norms
+from dp_core.kernels import fused, keep_freed_memory, takes_any_format, unfused_norms
 from dp_core.training.precision import Precision, uses_bfloat16
 
 Mode = Literal["auto", "eager", "fused", "compiled"]
@@ -19,10 +19,13 @@ Stance = Literal["default", "fail_on_recompile", "eager_on_recompile"]
 class Network:
     """A model ready to be executed on the device it is on; it shares the model's parameters and buffers.
 
+    Whatever the mode, code of a user's meets the memory formats that it would meet in plain torch, and images that
+    it may change: where `takes_any_format` does not say that there is none, images and weights stay as they are.
+
     Attributes:
         mode: `eager`, the model as it is; `fused`, with the blocks of `dp_core.kernels` (CPU only); `compiled`, by
             torch.compile. What was asked for, or `eager` where that cannot be had; `auto` is `fused` if possible.
-        bfloat16: whether it computes in bfloat16 autocast and channels-last memory.
+        bfloat16: whether it computes in bfloat16 autocast.
         executed: the module that is executed: the model itself, or what stands for it.
         stance: what a compiled network does where there is no code yet (another shape, evaluation): compile, raise, or
             execute the model as it is. Trainings get the last from `dp_core.training.warmup`, so that nothing is
@@ -31,6 +34,7 @@ class Network:
 
     def __init__(self, model: nn.Module, *, mode: Mode = "auto", precision: Precision = "auto") -> None:
         self._device = next(model.parameters()).device
+        self._any_format = takes_any_format(model)
         self.executed = model
         self.mode: Literal["eager", "fused", "compiled"] = "eager"
         self.stance: Stance = "default"
@@ -43,7 +47,7 @@ class Network:
         slow_norms = self.mode != "compiled" and unfused_norms(self.executed) > 0
         self.bfloat16 = uses_bfloat16(precision, self._device, slow_norms=slow_norms)
         self._is_fused = self.executed is not model and mode != "compiled"
-        if self.bfloat16 or self._is_fused:
+        if self._any_format and (self.bfloat16 or self._is_fused):
             _in_channels_last(model)
 
     def _fuse(self, model: nn.Module, precision: Precision) -> None:
@@ -62,7 +66,9 @@ class Network:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map float32 images [N, C, H, W] in the network's space to logits, float32 [N, classes]."""
-        if self.bfloat16 and not self._is_fused:  # fused blocks change format and layout in one go
+        if not self._any_format:
+            images = images.clone(memory_format=torch.contiguous_format)
+        elif self.bfloat16 and not self._is_fused:  # fused blocks change format and layout in one go
             images = images.contiguous(memory_format=torch.channels_last)
         stance = torch.compiler.set_stance(self.stance) if self.mode == "compiled" else nullcontext()
         with stance, torch.autocast(self._device.type, torch.bfloat16, enabled=self.bfloat16):

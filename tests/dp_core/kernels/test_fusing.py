@@ -27,8 +27,7 @@ def images(*shape: int, seed: int = 0) -> Tensor:
 
 def fused_blocks(model: nn.Module | None) -> list[_FusedBlock]:
     assert model is not None
-    sequentials = [module for module in model.modules() if isinstance(module, _FusedSequential)]
-    return [item for module in sequentials for item in module.fused_items or () if isinstance(item, _FusedBlock)]
+    return [block for module in model.modules() if isinstance(module, _FusedSequential) for block in module.blocks]
 
 
 def fused_modules(model: nn.Module | None) -> list[list[str]]:
