@@ -19,3 +19,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     spellings = {name.casefold(): name for name in known}
     matches = difflib.get_close_matches(word.casefold(), list(spellings), n=1, cutoff=0.6)
     return f" Did you mean '{spellings[matches[0]]}'?" if matches else ""
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return the first line of what `error` says, without a full stop, or its class where it says nothing."""
+    return (next(iter(str(error).strip().splitlines()), "") or type(error).__name__).rstrip(". ")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build, check_forward
 from dp_core.pruning import check_sparsity, prunable_parameters
 from dp_core.seeds import generator
-from dp_core.training import Recipe
+from dp_core.training import Recipe, rehearsed
 from search.checkpoints import absolute, open_storage
 from search.config.models import SearchConfig
 from search.machine import this_machine
@@ -31,9 +32,14 @@ from search.study.warm_start import points
 from trainables import Candidate
 from trainables.candidate import default_source
 
+T = TypeVar("T")
+
 # Ray's own processes with the driver, and what a trial's process needs beside its data: torch and its workspace.
 _RAY_BYTES = 1500 * 2**20
 _WORKER_BYTES = 1000 * 2**20
+
+# Architectures of a space that do a step before anything starts, a tenth of a second each where they are small.
+_REHEARSED = 32
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
             raise UserError(f"there is one class, '{splits.train.class_names[0]}', and so nothing to tell apart.")
         standardisation_of(splits.train)
     with naming(where):
-        _check_candidates(space, splits, config)
+        _check_candidates(space, splits, config, recipe)
         if {"distilled", "subset"} & set(sources):
             _check_images_per_class(ipcs, splits)
         ready = _ready_sets(config, splits, ipcs if "distilled" in sources else ())
@@ -207,16 +213,17 @@ def _values(space: Space, name: str) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def _check_candidates(space: Space, splits: Splits, config: SearchConfig) -> None:
-    """Build every architecture at the corners of the space and see that it can be as sparse as it may have to be."""
+def _check_candidates(space: Space, splits: Splits, config: SearchConfig, retraining: Recipe) -> None:
+    """See that every architecture at the corners of the space can be trained, and be as sparse as it may have to be."""
     rewind_step, ladder = config.screen.rewind_step, config.search.ladder.ipc
+    corners = [(corner, Candidate.parse(corner, splits.train.classes)) for corner in space.corners()]
+    chosen = some_of(list(dict.fromkeys(_architecture(candidate) for _, candidate in corners)))
     layers: dict[str, dict[str, int]] = {}
-    for corner in space.corners():
-        candidate = Candidate.parse(corner, splits.train.classes)
-        label = candidate.model.label()
-        key = repr(candidate.model.to_dict())
+    for corner, candidate in corners:
+        label, key = candidate.model.label(), _architecture(candidate)
         if key not in layers:
-            layers[key] = _layer_sizes(candidate.model, splits)
+            recipes = (candidate.recipe, retraining) if key in chosen else ()
+            layers[key] = _layer_sizes(candidate.model, splits, *recipes)
         try:
             check_sparsity(candidate.sparsity, layers[key])
         except UserError as error:
@@ -228,22 +235,37 @@ def _check_candidates(space: Space, splits: Splits, config: SearchConfig) -> Non
                 raise UserError(f"'screen.rewind_step' is {rewind_step}, but a round may have only {steps} steps.")
 
 
-def built(spec: ModelSpec, splits: Splits) -> nn.Module:
-    """Return the network that `spec` describes for the images of `splits`, having seen that it takes them.
+def _architecture(candidate: Candidate) -> str:
+    """Return what tells a network, and how it is executed, from others."""
+    return repr([candidate.model.to_dict(), candidate.recipe.mode, candidate.recipe.precision])
+
+
+def some_of(architectures: Sequence[T]) -> Sequence[T]:
+    """Return those architectures that do a step before anything starts: all, or some at random, always the same."""
+    if len(architectures) <= _REHEARSED:
+        return architectures
+    return random.Random(0).sample(architectures, _REHEARSED)
+
+
+def built(spec: ModelSpec, splits: Splits, *recipes: Recipe) -> nn.Module:
+    """Return the network that `spec` describes, having seen that `recipes` can train it on the images of `splits`.
 
     Raises:
-        UserError: it cannot be built, has nothing to prune, or its forward pass fails.
+        UserError: it cannot be built, has nothing to prune, or cannot be trained (see `rehearsed`).
     """
     shape, classes = splits.train.image_shape, splits.train.classes
     model = build(spec, shape, classes, seed=0)
     prunable_parameters(model)
-    check_forward(model, spec.label(), shape, classes)
+    if recipes:
+        rehearsed(spec, shape, classes, *recipes)
+    else:
+        check_forward(model, spec.label(), shape, classes)
     return model
 
 
-def _layer_sizes(spec: ModelSpec, splits: Splits) -> dict[str, int]:
+def _layer_sizes(spec: ModelSpec, splits: Splits, *recipes: Recipe) -> dict[str, int]:
     with naming("'space.model'"):
-        model = built(spec, splits)
+        model = built(spec, splits, *recipes)
     return {name: parameter.numel() for name, parameter in prunable_parameters(model).items()}
 
 

@@ -14,6 +14,7 @@ from torch.func import functional_call, grad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
 
+from dp_core.data import ImageDataset
 from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.device import default_device
 from dp_core.distillation.base import pixels
@@ -21,7 +22,8 @@ from dp_core.distillation.broken import Overstepped, all_finite, smaller
 from dp_core.distillation.iterative import IterativeDistiller, Task
 from dp_core.distillation.running import Objective
 from dp_core.distillation.synthetic import Synthetic
-from dp_core.errors import UserError
+from dp_core.errors import UserError, in_one_line
+from dp_core.models import build
 from dp_core.seeds import generator
 from dp_core.training import Network
 
@@ -76,6 +78,20 @@ class GradientMatching(IterativeDistiller):
         """See IterativeDistiller."""
         return {**super().step_sizes, "network_rate": self.network_rate}
 
+    def check(self, source: ImageDataset, images_per_class: int) -> None:
+        """See Distiller."""
+        super().check(source, images_per_class)
+        for spec in self.pool.own_specs():
+            model = build(spec, source.image_shape, source.classes, seed=0).eval()
+            images = torch.randn(1, *source.image_shape, generator=generator(0, "images")).requires_grad_()
+            try:
+                found = weight_gradients(model, images, torch.zeros(1, dtype=torch.long))
+                torch.stack([gradient.square().sum() for gradient in found.values()]).sum().backward()
+            except Exception as error:  # a user's module may raise anything
+                raise UserError(
+                    f"The gradient of the model '{spec.label()}' cannot be differentiated again: {in_one_line(error)}."
+                ) from error
+
     def objective(self, task: Task) -> Objective:
         """See IterativeDistiller."""
         return _ClassGradients(task, self)
@@ -96,7 +112,8 @@ def weight_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> dict[s
     weights = {name: parameter for name, parameter in fixed.items() if parameter.dim() > 1}
 
     def loss(weights: dict[str, Tensor]) -> Tensor:
-        return F.cross_entropy(functional_call(model, fixed | weights, (images,)), labels)
+        own = images.clone()  # which a user's code may change
+        return F.cross_entropy(functional_call(model, fixed | weights, (own,)), labels)
 
     with sdpa_kernel(SDPBackend.MATH):  # the only attention that can be differentiated twice
         found: dict[str, Tensor] = grad(loss)(weights)

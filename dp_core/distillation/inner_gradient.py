@@ -16,8 +16,12 @@ from torch.func import functional_call, grad, replace_all_batch_norm_modules_, v
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dp_core.distillation.lowering import NotLowered, lowered
+from dp_core.errors import UserError, in_one_line
 from dp_core.kernels import takes_any_format
+from dp_core.models import ModelSpec, build
+from dp_core.seeds import generator
 from dp_core.training import Network
+from dp_core.training.graph import draws_random_numbers
 
 InnerMode = Literal["eager", "compiled"]
 Parameters = Mapping[str, Tensor]
@@ -38,6 +42,30 @@ class Products:
     images: Tensor
     labels: Tensor | None
     hessian: Parameters | None
+
+
+def check_differentiable(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> None:
+    """See that the gradient of a network can be differentiated again, by weights and images; two random ones are tried.
+
+    Raises:
+        UserError: it cannot, such as that of an operation whose gradient is not differentiable; or the network draws
+            random numbers.
+    """
+    model = build(spec, input_shape, classes, seed=0)
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+    images, labels = torch.randn(2, *input_shape, generator=generator(0, "images")), torch.arange(2) % classes
+    inner = InnerGradient(model)
+    try:
+        drawing = draws_random_numbers(lambda: inner.gradient(parameters, images, labels), images.device)
+        inner.products(parameters, images, labels, parameters, hessian=True)
+    except Exception as error:  # a user's module may raise anything
+        raise UserError(
+            f"The gradient of the model '{spec.label()}' cannot be differentiated again: {in_one_line(error)}."
+        ) from error
+    if drawing:
+        raise UserError(
+            f"The model '{spec.label()}' draws random numbers in training (dropout): its steps cannot be done again."
+        )
 
 
 class InnerGradient:
@@ -147,7 +175,7 @@ class InnerGradient:
             for name, leaf in leaves.items():
                 leaf.copy_(parameters[name])
         loss = F.cross_entropy(network(images.detach()), labels.detach())
-        found = torch.autograd.grad(loss, [leaves[name] for name in self._names])
+        found = torch.autograd.grad(loss, [leaves[name] for name in self._names], materialize_grads=True)
         return dict(zip(self._names, found, strict=True))
 
     def _laid_out(self, value: Tensor) -> Tensor:

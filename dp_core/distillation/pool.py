@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from dp_core.errors import UserError
-from dp_core.models import ModelSpec, build
+from dp_core.models import ARCHITECTURES, ModelSpec, build
 from dp_core.seeds import derive_seed, generator
+from dp_core.training import Recipe, rehearsed
 
 # One family: `name` and hyperparameters, each of them one value or a list of values to draw from.
 Family = Mapping[str, Any]
@@ -22,6 +23,8 @@ Architectures = Family | Sequence[Family]
 
 # More networks than this are not all built to see whether they can be; that many drawn ones are.
 _CHECKED = 256
+
+_STEP = Recipe(steps=1)  # in the mode and precision that distillation takes where nobody is asked
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,22 @@ class Pool:
         return build(self.draw(seed, *purpose), image_shape, classes, seed=derive_seed(seed, "network", *purpose))
 
     def check(self, image_shape: tuple[int, int, int], classes: int) -> None:
-        """Raise UserError if one of the networks cannot be built for such images (of large pools 256 are tried)."""
-        specs = self.specs() if self.size <= _CHECKED else [self.draw(0, index) for index in range(_CHECKED)]
-        for spec in specs:
-            model = build(spec, image_shape, classes, seed=0)
+        """Raise UserError if one of the networks cannot be built for such images, or one of a user's not be trained.
+
+        Of large pools 256 are tried.
+        """
+        for spec in self._tried():
+            ours = spec.name in ARCHITECTURES
+            model = build(spec, image_shape, classes, seed=0) if ours else rehearsed(spec, image_shape, classes, _STEP)
             if not any(isinstance(module, nn.Linear) for module in model.modules()):
                 raise UserError(f"The network {spec.name} has no linear layer whose input could serve as embedding.")
+
+    def own_specs(self) -> list[ModelSpec]:
+        """Return the networks, of those that `check` tries, that are a user's own."""
+        return [spec for spec in self._tried() if spec.name not in ARCHITECTURES]
+
+    def _tried(self) -> list[ModelSpec]:
+        return self.specs() if self.size <= _CHECKED else [self.draw(0, index) for index in range(_CHECKED)]
 
 
 def _family(family: Any) -> Mapping[str, tuple[Any, ...]]:

@@ -12,9 +12,9 @@ from dp_core.data.preprocessing import Preprocessing
 from dp_core.device import default_device
 from dp_core.distillation.base import HERE, Progress
 from dp_core.errors import UserError
-from dp_core.models import ModelSpec, build, check_forward
+from dp_core.models import ModelSpec, build
 from dp_core.seeds import derive_seed
-from dp_core.training import Diverged, Recipe, Training, TrainingData
+from dp_core.training import Diverged, Recipe, Training, TrainingData, rehearsed
 
 _STEPS_A_REPORT = 50
 
@@ -42,15 +42,12 @@ def teacher_gradients(source: ImageDataset, steps: int) -> int:
 
 
 def untrained(source: ImageDataset, model: Mapping[str, Any], seed: int) -> nn.Module:
-    """Build `model` (name and hyperparameters) for the images and classes of `source`, and see that it takes them.
+    """Build `model` (name and hyperparameters) for `source`, having seen that a teacher can be made of it.
 
     Raises:
-        UserError: an unknown architecture or hyperparameter, or a network that these images do not go through.
+        UserError: an unknown architecture or hyperparameter, or a network that cannot be trained on these images.
     """
-    spec = ModelSpec.from_dict(model)
-    network = build(spec, source.image_shape, source.classes, seed=seed)
-    check_forward(network, spec.label(), source.image_shape, source.classes)
-    return network
+    return rehearsed(ModelSpec.from_dict(model), source.image_shape, source.classes, teacher_recipe(1), seed=seed)
 
 
 def train_teacher(
@@ -78,7 +75,8 @@ def train_teacher(
         UserError: the model does not fit the images, or its training diverges.
     """
     device = default_device()
-    network = untrained(source, model, derive_seed(seed, "teacher network")).to(device)
+    drawn = derive_seed(seed, "teacher network")
+    network = build(ModelSpec.from_dict(model), source.image_shape, source.classes, seed=drawn).to(device)
     if steps:
         data = TrainingData(source.images, source.labels, space).to(device)
         recipe = teacher_recipe(steps)

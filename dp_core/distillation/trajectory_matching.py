@@ -16,14 +16,14 @@ from dp_core.data import ImageDataset
 from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.distillation.broken import Broken, smaller
 from dp_core.distillation.experts import ExpertBuffer, ExpertLibrary, ExpertPlan
-from dp_core.distillation.inner_gradient import InnerGradient, InnerMode
+from dp_core.distillation.inner_gradient import InnerGradient, InnerMode, check_differentiable
 from dp_core.distillation.iterative import IterativeDistiller, Task
 from dp_core.distillation.learned_rate import LearnedRate
 from dp_core.distillation.running import Objective, Outcome
 from dp_core.distillation.synthetic import Synthetic
 from dp_core.distillation.unrolling import Batch, Parameters, Unrolled
 from dp_core.errors import UserError, nearest
-from dp_core.models import ModelSpec, build
+from dp_core.models import ARCHITECTURES, ModelSpec, build
 from dp_core.seeds import derive_seed, generator
 
 # Iterations for each architecture from which on compiling, some half a minute, is worth it.
@@ -132,7 +132,11 @@ class TrajectoryMatching(IterativeDistiller):
     def check(self, source: ImageDataset, images_per_class: int) -> None:
         """See Distiller."""
         super().check(source, images_per_class)
-        self.plan(0).check(source)
+        plan = self.plan(0)
+        plan.check(source)
+        for spec in plan.specs:
+            if spec.name not in ARCHITECTURES:
+                check_differentiable(spec, source.image_shape, source.classes)
 
     def epochs_at(self, iteration: int) -> tuple[int, int]:
         """Return the first epoch that a match of this iteration may start from, and the one that it may not."""

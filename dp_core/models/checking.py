@@ -8,13 +8,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from dp_core.errors import UserError
+from dp_core.errors import UserError, in_one_line
 
 _IMAGES = 2  # one would hide a network that mixes up images and channels
 
 
 def check_forward(model: nn.Module, spec_label: str, input_shape: tuple[int, int, int], classes: int) -> None:
-    """Run two zero images through `model` in evaluation mode, and leave everything as it was.
+    """Run two zero images through `model` in evaluation and in training mode, and leave everything as it was.
 
     Modes, buffers and torch's generator are the same afterwards. The images are made on the model's device, in the
     type of its parameters.
@@ -26,23 +26,27 @@ def check_forward(model: nn.Module, spec_label: str, input_shape: tuple[int, int
         classes: number of logits that there should be.
 
     Raises:
-        UserError: the forward pass fails, or its result is not [2, classes].
+        UserError: the forward pass fails, or its result is not [2, classes] of real numbers.
     """
     size = "×".join(map(str, input_shape))
     parameter = next(model.parameters(), torch.empty(0))
     images = torch.zeros(_IMAGES, *input_shape, dtype=parameter.dtype, device=parameter.device)
     gpus = [images.get_device()] if images.is_cuda else []
-    try:
-        with _left_as_it_was(model), torch.random.fork_rng(devices=gpus), torch.no_grad():
-            logits = model.eval()(images)
-    except Exception as error:  # a user's model may raise anything
-        first_line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        raise UserError(f"The model '{spec_label}' fails on images of {size}: {first_line.rstrip('.')}.") from error
-    found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if found != [_IMAGES, classes]:
-        raise UserError(
-            f"The model '{spec_label}' returns {found} for {_IMAGES} images of {size}, not [{_IMAGES}, {classes}]."
-        )
+    for training, when in ((False, ""), (True, " in training mode")):
+        try:
+            with _left_as_it_was(model), torch.random.fork_rng(devices=gpus), torch.no_grad():
+                logits = model.train(training)(images.clone())
+        except Exception as error:  # a user's model may raise anything
+            told = f"The model '{spec_label}' fails on images of {size}{when}: {in_one_line(error)}."
+            raise UserError(told) from error
+        found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        if found != [_IMAGES, classes]:
+            raise UserError(
+                f"The model '{spec_label}' returns {found} for {_IMAGES} images of {size}{when}, "
+                f"not [{_IMAGES}, {classes}]."
+            )
+        if not logits.is_floating_point():
+            raise UserError(f"The model '{spec_label}' returns {logits.dtype}{when}, not real numbers.")
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from dp_core.errors import UserError, nearest
+from dp_core.errors import UserError, in_one_line, nearest
 from dp_core.models.alexnet import alexnet
 from dp_core.models.convnet import convnet
 from dp_core.models.initialisation import INITIALISATIONS, initialise
+from dp_core.models.lazy import materialise
 from dp_core.models.limits import require_known
 from dp_core.models.nasbench201 import nasbench201
 from dp_core.models.resnet import resnet18, resnet20
@@ -83,7 +84,7 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
             they come from the global generator.
 
     Returns:
-        A module that maps float images [N, C, H, W] to logits [N, classes].
+        A module that maps float images [N, C, H, W] to logits [N, classes]. Lazy layers have their weights.
 
     Raises:
         UserError: unknown architecture or hyperparameter, or one that does not fit the input.
@@ -96,11 +97,12 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
         try:
             model = builder(input_shape, classes, **hyperparameters)
             _require_module(spec, model)
+            materialise(model, input_shape)
             initialise(model, initialisation)
         except UserError:
             raise
-        except Exception as error:  # whatever a user's function may raise
-            raise UserError(f"The model '{spec.label()}' cannot be built: {type(error).__name__}: {error}.") from error
+        except (Exception, SystemExit) as error:  # whatever a user's function may raise
+            raise UserError(f"The model '{spec.label()}' cannot be built: {_told(error)}.") from error
     return model
 
 
@@ -121,6 +123,11 @@ def source_digest(spec: ModelSpec) -> str | None:
     return None if file is None or not Path(file).is_file() else hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
+def _told(error: BaseException) -> str:
+    told, kind = in_one_line(error), type(error).__name__
+    return told if told == kind else f"{kind}: {told}"
+
+
 def _require_module(spec: ModelSpec, model: object) -> None:
     if not isinstance(model, nn.Module):
         raise UserError(f"The model '{spec.name}' is {type(model).__name__}, not a torch module.")
@@ -137,8 +144,8 @@ def _builder(name: str) -> Builder:
         )
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # a user's module may raise anything
-        raise UserError(f"The model '{name}' cannot be imported: {type(error).__name__}: {error}.") from error
+    except (Exception, SystemExit) as error:  # a user's module may raise anything, a script's argparse exits
+        raise UserError(f"The model '{name}' cannot be imported: {_told(error)}.") from error
     if not callable(function):
         raise UserError(f"The model '{name}' is not a function.")
     return function  # type: ignore[no-any-return]

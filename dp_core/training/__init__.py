@@ -7,6 +7,7 @@ from dp_core.training.network import Mode, Network
 from dp_core.training.population import Population
 from dp_core.training.precision import Precision, uses_bfloat16
 from dp_core.training.recipe import Recipe
+from dp_core.training.rehearsal import rehearsed
 from dp_core.training.streaming import StreamedData
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "Training",
     "TrainingData",
     "evaluate",
+    "rehearsed",
     "uses_bfloat16",
 ]

@@ -14,7 +14,8 @@ from dp_core.distillation import DistilledSet, RandomImages, Workspace
 from dp_core.distillation.evaluation import CONTROLS, EvaluationPlan, evaluate_set, evaluation_controls
 from dp_core.distillation.pool import Pool
 from dp_core.errors import UserError
-from dp_core.models import ModelSpec, build, check_forward
+from dp_core.models import ModelSpec
+from dp_core.training import Recipe, rehearsed
 from search.engine_bench import model_spec
 from search.preparation import say_data
 from search.progress import Progress
@@ -216,8 +217,7 @@ class _Work:
 
 
 def _checked(specs: Sequence[ModelSpec], splits: Splits) -> list[ModelSpec]:
-    """Return the architectures, having seen that each takes such images."""
-    shape, classes = splits.train.image_shape, splits.train.classes
+    """Return the architectures, having seen that each can be trained on such images."""
     for spec in specs:
-        check_forward(build(spec, shape, classes, seed=0), spec.label(), shape, classes)
+        rehearsed(spec, splits.train.image_shape, splits.train.classes, Recipe(steps=1))
     return list(specs)

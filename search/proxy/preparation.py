@@ -12,9 +12,11 @@ from dp_core.data.preprocessing import Standardisation
 from dp_core.distillation import DistilledSet
 from dp_core.distillation.base import standardisation_of
 from dp_core.errors import UserError, nearest
+from dp_core.models import ARCHITECTURES
 from dp_core.proxies import Proxy, ProxyInputs, TruthPlan
 from dp_core.seeds import derive_seed
-from search.preparation import check_machine, naming, scoring_images, splits_of
+from dp_core.training import Recipe, rehearsed
+from search.preparation import check_machine, naming, scoring_images, some_of, splits_of
 from search.proxy.config import ProxyEvaluationConfig
 from search.proxy.names import reading_name
 from search.proxy.space import Candidate, candidates, known_names
@@ -82,6 +84,7 @@ def prepare_proxies(config: ProxyEvaluationConfig, where: str, *, local: bool) -
                 f"'space' has {len(found)} architectures: there is no correlation without its interval, "
                 f"and no interval with fewer than {FEWEST}."
             )
+        _rehearse(found, shape, classes, Recipe(steps=1) if truth is None else truth.recipe)
         prepared = ProxyPreparation(config, splits, inputs, space, found, proxies, truth, table)
         _check_names(prepared)
         if truth is not None:
@@ -96,6 +99,14 @@ def foreign_sets(inputs: ProxyInputs) -> list[str]:
     """
     own = inputs.train.digest
     return [name for name, found in inputs.sets.items() if found.provenance.get("source_digest") != own]
+
+
+def _rehearse(found: Sequence[Candidate], shape: tuple[int, int, int], classes: int, recipe: Recipe) -> None:
+    """See that architectures of a user's own, or some of many, can be trained; ours take what they are built for."""
+    own = [candidate.spec for candidate in found if candidate.spec.name not in ARCHITECTURES]
+    with naming("'space'"):
+        for spec in some_of(own):
+            rehearsed(spec, shape, classes, recipe)
 
 
 def _truth_plan(config: ProxyEvaluationConfig) -> TruthPlan:

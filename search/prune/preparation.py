@@ -14,7 +14,7 @@ from dp_core.distillation.base import check_images_per_class, standardisation_of
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec
 from dp_core.pruning import Mask, Scope
-from dp_core.training import Recipe
+from dp_core.training import Recipe, rehearsed
 from search.preparation import built, check_machine, naming, splits_of
 from search.prune.config import StudyConfig
 from search.prune.figures import Published
@@ -84,9 +84,12 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
         for name, given in config.chosen_models.items():
             with naming(f"'models.{name}'"):
                 networks[name] = ModelSpec.from_dict(given)
-                model = built(networks[name], splits)
+                model = built(networks[name], splits, recipe)
             dense = Mask.ones(model, scope)
             methods[name] = methods_of(Setting(config, dense, len(splits.train), splits.train.classes, sets, recipe))
+            rounds = [method.recipe for method in methods[name].values() if method.recipe is not None]
+            with naming(f"'models.{name}'"):
+                rehearsed(networks[name], splits.train.image_shape, splits.train.classes, *rounds)
         for family, section in config.chosen_methods.items():
             if section.ipc is not None:
                 with naming(f"'methods.{family}.ipc'"):

@@ -13,9 +13,9 @@ from dp_core.data import ImageDataset
 from dp_core.data.preprocessing import Preprocessing, Standardisation
 from dp_core.errors import UserError, nearest
 from dp_core.files import digest_of_json
-from dp_core.models import ModelSpec, build, check_forward
+from dp_core.models import ModelSpec
 from dp_core.seeds import derive_seed
-from dp_core.training import Mode, Precision, Recipe
+from dp_core.training import Mode, Precision, Recipe, rehearsed
 
 FORMAT = 1
 MOST_EPOCHS = 999  # names of tensors number the epochs with three digits
@@ -104,6 +104,12 @@ class ExpertPlan:
         """Return the architecture of an expert, counted from 0."""
         return ModelSpec.from_dict(self.models[expert % len(self.models)])
 
+    @property
+    def specs(self) -> list[ModelSpec]:
+        """The different architectures among the experts."""
+        specs = [self.spec(expert) for expert in range(len(self.models))]
+        return list({spec.label(): spec for spec in specs}.values())
+
     def seed_of(self, expert: int, purpose: str) -> int:
         """Return the seed of an expert's `initial weights` or of its `training`."""
         return derive_seed(self.seed, "expert", expert, purpose)
@@ -114,11 +120,9 @@ class ExpertPlan:
         return self.experts * recipe.total_steps(images) * recipe.images_per_step(images)
 
     def check(self, source: ImageDataset) -> None:
-        """Raise UserError if a network cannot be built for the images of `source`; costs next to nothing."""
-        for expert in range(len(self.models)):
-            spec = self.spec(expert)
-            model = build(spec, source.image_shape, source.classes, seed=0)
-            check_forward(model, spec.label(), source.image_shape, source.classes)
+        """Raise UserError if a network cannot be built for the images of `source`, or not be trained on such."""
+        for spec in self.specs:
+            rehearsed(spec, source.image_shape, source.classes, self.recipe())
 
     def identity(self, source: ImageDataset, space: Preprocessing) -> dict[str, Any]:
         """Return all that makes each trajectory what it is, as plain values: not how many there are.

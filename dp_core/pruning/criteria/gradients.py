@@ -67,7 +67,7 @@ def training_loss(model: nn.Module, batch: tuple[Tensor, Tensor], *, temperature
     """
     images, labels = batch
     dtype = next(model.parameters()).dtype
-    logits = model.train()(images.to(dtype))
+    logits = model.train()(images.to(dtype, copy=True))  # which a user's code may change
     return F.cross_entropy(logits / temperature, labels.to(dtype) if labels.is_floating_point() else labels)
 
 
