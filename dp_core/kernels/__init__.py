@@ -4,8 +4,10 @@ from dp_core.kernels.build import block_library, cache_folder, cpu_facts
 from dp_core.kernels.formats import takes_any_format
 from dp_core.kernels.fusing import fused, unfused_norms
 from dp_core.kernels.memory import keep_freed_memory
+from dp_core.kernels.twins import Twins
 
 __all__ = [
+    "Twins",
     "block_library",
     "cache_folder",
     "cpu_facts",

@@ -29,7 +29,7 @@ def takes_any_format(model: nn.Module) -> bool:
     `view`, `stride` or `is_contiguous` depend on the format. Nor may it change the images that it is given.
     """
     modules = list(model.modules())
-    return all(map(_is_known, modules)) and not _changes_its_input(modules)
+    return all(map(is_known, modules)) and not _changes_its_input(modules)
 
 
 def is_altered(module: nn.Module) -> bool:
@@ -38,7 +38,8 @@ def is_altered(module: nn.Module) -> bool:
     return any(hooks) or "forward" in vars(module)
 
 
-def _is_known(module: nn.Module) -> bool:
+def is_known(module: nn.Module) -> bool:
+    """Return whether `module` is one of torch's usual layers, or of those that say so, and does what its class says."""
     kind = type(module)
     return (kind in _KNOWN or vars(kind).get("any_memory_format") is True) and not is_altered(module)
 

@@ -28,7 +28,7 @@ def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
 
     Returns None where there is nothing to fuse, where the kernels are not to be had, where parameters are not float32,
     or where a module of the user's cannot be copied around its parameters. What else a module keeps (attributes that
-    are no parameters or buffers) is copied: changes to it after this do not reach the other one.
+    are no parameters or buffers) is copied: changes to it after this do not reach the other one, but see `Twins`.
     """
     if block_library() is None or any(parameter.dtype != torch.float32 for parameter in model.parameters()):
         return None
@@ -39,7 +39,8 @@ def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
         return None
     if any(id(tensor) not in shared for tensor in [*copied.parameters(), *copied.buffers()]):
         return None
-    if not set(model.modules()).isdisjoint(copied.modules()):  # one that returns itself as its copy
+    modules, copies = list(model.modules()), list(copied.modules())
+    if len(modules) != len(copies) or not set(modules).isdisjoint(copies):  # one that returns itself as its copy
         return None
     sequentials = [module for module in copied.modules() if type(module) is nn.Sequential]
     seen = not takes_any_format(model)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from dp_core.kernels import fused, keep_freed_memory, takes_any_format, unfused_norms
+from dp_core.kernels import Twins, fused, keep_freed_memory, takes_any_format, unfused_norms
 from dp_core.training.precision import Precision, uses_bfloat16
 
 Mode = Literal["auto", "eager", "fused", "compiled"]
@@ -47,6 +47,8 @@ class Network:
         slow_norms = self.mode != "compiled" and unfused_norms(self.executed) > 0
         self.bfloat16 = uses_bfloat16(precision, self._device, slow_norms=slow_norms)
         self._is_fused = self.executed is not model and mode != "compiled"
+        own_copy = self._is_fused and not self._any_format
+        self._twins: AbstractContextManager[None] = Twins(model, self.executed) if own_copy else nullcontext()
         if self._any_format and (self.bfloat16 or self._is_fused):
             _in_channels_last(model)
 
@@ -71,7 +73,7 @@ class Network:
         elif self.bfloat16 and not self._is_fused:  # fused blocks change format and layout in one go
             images = images.contiguous(memory_format=torch.channels_last)
         stance = torch.compiler.set_stance(self.stance) if self.mode == "compiled" else nullcontext()
-        with stance, torch.autocast(self._device.type, torch.bfloat16, enabled=self.bfloat16):
+        with stance, self._twins, torch.autocast(self._device.type, torch.bfloat16, enabled=self.bfloat16):
             logits: Tensor = self.executed(images)
         return logits.float()
 

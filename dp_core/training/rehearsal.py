@@ -18,7 +18,7 @@ from dp_core.training.loop import Diverged, Training
 from dp_core.training.recipe import Recipe
 
 _IMAGES = 2
-_STEPS = 2  # what a network keeps of its first step may be in the way of the second
+_STEPS = 3  # what a network keeps of its first step may be in the way of the second, and of an evaluation of the third
 _RATE = 1e-4  # whatever the recipe's: it is not the rate that is looked at
 
 
@@ -27,8 +27,8 @@ def rehearsed(
 ) -> nn.Module:
     """Build the network that `spec` describes, having seen that one like it can be trained.
 
-    A copy does two steps of each recipe with its optimiser, in its mode and precision, on as many random images (one,
-    if that is the batch) on the default device, is evaluated between them, and in the end its state fits a network that
+    A copy does three steps of each recipe with its optimiser, in its mode and precision, on two random images (one, if
+    that is the batch) on the default device, is evaluated before the last, and in the end its state fits a network that
     is built anew. Recipes that differ in other things are done once. Nothing is compiled: what cannot be is executed as
     it is. Torch's generators are left as they were.
 
@@ -99,7 +99,7 @@ def _do(model: nn.Module, label: str, input_shape: tuple[int, int, int], classes
     what = "a step of training"
     try:
         training = Training(model, data, recipe, seed=0, mask=None)
-        training.run(1)
+        training.run(_STEPS - 1)
         what = "an evaluation"
         evaluate(model, data, precision=recipe.precision, mode=recipe.mode)
         what = "a step of training after an evaluation"

@@ -127,6 +127,9 @@ def _advance(run: RunDirectory, prepared: ProxyPreparation, progress: Progress) 
             Driver(prepared, plan, journal, truth, progress).work()
     finally:
         answers = write_outputs(run.path, prepared, plan, journal.read())
-    if not answers:
-        raise UserError(f"Nothing of the proxy evaluation {run.path} could be answered; the lines above say why.")
+    if not any(answer["architectures"] for answer in answers):
+        raise UserError(
+            f"Nothing of the proxy evaluation {run.path} could be answered, as no architecture has both a score and a "
+            "true accuracy; the lines above and the tables beside results.md say why."
+        )
     return answers

@@ -112,8 +112,9 @@ def _advance(run: RunDirectory, prepared: StudyPreparation, progress: Progress) 
             _work(laboratory(run.path, prepared, sets), plan, config, progress)
     finally:
         rows = write_outputs(run, prepared)
-    if not rows:
-        raise UserError(f"Nothing of the study {run.path} could be finished; the lines above say why.")
+    if not any(row["status"] == "finished" for row in rows):
+        first = f": {rows[0]['reason']}" if rows else ""
+        raise UserError(f"Nothing of the study {run.path} could be finished; the lines above say why{first}.")
     return rows
 
 

@@ -152,6 +152,41 @@ def test_buffers_of_any_shape_are_the_models(mode: Mode, precision: Precision) -
     assert (model.get_buffer("seen") == 1).all()
 
 
+class Counting(nn.Module):
+    """Replaces its buffer, and counts, in each step of training; the logits show it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.last = 0, None
+        self.register_buffer("mean", torch.zeros(()))
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+        self.head = nn.Linear(64, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.body(images)
+        if self.training:
+            self.calls += 1
+            self.mean = 0.5 * self.mean + 0.5 * features.detach().mean()
+        self.last = features.detach()
+        return self.head(features.flatten(1)) + self.mean + self.calls
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_modules_keep_is_the_models_whatever_is_executed(precision: Precision) -> None:
+    found = {}
+    for mode in ("eager", "fused"):
+        torch.manual_seed(0)
+        model = Counting()
+        training = Training(model, random_data(), replace(RECIPE, mode=mode, precision=precision), seed=0, mask=None)
+        training.run(2)
+        evaluate(model, random_data(), mode=mode, precision=precision)
+        training.run(3)
+        assert model.calls == 5
+        assert model.last is not None
+        found[mode] = (float(model.mean), evaluate(model, random_data(), mode=mode, precision=precision).loss)
+    assert found["fused"] == pytest.approx(found["eager"], rel=1e-3 if precision == "float32" else 0.05)
+
+
 @pytest.mark.parametrize("mode", ["eager", "fused"])
 def test_training_and_evaluation_mode_reach_what_is_executed(mode: Mode) -> None:
     model, images = small_model("batch"), random_data().images
