@@ -157,7 +157,9 @@ class Counting(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls, self.last = 0, None
+        self.calls = 0
+        self.last: Tensor | None = None
+        self.mean: Tensor
         self.register_buffer("mean", torch.zeros(()))
         self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
         self.head = nn.Linear(64, CLASSES)
@@ -173,8 +175,9 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_what_modules_keep_is_the_models_whatever_is_executed(precision: Precision) -> None:
-    found = {}
-    for mode in ("eager", "fused"):
+    found: dict[str, tuple[float, float]] = {}
+    modes: tuple[Mode, ...] = ("eager", "fused")
+    for mode in modes:
         torch.manual_seed(0)
         model = Counting()
         training = Training(model, random_data(), replace(RECIPE, mode=mode, precision=precision), seed=0, mask=None)
@@ -182,7 +185,7 @@ def test_what_modules_keep_is_the_models_whatever_is_executed(precision: Precisi
         evaluate(model, random_data(), mode=mode, precision=precision)
         training.run(3)
         assert model.calls == 5
-        assert model.last is not None
+        assert isinstance(vars(model)["last"], Tensor)
         found[mode] = (float(model.mean), evaluate(model, random_data(), mode=mode, precision=precision).loss)
     assert found["fused"] == pytest.approx(found["eager"], rel=1e-3 if precision == "float32" else 0.05)
 
