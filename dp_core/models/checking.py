@@ -33,11 +33,10 @@ def check_forward(model: nn.Module, spec_label: str, input_shape: tuple[int, int
     images = torch.zeros(_IMAGES, *input_shape, dtype=parameter.dtype, device=parameter.device)
     gpus = [images.get_device()] if images.is_cuda else []
     try:
-        with _left_as_it_was(model), torch.random.fork_rng(devices=gpus), torch.no_grad():
+        with left_as_it_was(model), torch.random.fork_rng(devices=gpus), torch.no_grad():
             logits = model.eval()(images)
     except Exception as error:  # a user's model may raise anything
-        first_line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        raise UserError(f"The model '{spec_label}' fails on images of {size}: {first_line.rstrip('.')}.") from error
+        raise failure(spec_label, input_shape, error) from error
     found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if found != [_IMAGES, classes]:
         raise UserError(
@@ -45,8 +44,15 @@ def check_forward(model: nn.Module, spec_label: str, input_shape: tuple[int, int
         )
 
 
+def failure(spec_label: str, input_shape: tuple[int, int, int], error: Exception) -> UserError:
+    """Return in one sentence that a forward pass raised `error`."""
+    first_line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    size = "×".join(map(str, input_shape))
+    return UserError(f"The model '{spec_label}' fails on images of {size}: {first_line.rstrip('.')}.")
+
+
 @contextmanager
-def _left_as_it_was(model: nn.Module) -> Iterator[None]:
+def left_as_it_was(model: nn.Module) -> Iterator[None]:
     """Give every module its mode and its buffers back in the end, whatever they were replaced or overwritten by."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(module, dict(module.named_buffers(recurse=False))) for module in model.modules()]

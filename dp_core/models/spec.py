@@ -15,10 +15,12 @@ from torch import nn
 
 from dp_core.errors import UserError, nearest
 from dp_core.models.alexnet import alexnet
+from dp_core.models.checking import failure
 from dp_core.models.convnet import convnet
 from dp_core.models.initialisation import INITIALISATIONS, initialise
 from dp_core.models.limits import require_known
 from dp_core.models.nasbench201 import nasbench201
+from dp_core.models.products import record_products
 from dp_core.models.resnet import resnet18, resnet20
 from dp_core.models.vgg import vgg11, vgg16
 from dp_core.models.vit import vit
@@ -86,7 +88,8 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
         A module that maps float images [N, C, H, W] to logits [N, classes].
 
     Raises:
-        UserError: unknown architecture or hyperparameter, or one that does not fit the input.
+        UserError: unknown architecture or hyperparameter, or one that does not fit the input; a forward pass that fails;
+            weights that no mask can hold at zero, see `observe`.
     """
     builder = _builder(spec.name)
     hyperparameters, initialisation = _arguments(spec, builder)
@@ -101,6 +104,7 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
             raise
         except Exception as error:  # whatever a user's function may raise
             raise UserError(f"The model '{spec.label()}' cannot be built: {type(error).__name__}: {error}.") from error
+    _observe(model, spec, input_shape)
     return model
 
 
@@ -119,6 +123,16 @@ def source_digest(spec: ModelSpec) -> str | None:
     except TypeError:  # it is no Python function
         file = None
     return None if file is None or not Path(file).is_file() else hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def _observe(model: nn.Module, spec: ModelSpec, input_shape: tuple[int, int, int]) -> None:
+    """Let the model know which of its parameters are weights, whoever made its layers."""
+    try:
+        record_products(model, input_shape)
+    except UserError as error:
+        raise UserError(f"The model '{spec.label()}' cannot be pruned: {error}") from error
+    except Exception as error:  # a user's model may raise anything
+        raise failure(spec.label(), input_shape, error) from error
 
 
 def _require_module(spec: ModelSpec, model: object) -> None:
