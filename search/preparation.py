@@ -16,7 +16,7 @@ from dp_core.distillation import DistilledSet, Distiller
 from dp_core.distillation.base import draw_images, standardisation_of
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build, check_forward
-from dp_core.pruning import check_sparsity, prunable_parameters
+from dp_core.pruning import CRITERIA, Criterion, check_criterion, check_sparsity, prunable_parameters
 from dp_core.seeds import generator
 from dp_core.training import Recipe
 from search.checkpoints import absolute, open_storage
@@ -208,7 +208,7 @@ def _check_candidates(space: Space, splits: Splits, config: SearchConfig) -> Non
         label = candidate.model.label()
         key = repr(candidate.model.to_dict())
         if key not in layers:
-            layers[key] = _layer_sizes(candidate.model, splits)
+            layers[key] = _layer_sizes(candidate.model, splits, CRITERIA[config.screen.criterion])
         try:
             check_sparsity(candidate.sparsity, layers[key])
         except UserError as error:
@@ -233,9 +233,11 @@ def built(spec: ModelSpec, splits: Splits) -> nn.Module:
     return model
 
 
-def _layer_sizes(spec: ModelSpec, splits: Splits) -> dict[str, int]:
+def _layer_sizes(spec: ModelSpec, splits: Splits, criterion: Criterion) -> dict[str, int]:
     with naming("'space.model'"):
         model = built(spec, splits)
+    with naming("'screen.criterion'"):
+        check_criterion(criterion, model)
     return {name: parameter.numel() for name, parameter in prunable_parameters(model).items()}
 
 

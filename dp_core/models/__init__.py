@@ -2,7 +2,7 @@
 
 from dp_core.models.checking import check_forward
 from dp_core.models.initialisation import INITIALISATIONS
-from dp_core.models.products import Products, observe, recorded_products
+from dp_core.models.products import Products, layer_by_layer, observe, recorded_products
 from dp_core.models.spaces import SPACES, convnet720, nasbench201_space, resnet_family, vit_family
 from dp_core.models.spec import ARCHITECTURES, ModelSpec, build, source_digest
 from dp_core.models.stratified import stratified
@@ -17,6 +17,7 @@ __all__ = [
     "build",
     "check_forward",
     "convnet720",
+    "layer_by_layer",
     "layer_weights",
     "nasbench201_space",
     "observe",

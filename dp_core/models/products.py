@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +35,10 @@ _FACTORS: Mapping[Any, tuple[int, ...]] = {
 _RECURRENT = (_ATEN.mkldnn_rnn_layer, _ATEN._cudnn_rnn, _ATEN.miopen_rnn)
 # What only moves numbers: of a weight it makes the same weight, or a part of it.
 _MOVING = {
-    getattr(_ATEN, name)
-    for name in (
-        "view _unsafe_view reshape _reshape_alias t transpose permute expand squeeze unsqueeze select slice split "
-        "split_with_sizes unsafe_split unsafe_split_with_sizes unsafe_chunk chunk unbind narrow alias detach clone "
-        "_to_copy contiguous flip cat stack repeat"
-    ).split()
+    *(_ATEN.view, _ATEN._unsafe_view, _ATEN._reshape_alias, _ATEN.t, _ATEN.transpose, _ATEN.permute, _ATEN.expand),
+    *(_ATEN.squeeze, _ATEN.unsqueeze, _ATEN.select, _ATEN.slice, _ATEN.split, _ATEN.split_with_sizes, _ATEN.unbind),
+    *(_ATEN.unsafe_split, _ATEN.unsafe_split_with_sizes, _ATEN.alias, _ATEN.detach, _ATEN.clone, _ATEN._to_copy),
+    *(_ATEN.flip, _ATEN.cat, _ATEN.stack, _ATEN.repeat),
 }
 _REPEATING = {_ATEN.cat, _ATEN.stack, _ATEN.repeat}
 # Their shapes are those of their inputs, and without memory they are what takes most of a forward pass's time.
@@ -99,20 +98,27 @@ def _without_memory(model: nn.Module) -> nn.Module:
 def _traced(model: nn.Module, input_shape: tuple[int, int, int]) -> Products:
     trace = _Trace(model)
     images = next(model.parameters(), torch.empty(0)).new_zeros(1, *input_shape)
+    with (
+        left_as_it_was(model),
+        torch.random.fork_rng(devices=[images.get_device()] if images.is_cuda else []),
+        torch.no_grad(),
+        layer_by_layer(),
+        sdpa_kernel(SDPBackend.MATH),
+        trace,
+    ):
+        model.eval()(images)
+    return trace.products()
+
+
+@contextmanager
+def layer_by_layer() -> Iterator[None]:
+    """Keep torch from computing a whole transformer block in one kernel, which calls none of its modules."""
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one kernel for a whole layer, in which nothing is to be seen
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with (
-            left_as_it_was(model),
-            torch.random.fork_rng(devices=[images.get_device()] if images.is_cuda else []),
-            torch.no_grad(),
-            sdpa_kernel(SDPBackend.MATH),
-            trace,
-        ):
-            model.eval()(images)
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    return trace.products()
 
 
 def record_products(model: nn.Module, input_shape: tuple[int, int, int]) -> None:

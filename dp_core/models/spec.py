@@ -88,8 +88,8 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
         A module that maps float images [N, C, H, W] to logits [N, classes].
 
     Raises:
-        UserError: unknown architecture or hyperparameter, or one that does not fit the input; a forward pass that fails;
-            weights that no mask can hold at zero, see `observe`.
+        UserError: unknown architecture or hyperparameter, or one that does not fit the input; a forward pass that
+            fails; weights that no mask can hold at zero, see `observe`.
     """
     builder = _builder(spec.name)
     hyperparameters, initialisation = _arguments(spec, builder)

@@ -42,7 +42,7 @@ def _names(module: nn.Module) -> tuple[str, ...]:
 
 def _no_parameter(module: nn.Module, name: str) -> UserError:
     return UserError(
-        f"'{name}' ({type(module).__name__}) is no parameter but computed from others, as by weight norm, spectral norm "
-        "or torch's own pruning, so that no mask can keep it at zero; the model must come without that "
+        f"'{name}' ({type(module).__name__}) is no parameter but computed from others, as by weight norm, spectral "
+        "norm or torch's own pruning, so that no mask can keep it at zero; the model must come without that "
         "(torch.nn.utils.parametrize.remove_parametrizations takes it away)."
     )

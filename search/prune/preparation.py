@@ -13,7 +13,7 @@ from dp_core.distillation import DistilledSet, Distiller
 from dp_core.distillation.base import check_images_per_class, standardisation_of
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec
-from dp_core.pruning import Mask, Scope
+from dp_core.pruning import Mask, Scope, check_criterion, criterion_named
 from dp_core.training import Recipe
 from search.preparation import built, check_machine, naming, splits_of
 from search.prune.config import StudyConfig
@@ -87,6 +87,9 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
                 model = built(networks[name], splits)
             dense = Mask.ones(model, scope)
             methods[name] = methods_of(Setting(config, dense, len(splits.train), splits.train.classes, sets, recipe))
+            for method in methods[name].values():
+                with naming(f"'methods.{method.family}' on '{name}'"):
+                    check_criterion(criterion_named(method.criterion), model)
         for family, section in config.chosen_methods.items():
             if section.ipc is not None:
                 with naming(f"'methods.{family}.ipc'"):

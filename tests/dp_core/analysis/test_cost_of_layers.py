@@ -156,7 +156,8 @@ def test_counting_by_observation_leaves_the_network_as_it_was() -> None:
     model = Attending().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     CostModel(model, SHAPE)
-    assert model.training and model.within.training
+    assert model.training
+    assert model.within.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert torch.backends.mha.get_fastpath_enabled()
     assert len(prunable_parameters(model)) == 6

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
 from dp_core.errors import UserError
-from dp_core.models import ModelSpec, build, observe, recorded_products
+from dp_core.models import ModelSpec, Products, build, observe, recorded_products
 from dp_core.pruning import Mask, Scope, prunable_parameters
 
 HERE = "tests.dp_core.models.test_products"
@@ -60,7 +60,9 @@ def test_a_users_own_weights_are_prunable_and_what_is_only_added_or_scaled_is_no
     assert list(prunable_parameters(model)) == ["inward", "onward"]
     assert list(prunable_parameters(model, Scope(("on*",)))) == ["onward"]
     products = recorded_products(model)
-    assert products is not None and products.uses == {"inward": 4, "onward": 4} and products.other_flops == 0
+    assert products is not None
+    assert products.uses == {"inward": 4, "onward": 4}
+    assert products.other_flops == 0
     assert Mask.ones(model).total == 8 * 5 + 5 * 5
     assert list(prunable_parameters(build(ModelSpec(f"{HERE}:tied"), SHAPE, 5, seed=0))) == ["words.weight"]
 
