@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.flop_counter import flop_registry
 
 from dp_core.errors import UserError
@@ -103,6 +103,7 @@ def _traced(model: nn.Module, input_shape: tuple[int, int, int]) -> Products:
         torch.random.fork_rng(devices=[images.get_device()] if images.is_cuda else []),
         torch.no_grad(),
         layer_by_layer(),
+        _disable_current_modes(),  # who builds a network under a counter of theirs does not count this pass
         sdpa_kernel(SDPBackend.MATH),
         trace,
     ):
@@ -224,7 +225,7 @@ class _Trace(TorchDispatchMode):
         entries = copy.entries().flatten()
         for name in copy.names:
             parameter = self._parameters[name]
-            counts = self._uses_of_parts.setdefault(name, torch.zeros(parameter.shape, dtype=torch.int64))
+            counts = self._uses_of_parts.setdefault(name, torch.zeros(parameter.shape, dtype=torch.int64, device="cpu"))
             own = entries - self._starts[name]
             own = own[(own >= 0) & (own < parameter.numel())]
             counts.view(-1).index_add_(0, own, torch.full_like(own, times))
@@ -273,7 +274,7 @@ class _Trace(TorchDispatchMode):
 
     def _all_entries(self, name: str) -> Callable[[], Tensor]:
         shape, count = self._parameters[name].shape, self._parameters[name].numel()
-        return lambda: torch.arange(self._starts[name], self._starts[name] + count).view(shape)
+        return lambda: torch.arange(self._starts[name], self._starts[name] + count, device="cpu").view(shape)
 
 
 def _tensors(values: Sequence[Any]) -> list[Tensor]:

@@ -125,6 +125,18 @@ def source_digest(spec: ModelSpec) -> str | None:
     return None if file is None or not Path(file).is_file() else hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
+def outline(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return the network that `spec` describes without memory for its weights (torch's meta device), to be looked at.
+
+    A user's network that cannot be built so is built in earnest. Arguments, errors and generators are as in `build`.
+    """
+    try:
+        with torch.device("meta"):
+            return build(spec, input_shape, classes, seed=0)
+    except Exception:  # a user's network may need the numbers, which a tensor without memory does not have
+        return build(spec, input_shape, classes, seed=0)
+
+
 def _observe(model: nn.Module, spec: ModelSpec, input_shape: tuple[int, int, int]) -> None:
     """Let the model know which of its parameters are weights, whoever made its layers."""
     try:

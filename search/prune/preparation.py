@@ -29,8 +29,8 @@ from trainables.laboratory import Method, StudyFiles
 class StudyPreparation:
     """A config that has been found sound, with what was read on the way.
 
-    `barrier_at` and `eigenvalue_at` are the methods' own targets: those of a pattern such as 2:4 have more digits than
-    anybody types.
+    `sizes` has for each network its `prunable_parameters` and all `parameters`. `barrier_at` and `eigenvalue_at` are
+    the methods' own targets: those of a pattern such as 2:4 have more digits than anybody types.
     """
 
     config: StudyConfig
@@ -43,6 +43,7 @@ class StudyPreparation:
     recipe: Recipe
     learning_rates: tuple[float, ...]
     scope: Scope
+    sizes: Mapping[str, Mapping[str, int]]
     published: Sequence[Published]
     barrier_at: tuple[float, ...]
     eigenvalue_at: tuple[float, ...]
@@ -80,12 +81,14 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
     scope = Scope(config.scope.include, config.scope.exclude)
     with naming(where):
         sets = {name: _ready_set(name, config, splits) for name in config.chosen_sets}
-        networks, methods = {}, {}
+        networks, methods, sizes = {}, {}, {}
         for name, given in config.chosen_models.items():
             with naming(f"'models.{name}'"):
                 networks[name] = ModelSpec.from_dict(given)
                 model = built(networks[name], splits)
             dense = Mask.ones(model, scope)
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            sizes[name] = {"prunable_parameters": dense.total, "parameters": parameters}
             methods[name] = methods_of(Setting(config, dense, len(splits.train), splits.train.classes, sets, recipe))
             for method in methods[name].values():
                 with naming(f"'methods.{method.family}' on '{name}'"):
@@ -108,6 +111,7 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
         recipe=recipe,
         learning_rates=rates,
         scope=scope,
+        sizes=sizes,
         published=() if config.published is None else read_published(config.published),
         barrier_at=barrier_at,
         eigenvalue_at=eigenvalue_at,

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
 from dp_core.errors import UserError
-from dp_core.models import ModelSpec, Products, build, observe, recorded_products
+from dp_core.models import ModelSpec, build, observe, recorded_products
 from dp_core.pruning import Mask, Scope, prunable_parameters
 
 HERE = "tests.dp_core.models.test_products"
