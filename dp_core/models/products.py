@@ -43,6 +43,7 @@ _MOVING = {
 _REPEATING = {_ATEN.cat, _ATEN.stack, _ATEN.repeat}
 # Their shapes are those of their inputs, and without memory they are what takes most of a forward pass's time.
 _NORMS = {_ATEN.native_batch_norm, _ATEN.native_group_norm, _ATEN.native_layer_norm}
+_ACTIVATIONS = {_ATEN.relu, _ATEN.leaky_relu, _ATEN.gelu, _ATEN.silu, _ATEN.sigmoid, _ATEN.tanh}
 
 _RECORD = "_products"  # an attribute, so that copies have it
 
@@ -87,7 +88,9 @@ def observe(model: nn.Module, input_shape: tuple[int, int, int]) -> Products:
 
 
 def _without_memory(model: nn.Module) -> nn.Module:
-    """Return a copy of `model` on torch's meta device, where a pass costs next to nothing."""
+    """Return a copy of `model` on torch's meta device, where a pass costs next to nothing, or itself if it is there."""
+    if all(parameter.is_meta for parameter in model.parameters()):
+        return model
     made: dict[int, Any] = {}
     for tensor in [*model.parameters(), *model.buffers()]:
         empty = torch.empty_like(tensor, device="meta")
@@ -178,6 +181,8 @@ class _Trace(TorchDispatchMode):
         kwargs, operation = kwargs or {}, func.overloadpacket
         if operation in _NORMS and args[0].is_meta:
             result: Any = (torch.empty_like(args[0]), None, None)
+        elif operation in _ACTIVATIONS and args[0].is_meta:
+            result = torch.empty_like(args[0])
         else:
             result = func(*args, **kwargs)
         inputs = _tensors([*args, *kwargs.values()])
