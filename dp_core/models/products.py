@@ -322,7 +322,7 @@ def _moved(func: Any, args: Any, kwargs: Any, copies: Mapping[int, _Copy], place
         if operation in (_ATEN.view, _ATEN._unsafe_view):
             return first.reshape(others[0])  # type: ignore[no-any-return]
         made = func(first, *others, **kwargs)
-        return made if isinstance(made, Tensor) else made[place]  # type: ignore[no-any-return]
+        return made if isinstance(made, Tensor) else made[place]
 
     return entries
 

@@ -43,7 +43,7 @@ class Attending(nn.Module):
         pixels = images.flatten(2).transpose(1, 2)
         queries = self.queries.expand(len(images), -1, -1)
         found, _ = self.across(queries, pixels, pixels)
-        return self.within(found, found, found, need_weights=False)[0].mean(1)  # type: ignore[no-any-return]
+        return self.within(found, found, found, need_weights=False)[0].mean(1)
 
 
 class Homemade(nn.Module):
@@ -111,7 +111,7 @@ def test_a_bilinear_layer_multiplies_every_weight_once_for_each_pair() -> None:
             self.layer = nn.Bilinear(4, 4, 5)
 
         def forward(self, images: Tensor) -> Tensor:
-            return self.layer(images[:, 0], images[:, 1]).flatten(1)  # type: ignore[no-any-return]
+            return self.layer(images[:, 0], images[:, 1]).flatten(1)
 
     assert CostModel(Pairs(), SHAPE)().flops_dense == 2 * 6 * (5 * 4 * 4)  # six rows of four pixels
 
@@ -140,7 +140,7 @@ def test_parts_of_a_weight_are_priced_by_their_own_use() -> None:
 
         def forward(self, images: Tensor) -> Tensor:
             pixels = images.flatten(2).transpose(1, 2)
-            return self.attention(pixels[:, :2], pixels, pixels)[0].mean(1)  # type: ignore[no-any-return]
+            return self.attention(pixels[:, :2], pixels, pixels)[0].mean(1)
 
     across = Across()
     price = CostModel(across, SHAPE)

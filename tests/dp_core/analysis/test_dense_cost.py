@@ -142,7 +142,7 @@ class Summarising(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         pixels = images.flatten(2).transpose(1, 2)
         query = self.query.expand(len(images), -1, -1)
-        return self.attention(query, pixels, pixels)[0][:, 0]  # type: ignore[no-any-return]
+        return self.attention(query, pixels, pixels)[0][:, 0]
 
 
 def summarising(input_shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -109,6 +109,7 @@ class Masked(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.inward = nn.Parameter(torch.randn(5, 32))
+        self.connected: Tensor
         self.register_buffer("connected", torch.ones(5, 32).tril())
 
     def forward(self, images: Tensor) -> Tensor:

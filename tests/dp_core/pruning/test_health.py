@@ -193,11 +193,13 @@ class Rows(nn.Module):
         self.classifier = nn.Linear(4, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classifier(self.rows(images[:, 0])[0][:, -1])  # type: ignore[no-any-return]
+        return self.classifier(self.rows(images[:, 0])[0][:, -1])
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
-def test_a_recurrent_layer_lives_without_its_memory_but_not_without_its_input(kind: type[nn.RNNBase]) -> None:
+def test_a_recurrent_layer_lives_without_its_memory_but_not_without_its_input(
+    kind: type[nn.RNN | nn.GRU | nn.LSTM],
+) -> None:
     model = Rows(kind(8, 4, num_layers=2, batch_first=True))
     assert layer_collapse(without(model, "rows.weight_hh_l0", "rows.weight_hh_l1"), model, SMALL) is None
     for cut in ("rows.weight_ih_l0", "rows.weight_ih_l1", "classifier.weight"):

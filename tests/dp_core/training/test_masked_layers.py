@@ -28,7 +28,7 @@ class Pixels(nn.Module):
         attends = isinstance(self.layer, nn.MultiheadAttention)
         found = self.layer(pixels, pixels, pixels, need_weights=False) if attends else self.layer(pixels)
         outputs: Tensor = found[0] if isinstance(found, tuple) else found
-        return self.classifier(outputs.mean(1))  # type: ignore[no-any-return]
+        return self.classifier(outputs.mean(1))
 
 
 def upwards() -> nn.Module:
@@ -62,7 +62,8 @@ def test_removed_weights_stay_zero_and_are_not_missed(name: str, mode: Literal["
     training.run()
     parameters = dict(model.named_parameters())
     assert all(not parameters[key][~kept].any() for key, kept in mask.items())
-    assert any(parameters[key].grad is not None and parameters[key].grad.any() for key in mask)
+    gradients = [parameters[key].grad for key in mask]
+    assert all(gradient is not None and gradient.any() for gradient in gradients)
     found = evaluate(model, data, mode=mode)
     # A network made anew of what is kept, in which nothing else can hide, comes to the same.
     rebuilt = NETWORKS[name]()
