@@ -24,6 +24,8 @@ _OF_THE_LAST_ROUND = (
     "proxy_accuracy_sem",
     "replicates",
     "sparsity",
+    "prunable_parameters",
+    "parameters",
     "parameters_left",
     "flops_dense",
     "flops_remaining",
@@ -72,7 +74,7 @@ def _rounds(trial: FrozenTrial) -> list[dict[str, Any]]:
 
 
 def _unsaid(trial: FrozenTrial) -> dict[str, Any]:
-    """Return what rounds from before there were replicates, ladders and latencies do not say."""
+    """Return what rounds from before there were replicates, ladders, latencies and counts of parameters do not say."""
     told = _description(trial)
     fidelity = told["source"] if told["ipc"] is None else f"{told['source']}-{told['ipc']}"
     return {
@@ -83,6 +85,8 @@ def _unsaid(trial: FrozenTrial) -> dict[str, Any]:
         "fidelity": fidelity,
         "rung_done": False,
         "latency_ms": None,
+        "prunable_parameters": None,
+        "parameters": None,
     }
 
 

@@ -10,11 +10,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from search.prunable import prunable_by_rank
+
 
 def leaderboard_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return the leaderboard for the terminal; in 90 columns or more, only names are folded, never a figure.
 
-    The rank of a model that was drawn for the audit, rather than promoted, has the word before it.
+    The rank of a model that was drawn for the audit, rather than promoted, has the word before it. Below it stands how
+    many parameters the sparsities are about.
     """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, title="Leaderboard", title_justify="left")
     figures = [_figures(row) for row in rows]
@@ -29,6 +32,7 @@ def leaderboard_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         cells = {**line, **names}
         # Text, not str: a name holding "[…]" is not markup.
         table.add_row(*(Text(cells[str(column.header)]) for column in table.columns))
+    table.caption, table.caption_justify = Text(prunable_by_rank(rows)) or None, "left"
     return table
 
 

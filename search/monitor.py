@@ -14,6 +14,7 @@ from ray.tune.experiment import Trial
 from dp_core.files import replacing_directory, room_for, write_text
 from search.lost_workers import NotSaved, PatientScheduler
 from search.progress import Progress, Throttle
+from search.prunable import prunable_of
 from search.run_directory import RunDirectory
 from search.study.record import End, StudyRecord
 from search.tensorboard import TensorBoardLog
@@ -107,7 +108,12 @@ def _outcome(last: Mapping[str, Any] | None) -> str:
     if accuracy is None:
         return f"{last['fidelity']} {last['score']:.4g}"
     proxy = f"{accuracy:.1%}" + (f" ± {error:.1%}" if error is not None else "")
-    return f"round {last['round']}, proxy {proxy} at sparsity {last['sparsity']:.1%}"
+    return f"round {last['round']}, proxy {proxy} at sparsity {last['sparsity']:.1%}{_about(last)}"
+
+
+def _about(last: Mapping[str, Any]) -> str:
+    told = prunable_of(last)
+    return "" if told is None else f" ({told} parameters prunable)"
 
 
 _WORDS = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}

@@ -17,7 +17,7 @@ from dp_core.distillation import DistilledSet, Distiller
 from dp_core.distillation.base import draw_images, standardisation_of
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build, check_forward
-from dp_core.pruning import check_sparsity, prunable_parameters
+from dp_core.pruning import CRITERIA, Criterion, check_criterion, check_sparsity, prunable_parameters
 from dp_core.seeds import generator
 from dp_core.training import Recipe, rehearsed
 from search.checkpoints import absolute, open_storage
@@ -223,7 +223,7 @@ def _check_candidates(space: Space, splits: Splits, config: SearchConfig, retrai
         label, key = candidate.model.label(), _architecture(candidate)
         if key not in layers:
             recipes = (candidate.recipe, retraining) if key in chosen else ()
-            layers[key] = _layer_sizes(candidate.model, splits, *recipes)
+            layers[key] = _layer_sizes(candidate.model, splits, CRITERIA[config.screen.criterion], *recipes)
         try:
             check_sparsity(candidate.sparsity, layers[key])
         except UserError as error:
@@ -263,9 +263,11 @@ def built(spec: ModelSpec, splits: Splits, *recipes: Recipe) -> nn.Module:
     return model
 
 
-def _layer_sizes(spec: ModelSpec, splits: Splits, *recipes: Recipe) -> dict[str, int]:
+def _layer_sizes(spec: ModelSpec, splits: Splits, criterion: Criterion, *recipes: Recipe) -> dict[str, int]:
     with naming("'space.model'"):
         model = built(spec, splits, *recipes)
+    with naming("'screen.criterion'"):
+        check_criterion(criterion, model)
     return {name: parameter.numel() for name, parameter in prunable_parameters(model).items()}
 
 

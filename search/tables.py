@@ -34,6 +34,8 @@ _MEASURES = [
     _field("replicates", pa.int64()),
     _field("sparsity", pa.float64()),
     _field("density", pa.float64()),
+    _field("prunable_parameters", pa.int64(), nullable=True),
+    _field("parameters", pa.int64(), nullable=True),
     _field("parameters_left", pa.int64()),
     _field("flops_dense", pa.int64()),
     _field("flops_remaining", pa.int64()),
@@ -68,6 +70,8 @@ LEADERBOARD = pa.schema(
         _field("proxy_accuracy_sem", pa.float64(), nullable=True),
         _field("replicates", pa.int64()),
         _field("sparsity", pa.float64()),
+        _field("prunable_parameters", pa.int64(), nullable=True),
+        _field("parameters", pa.int64(), nullable=True),
         _field("parameters_left", pa.int64()),
         _field("flops_dense", pa.int64()),
         _field("flops_remaining", pa.int64()),
@@ -87,8 +91,9 @@ def write_rounds(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write `rounds.parquet`: one row per trial and round.
 
     `rung` counts from 0 and is 0 where there is no ladder, `rung_round` from 1 within the rung; `fidelity` is what the
-    rung looks with, such as `distilled-10`. Accuracies, sparsity and density are fractions in [0, 1]; `latency_ms` is
-    in milliseconds, null where nobody asked for it; `image_gradients` and `seconds` are cumulative over the trial's
+    rung looks with, such as `distilled-10`. Accuracies, sparsity and density are fractions in [0, 1]; sparsity is that
+    of the `prunable_parameters` among all `parameters`, null in runs that did not count them; `latency_ms` is in
+    milliseconds, null where nobody asked for it; `image_gradients` and `seconds` are cumulative over the trial's
     rounds and count all of its replicates. Score, proxy accuracy and loss are means over the replicates; `score_sem`
     and `proxy_accuracy_sem` are the standard errors of two of these means, null for a single replicate.
 

@@ -32,6 +32,8 @@ ROW_KEYS = (
     "replicates",
     "sparsity",
     "density",
+    "prunable_parameters",
+    "parameters",
     "parameters_left",
     "flops_dense",
     "flops_remaining",

@@ -33,15 +33,15 @@ def write_typed(rows: Sequence[Mapping[str, Any]], path: Path, schema: pa.Schema
         pq.write_table(pa.Table.from_arrays(columns, schema=schema), temporary)
 
 
-def read_typed(path: Path, schema: pa.Schema, command: str) -> list[dict[str, Any]]:
-    """Return the rows that `write_typed` wrote.
+def read_typed(path: Path, schema: pa.Schema, command: str, *, later: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return the rows that `write_typed` wrote; columns of `later`, which older tables lack, are None in these.
 
     Raises:
         UserError: the file is missing, is no Parquet file, or lacks a column that `command`, such as "winnow prune",
             would have written.
     """
     rows = read_rows(path)
-    missing = [name for name in schema.names if rows and name not in rows[0]]
+    missing = [name for name in schema.names if rows and name not in rows[0] and name not in later]
     if missing:
         raise UserError(f"{path}: this is no such table of {command}: it has no column '{missing[0]}'.")
-    return rows
+    return [{**dict.fromkeys(later), **row} for row in rows]

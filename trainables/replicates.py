@@ -97,6 +97,8 @@ class Replicates:
             "replicates": len(self._prunings),
             "sparsity": mask.sparsity,
             "density": mask.density,
+            "prunable_parameters": mask.total,
+            "parameters": costs[0].parameters,
             "parameters_left": costs[0].parameters_left,
             "flops_dense": costs[0].flops_dense,
             "flops_remaining": round(statistics.fmean(cost.flops_remaining for cost in costs)),

@@ -141,6 +141,8 @@ class Retraining:
                 "test_accuracy": last["test_accuracy"],
                 "validation_accuracy": last["validation_accuracy"],
                 "sparsity": self._ticket.mask.sparsity,
+                "prunable_parameters": self._ticket.mask.total,
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "image_gradients": self._training.image_gradients,
                 "seconds": last["seconds"],
                 "recipe": self._context.recipe.to_dict(),

@@ -162,6 +162,8 @@ class SimulatedTrainable(tune.Trainable):
             "replicates": 1,
             "sparsity": 1 - density,
             "density": density,
+            "prunable_parameters": parameters,
+            "parameters": parameters,
             "parameters_left": left,
             "flops_dense": parameters * _FLOPS_A_PARAMETER,
             "flops_remaining": left * _FLOPS_A_PARAMETER,

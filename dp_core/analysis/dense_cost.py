@@ -5,23 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from dp_core.analysis.cost import _uses_of_each_weight
-from dp_core.models import ModelSpec, build
-from dp_core.pruning import prunable_parameters
-
-# A norm changes no shape, and without memory it is what takes most of a forward pass's time.
-_NORMS = (
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.GroupNorm,
-    nn.InstanceNorm1d,
-    nn.InstanceNorm2d,
-    nn.InstanceNorm3d,
-    nn.LayerNorm,
-)
+from dp_core.models import ModelSpec, outline, recorded_products
 
 
 @dataclass(frozen=True)
@@ -31,11 +17,13 @@ class DenseCost:
     Attributes:
         parameters: all of them, those that are never pruned included.
         layers: weights of each prunable parameter and how often a forward pass of one image multiplies with each of
-            them, the least used first.
+            them, the least used first; a parameter whose parts differ in that is there in parts.
+        other_flops: of products without a weight, which no pruning takes away.
     """
 
     parameters: int
     layers: tuple[tuple[int, int], ...]
+    other_flops: int = 0
 
     @property
     def weights(self) -> int:
@@ -60,7 +48,7 @@ class DenseCost:
 
         Masks that keep them are valid but may cut the network, so what pruning leaves is as a rule well above.
         """
-        left, flops = self.weights_kept(sparsity), 0
+        left, flops = self.weights_kept(sparsity), self.other_flops
         for weights, uses in self.layers:
             kept = min(left, weights)
             flops += 2 * kept * uses
@@ -79,30 +67,21 @@ def dense_cost(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int)
         classes: number of outputs.
 
     Raises:
-        UserError: it cannot be built, or has nothing to prune.
-        Exception: whatever a user's own network raises in its forward pass.
+        UserError: it cannot be built, or its forward pass fails.
     """
-    try:
-        with torch.device("meta"):
-            model = build(spec, input_shape, classes, seed=0)
-        return _counted(model, input_shape)
-    except Exception:  # a user's network may need the numbers, which a tensor without memory does not have
-        return _counted(build(spec, input_shape, classes, seed=0), input_shape)
+    return _counted(outline(spec, input_shape, classes))
 
 
-def _counted(model: nn.Module, input_shape: tuple[int, int, int]) -> DenseCost:
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    sizes = {name: parameter.numel() for name, parameter in prunable_parameters(model).items()}
-    if next(model.parameters()).is_meta:
-        _leave_out_norms(model)
-    uses = _uses_of_each_weight(model, input_shape)
-    return DenseCost(
-        parameters, tuple(sorted(((sizes[name], uses[name]) for name in sizes), key=lambda layer: layer[1]))
-    )
+def _counted(model: nn.Module) -> DenseCost:
+    products = recorded_products(model)
+    assert products is not None, "the model is not from build"
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    layers = [layer for name, uses in products.uses.items() for layer in _by_use(uses, sizes[name])]
+    return DenseCost(sum(sizes.values()), tuple(sorted(layers, key=lambda layer: layer[1])), products.other_flops)
 
 
-def _leave_out_norms(model: nn.Module) -> None:
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) in _NORMS:  # not those that a user derived, which may do more
-                setattr(module, name, nn.Identity())
+def _by_use(uses: int | Tensor, weights: int) -> list[tuple[int, int]]:
+    if isinstance(uses, int):
+        return [(weights, uses)]
+    often, counts = torch.unique(uses, return_counts=True)
+    return list(zip(counts.tolist(), often.tolist(), strict=True))

@@ -91,10 +91,11 @@ def filter_normalised_direction(
 ) -> dict[str, Tensor]:
     """Return a random direction whose every filter is as long as the model's (Li et al. 2018, Eq. 1).
 
-    d_f ← d_f / ‖d_f‖ · ‖θ_f‖ for every filter f, which is what makes one output channel of a convolution or one unit
-    of a linear layer. Gaussian numbers come from `seed`, `axis` and the parameter's name alone, those that are not
-    kept are set to zero, then filters are scaled. Parameters that are not listed have no direction: biases, norm
-    parameters, and all that is no weight of a convolution or linear layer.
+    d_f ← d_f / ‖d_f‖ · ‖θ_f‖ for every filter f: what stands along the first dimension of a weight, which makes one
+    output channel of a convolution or one unit of a linear layer (and takes one input channel of a transposed one).
+    Gaussian numbers come from `seed`, `axis` and the parameter's name alone, those that are not kept are set to zero,
+    then filters are scaled. Parameters that are not listed have no direction: biases, norm parameters, and all that is
+    no weight (see `prunable_parameters`).
 
     Returns:
         {name of a prunable parameter: tensor of its shape, on its device}.

@@ -2,19 +2,27 @@
 
 from dp_core.models.checking import check_forward
 from dp_core.models.initialisation import INITIALISATIONS
+from dp_core.models.products import Products, layer_by_layer, observe, recorded_products
 from dp_core.models.spaces import SPACES, convnet720, nasbench201_space, resnet_family, vit_family
-from dp_core.models.spec import ARCHITECTURES, ModelSpec, build, source_digest
+from dp_core.models.spec import ARCHITECTURES, ModelSpec, build, outline, source_digest
 from dp_core.models.stratified import stratified
+from dp_core.models.weights import layer_weights
 
 __all__ = [
     "ARCHITECTURES",
     "INITIALISATIONS",
     "SPACES",
     "ModelSpec",
+    "Products",
     "build",
     "check_forward",
     "convnet720",
+    "layer_by_layer",
+    "layer_weights",
     "nasbench201_space",
+    "observe",
+    "outline",
+    "recorded_products",
     "resnet_family",
     "source_digest",
     "stratified",

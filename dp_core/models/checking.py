@@ -34,11 +34,10 @@ def check_forward(model: nn.Module, spec_label: str, input_shape: tuple[int, int
     gpus = [images.get_device()] if images.is_cuda else []
     for training, when in ((False, ""), (True, " in training mode")):
         try:
-            with _left_as_it_was(model), torch.random.fork_rng(devices=gpus), torch.no_grad():
+            with left_as_it_was(model), torch.random.fork_rng(devices=gpus), torch.no_grad():
                 logits = model.train(training)(images.clone())
         except Exception as error:  # a user's model may raise anything
-            told = f"The model '{spec_label}' fails on images of {size}{when}: {in_one_line(error)}."
-            raise UserError(told) from error
+            raise failure(spec_label, input_shape, error, when) from error
         found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         if found != [_IMAGES, classes]:
             raise UserError(
@@ -49,8 +48,14 @@ def check_forward(model: nn.Module, spec_label: str, input_shape: tuple[int, int
             raise UserError(f"The model '{spec_label}' returns {logits.dtype}{when}, not real numbers.")
 
 
+def failure(spec_label: str, input_shape: tuple[int, int, int], error: Exception, when: str = "") -> UserError:
+    """Return in one sentence that a forward pass raised `error`; `when` follows the size of the images."""
+    size = "×".join(map(str, input_shape))
+    return UserError(f"The model '{spec_label}' fails on images of {size}{when}: {in_one_line(error)}.")
+
+
 @contextmanager
-def _left_as_it_was(model: nn.Module) -> Iterator[None]:
+def left_as_it_was(model: nn.Module) -> Iterator[None]:
     """Give every module its mode and its buffers back in the end, whatever they were replaced or overwritten by."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(module, dict(module.named_buffers(recurse=False))) for module in model.modules()]

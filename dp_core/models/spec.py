@@ -15,11 +15,13 @@ from torch import nn
 
 from dp_core.errors import UserError, in_one_line, nearest
 from dp_core.models.alexnet import alexnet
+from dp_core.models.checking import failure
 from dp_core.models.convnet import convnet
 from dp_core.models.initialisation import INITIALISATIONS, initialise
 from dp_core.models.lazy import materialise
 from dp_core.models.limits import require_known
 from dp_core.models.nasbench201 import nasbench201
+from dp_core.models.products import record_products
 from dp_core.models.resnet import resnet18, resnet20
 from dp_core.models.vgg import vgg11, vgg16
 from dp_core.models.vit import vit
@@ -87,7 +89,8 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
         A module that maps float images [N, C, H, W] to logits [N, classes]. Lazy layers have their weights.
 
     Raises:
-        UserError: unknown architecture or hyperparameter, or one that does not fit the input.
+        UserError: unknown architecture or hyperparameter, or one that does not fit the input; a forward pass that
+            fails; weights that no mask can hold at zero, see `observe`.
     """
     builder = _builder(spec.name)
     hyperparameters, initialisation = _arguments(spec, builder)
@@ -103,6 +106,7 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
             raise
         except (Exception, SystemExit) as error:  # whatever a user's function may raise
             raise UserError(f"The model '{spec.label()}' cannot be built: {_told(error)}.") from error
+    _observe(model, spec, input_shape)
     return model
 
 
@@ -126,6 +130,28 @@ def source_digest(spec: ModelSpec) -> str | None:
 def _told(error: BaseException) -> str:
     told, kind = in_one_line(error), type(error).__name__
     return told if told == kind else f"{kind}: {told}"
+
+
+def outline(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return the network that `spec` describes without memory for its weights (torch's meta device), to be looked at.
+
+    A user's network that cannot be built so is built in earnest. Arguments, errors and generators are as in `build`.
+    """
+    try:
+        with torch.device("meta"):
+            return build(spec, input_shape, classes, seed=0)
+    except Exception:  # a user's network may need the numbers, which a tensor without memory does not have
+        return build(spec, input_shape, classes, seed=0)
+
+
+def _observe(model: nn.Module, spec: ModelSpec, input_shape: tuple[int, int, int]) -> None:
+    """Let the model know which of its parameters are weights, whoever made its layers."""
+    try:
+        record_products(model, input_shape)
+    except UserError as error:
+        raise UserError(f"The model '{spec.label()}' cannot be pruned: {error}") from error
+    except Exception as error:  # a user's model may raise anything
+        raise failure(spec.label(), input_shape, error) from error
 
 
 def _require_module(spec: ModelSpec, model: object) -> None:

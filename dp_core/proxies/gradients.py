@@ -10,7 +10,7 @@ from dp_core.pruning.criteria.gradients import training_loss
 
 
 def weights_and_gradients(network: nn.Module, batch: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Return each weight W of a convolution or linear layer and ∂L/∂W, zeros where the loss does not depend on it.
+    """Return each weight W (see `prunable_parameters`) and ∂L/∂W, zeros where the loss does not depend on it.
 
     L is the mean cross-entropy of the batch in training mode. Biases, parameters of norms, tokens and positions are
     left out, as in the literature.

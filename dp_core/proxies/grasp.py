@@ -15,7 +15,7 @@ from dp_core.pruning.criteria.grasp import hessian_gradient_product
 
 @dataclass(frozen=True)
 class GraSP(OnBatch):
-    """-Σ w (H g) over the weights w of convolutions and linear layers (Abdelfattah et al. 2021, section 3.1.2).
+    """-Σ w (H g) over the weights w (see `prunable_parameters`) (Abdelfattah et al. 2021, section 3.1.2).
 
     g and H are the gradient and Hessian, with respect to these weights, of the cross-entropy of one batch in training
     mode (Wang et al. 2020). The sum is signed, as in the authors' code. A network whose output does not depend on the

@@ -13,7 +13,7 @@ from dp_core.proxies.zero_cost import OnBatch
 
 @dataclass(frozen=True)
 class SNIP(OnBatch):
-    """Σ |w ∂L/∂w| over the weights w of convolutions and linear layers (Abdelfattah et al. 2021, section 3.1.2).
+    """Σ |w ∂L/∂w| over the weights w (see `prunable_parameters`) (Abdelfattah et al. 2021, section 3.1.2).
 
     L is the cross-entropy of one batch in training mode (see `weights_and_gradients`). A network whose output does not
     depend on the image has the lowest score, 0.

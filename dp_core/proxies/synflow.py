@@ -12,7 +12,7 @@ from torch import nn
 from dp_core.proxies.base import ProxyInputs
 from dp_core.proxies.zero_cost import ZeroCost
 from dp_core.pruning import Mask
-from dp_core.pruning.criteria.synflow import path_network, synaptic_flow
+from dp_core.pruning.criteria.synflow import path_network, require_paths, synaptic_flow
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,12 @@ class SynFlow(ZeroCost):
         return 1
 
     def value(self, network: nn.Module, inputs: ProxyInputs, seed: int) -> float:
-        """Return the logarithm of the sum of the scores."""
+        """Return the logarithm of the sum of the scores.
+
+        Raises:
+            UserError: the network has recurrent layers, see `require_paths`.
+        """
+        require_paths(network)
         paths, weights = path_network(network, Mask.ones(network))
         ones = torch.ones(1, *inputs.input_shape, dtype=torch.float64, device=inputs.device)
         # Without attention no score is negative.

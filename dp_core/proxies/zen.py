@@ -13,9 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from dp_core.proxies.base import ProxyInputs
 from dp_core.proxies.zero_cost import ZeroCost, require_at_least, require_positive
+from dp_core.pruning import prunable_parameters
 from dp_core.seeds import generator
 
-_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 _GLOBAL_POOLINGS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
@@ -24,7 +24,7 @@ _GLOBAL_POOLINGS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 class Zen(ZeroCost):
     """log E ‖f(x) - f(x + γ ε)‖₁ + Σ log σ̄ over the batch norms (Lin et al. 2021, algorithm 1).
 
-    x and ε are images of standard Gaussian noise, every weight of a convolution or linear layer is drawn from the
+    x and ε are images of standard Gaussian noise, every weight (see `prunable_parameters`) is drawn from the
     standard Gaussian, biases are 0, and norms neither scale nor shift. ‖·‖₁ is a sum, as in the authors' code, and f is
     the features in training mode: what enters the last global pooling, or else the last linear layer. σ̄² is the mean
     over a batch norm's channels of the variance for x that it divides by, its ε included; this gives back what scale
@@ -67,15 +67,16 @@ class Zen(ZeroCost):
 
 
 def draw_gaussian_(network: nn.Module, draw: torch.Generator) -> None:
-    """Draw the weights of convolutions and linear layers from N(0, 1), and make biases and norms do nothing."""
+    """Draw every weight (see `prunable_parameters`) from N(0, 1), and make biases and norms do nothing."""
     with torch.no_grad():
+        for weight in prunable_parameters(network).values():
+            weight.copy_(torch.randn(weight.shape, generator=draw))
         for module in network.modules():
-            if isinstance(module, _LAYERS):
-                module.weight.copy_(torch.randn(module.weight.shape, generator=draw))
-            elif isinstance(module, _NORMS) and module.weight is not None:
+            if isinstance(module, _NORMS) and module.weight is not None:
                 module.weight.fill_(1)
-            if isinstance(module, (*_LAYERS, *_NORMS)) and module.bias is not None:
-                module.bias.zero_()
+            for name, parameter in module.named_parameters(recurse=False):
+                if "bias" in name:
+                    parameter.zero_()
 
 
 def features_and_scale(network: nn.Module, images: Tensor) -> tuple[Tensor, float]:

@@ -54,7 +54,7 @@ class ZeroCost(ABC):
         """See Proxy.
 
         Raises:
-            UserError: also where the network has no convolution or linear layer, or the value is no finite number.
+            UserError: also where the network has no weight, or the value is no finite number.
         """
         inputs.preprocessing  # noqa: B018  made once for all architectures: the first is not to pay for it
         watch = Stopwatch(inputs.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dp_core.models import layer_by_layer
 from dp_core.pruning.criteria.synflow import path_network
 from dp_core.pruning.mask import Mask
 from dp_core.pruning.scope import prunable_parameters
@@ -41,14 +42,15 @@ def _image_reaches_outputs(model: nn.Module, mask: Mask, image_shape: tuple[int,
     owned = {id(weight) for weight in weights}
     with torch.no_grad():
         for weight in weights:
-            weight.fill_(1)  # a kept weight is a path even if it is zero now, or NaN
+            # A kept weight is a path even if it is zero now, or NaN. As a mean over inputs, which saturates no gate.
+            weight.fill_(1 / weight[0].numel())
     mask.apply_(network)
     for module in network.modules():
         if id(getattr(module, "weight", None)) in owned:
-            # Only whether anything arrives counts; the number of paths would leave the range of float64.
+            # Only whether anything arrives counts; what it is would leave the range of float64 in deep networks.
             module.register_forward_hook(lambda module, inputs, output: (output > 0).to(output.dtype))
     device = next(iter(weights)).device
-    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), layer_by_layer():
         outputs = network(torch.ones(1, *image_shape, dtype=torch.float64, device=device))
     return bool((outputs != 0).any())
 

@@ -9,17 +9,17 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from dp_core.errors import UserError, nearest
-
-_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+from dp_core.models import layer_weights, recorded_products
 
 
 @dataclass(frozen=True)
 class Scope:
-    """The weights of convolutions and linear layers whose names match.
+    """The weights whose names match.
 
-    A name is that of `named_parameters`, such as `blocks.0.weight`. It is in scope if it matches one of `include` and
-    none of `exclude`, which are shell patterns (`*`, `?`, `[…]`). The default is every convolution and linear weight.
-    Biases and norm parameters are never pruned.
+    Weights are what multiplies activations as a matrix or a kernel: see `prunable_parameters`. A name is that of
+    `named_parameters`, such as `blocks.0.weight`. It is in scope if it matches one of `include` and none of `exclude`,
+    which are shell patterns (`*`, `?`, `[…]`). The default is every weight. Biases, norm parameters, embeddings and
+    positions are never pruned.
     """
 
     include: tuple[str, ...] = ("*",)
@@ -30,7 +30,7 @@ class Scope:
 
     def describe(self) -> str:
         """Return what is prunable in words."""
-        words = "weights of convolutions and linear layers"
+        words = "weights that multiply activations"
         if self.include != ("*",):
             words += f" named {' or '.join(self.include)}"
         if self.exclude:
@@ -41,14 +41,21 @@ class Scope:
 def prunable_parameters(model: nn.Module, scope: Scope | None = None) -> dict[str, nn.Parameter]:
     """Return the prunable parameters by name, in the model's order; a weight that two layers share is listed once.
 
+    Those are the weights of torch's convolutions, linear and bilinear layers, attention and recurrent layers, whether
+    a forward pass uses them or not. In a network from `build`, whose products have been observed, they are also the
+    parameters of a user's own modules that multiply activations.
+
     Raises:
-        UserError: the model has no convolution or linear layer, a pattern of the scope matches none of them, or none
-            is left.
+        UserError: the model has no such weight, or one that is computed from other parameters; a pattern of the scope
+            matches none of them, or none is left.
     """
-    owned = {id(module.weight) for module in model.modules() if isinstance(module, _LAYERS)}
-    found = {name: parameter for name, parameter in model.named_parameters() if id(parameter) in owned}
+    products = recorded_products(model)
+    weights = layer_weights(model).keys() | (products.uses.keys() if products else set())
+    found = {name: parameter for name, parameter in model.named_parameters() if name in weights}
     if not found:
-        raise UserError(f"The model {type(model).__name__} has no convolution or linear layer, so nothing to prune.")
+        raise UserError(
+            f"The model {type(model).__name__} has no weights that multiply activations, so nothing to prune."
+        )
     if scope is None:
         return found
     for pattern in (*scope.include, *scope.exclude):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dp_core.cards import read_card, write_card
 from dp_core.errors import UserError
 from dp_core.files import replacing_directory
-from dp_core.models import ModelSpec, build
+from dp_core.models import ModelSpec, build, outline
 from dp_core.pruning.mask import Mask
 from dp_core.pruning.scope import Scope
 from dp_core.tensors import write_tensors
@@ -54,6 +54,7 @@ class Ticket:
 
     def write_into(self, folder: Path) -> None:
         """Write the three files into an existing folder."""
+        parameters = outline(self.spec, self.input_shape, self.classes).parameters()
         write_tensors(folder / "weights.safetensors", self.weights)
         self.mask.save(folder / "mask.safetensors")
         write_card(
@@ -63,6 +64,8 @@ class Ticket:
                 "input_shape": list(self.input_shape),
                 "classes": self.classes,
                 "sparsity": self.mask.sparsity,
+                "prunable_parameters": self.mask.total,
+                "parameters": sum(parameter.numel() for parameter in parameters),
                 "prunable": self.scope.describe(),
                 "scope": asdict(self.scope),
                 "history": [dict(row) for row in self.history],

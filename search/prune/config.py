@@ -41,7 +41,7 @@ class ScopeSection(Section):
     """Which weights are prunable, by shell patterns on their names; sparsity is the fraction of these."""
 
     include: tuple[str, ...] = ("*",)
-    """Names that are, among the weights of convolutions and linear layers."""
+    """Names that are, among the weights that multiply activations."""
     exclude: tuple[str, ...] = ()
     """Names that are not, such as `classifier.*`."""
 

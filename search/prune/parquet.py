@@ -30,6 +30,8 @@ RESULTS = pa.schema(
         "learning_rate": _NUMBER,
         "target_sparsity": _NUMBER,
         "sparsity": _NUMBER,
+        "prunable_parameters": _WHOLE,
+        "parameters": _WHOLE,
         "rounds": _WHOLE,
         "mask_image_gradients": _WHOLE,
         "mask_seconds": _NUMBER,
@@ -80,7 +82,8 @@ def write_results(rows: Sequence[Row], path: Path) -> None:
     Accuracies, sparsities, densities and error barriers are fractions in [0, 1], loss barriers are in nats,
     `mask_seconds` is on the clock and `mask_processor_seconds` of the processor; the distilled set of a method cost
     `set_image_gradients` and `set_seconds` to make, which the mask's costs leave out. `space` is that of the images
-    that the rounds train on, "standardised" or "whitened". Raises ValueError for an unknown column and for a value that
+    that the rounds train on, "standardised" or "whitened". Sparsities are those of the `prunable_parameters` among all
+    `parameters` of the network. Raises ValueError for an unknown column and for a value that
     does not fit its column.
     """
     write_typed(rows, path, RESULTS)
@@ -88,7 +91,7 @@ def write_results(rows: Sequence[Row], path: Path) -> None:
 
 def read_results(path: Path) -> list[dict[str, Any]]:
     """Return the rows that `write_results` wrote; raises UserError for a file that is no such table."""
-    return read_typed(path, RESULTS, _COMMAND)
+    return read_typed(path, RESULTS, _COMMAND, later=("prunable_parameters", "parameters"))
 
 
 def write_rounds(rows: Sequence[Row], path: Path) -> None:

@@ -13,7 +13,7 @@ from dp_core.distillation import DistilledSet, Distiller
 from dp_core.distillation.base import check_images_per_class, standardisation_of
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec
-from dp_core.pruning import Mask, Scope
+from dp_core.pruning import Mask, Scope, check_criterion, criterion_named
 from dp_core.training import Recipe, rehearsed
 from search.preparation import built, check_machine, naming, splits_of
 from search.prune.config import StudyConfig
@@ -29,8 +29,8 @@ from trainables.laboratory import Method, StudyFiles
 class StudyPreparation:
     """A config that has been found sound, with what was read on the way.
 
-    `barrier_at` and `eigenvalue_at` are the methods' own targets: those of a pattern such as 2:4 have more digits than
-    anybody types.
+    `sizes` has for each network its `prunable_parameters` and all `parameters`. `barrier_at` and `eigenvalue_at` are
+    the methods' own targets: those of a pattern such as 2:4 have more digits than anybody types.
     """
 
     config: StudyConfig
@@ -43,6 +43,7 @@ class StudyPreparation:
     recipe: Recipe
     learning_rates: tuple[float, ...]
     scope: Scope
+    sizes: Mapping[str, Mapping[str, int]]
     published: Sequence[Published]
     barrier_at: tuple[float, ...]
     eigenvalue_at: tuple[float, ...]
@@ -80,16 +81,21 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
     scope = Scope(config.scope.include, config.scope.exclude)
     with naming(where):
         sets = {name: _ready_set(name, config, splits) for name in config.chosen_sets}
-        networks, methods = {}, {}
+        networks, methods, sizes = {}, {}, {}
         for name, given in config.chosen_models.items():
             with naming(f"'models.{name}'"):
                 networks[name] = ModelSpec.from_dict(given)
                 model = built(networks[name], splits, recipe)
             dense = Mask.ones(model, scope)
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            sizes[name] = {"prunable_parameters": dense.total, "parameters": parameters}
             methods[name] = methods_of(Setting(config, dense, len(splits.train), splits.train.classes, sets, recipe))
             rounds = [method.recipe for method in methods[name].values() if method.recipe is not None]
             with naming(f"'models.{name}'"):
                 rehearsed(networks[name], splits.train.image_shape, splits.train.classes, *rounds)
+            for method in methods[name].values():
+                with naming(f"'methods.{method.family}' on '{name}'"):
+                    check_criterion(criterion_named(method.criterion), model)
         for family, section in config.chosen_methods.items():
             if section.ipc is not None:
                 with naming(f"'methods.{family}.ipc'"):
@@ -108,6 +114,7 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
         recipe=recipe,
         learning_rates=rates,
         scope=scope,
+        sizes=sizes,
         published=() if config.published is None else read_published(config.published),
         barrier_at=barrier_at,
         eigenvalue_at=eigenvalue_at,

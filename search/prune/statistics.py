@@ -172,6 +172,7 @@ def _summary(rows: Sequence[Row], sparsity: float, imp: Sequence[Row]) -> dict[s
         **{name: rows[0][name] for name in ("family", "source", "criterion", "steps")},
         "target_sparsity": sparsity,
         "sparsity": mean(finite(rows, "sparsity")),
+        **{name: rows[0].get(name) for name in ("prunable_parameters", "parameters")},
         "seeds": len(rows),
         "accuracies": len(reached),
         "collapsed": sum(row["status"] != "finished" for row in rows),

@@ -80,7 +80,8 @@ def write_outputs(run: RunDirectory, prepared: StudyPreparation, *, figures: boo
     """Write the tables, and the plots, of what is finished; return the rows."""
     files, seeds = StudyFiles(run.path), prepared.config.run.seeds
     methods = {name: method for found in prepared.methods.values() for name, method in found.items()}
-    rows = result_rows(prepared.methods, seeds, files, set_facts(methods, sets_at_hand(prepared)))
+    found = result_rows(prepared.methods, seeds, files, set_facts(methods, sets_at_hand(prepared)))
+    rows = [{**row, **prepared.sizes[row["network"]]} for row in found]
     write_results(rows, run.path / "results.parquet")
     write_rounds(round_rows(prepared.methods, seeds, files), run.path / "rounds.parquet")
     if figures:

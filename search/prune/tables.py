@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.markdown import markdown
+from search.prunable import prunable_sentence
 from search.prune.parquet import read_results, read_rounds, write_results, write_rounds
 from search.prune.statistics import PairedDifference, Row, grouped, paired_differences, reference_method, summarise
 from search.report.formats import ABSENT, magnitude, percent
@@ -147,7 +148,7 @@ def _note(summary: Sequence[Row], reference: str | None) -> str:
         text += " †n: n of them collapsed or diverged; they count in the mean with the accuracy that they have, if any."
     if reference is not None:
         text += f" IMP is {reference}."
-    return text
+    return f"{text} {prunable_sentence(summary[0])}".rstrip()
 
 
 def _distinct(rows: Sequence[Row], column: str) -> list[str]:

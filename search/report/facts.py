@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search.prunable import prunable_of
 from search.report.formats import accuracy, count, duration, magnitude, percent, plural, proxy
 
 Row = Mapping[str, Any]
@@ -62,9 +63,10 @@ def headline(trials: Sequence[Row], leaderboard: Sequence[Row]) -> str:
         drawn = " It was not promoted: it was drawn at random for the audit." if best["audited"] else ""
         return (
             f"The best model is trial {best['trial']}, {best['architecture']}: {score} % test accuracy{seeds} at "
-            f"{percent(best['sparsity'])} % sparsity, with {count(best['parameters_left'])} parameters left. "
-            f"Screening it on {best['source']} images took {duration(best['screening_seconds'])}; retraining it on "
-            f"real images took {duration(best['retraining_seconds'])}.{drawn}"
+            f"{percent(best['sparsity'])} % sparsity{_of_prunable(best)}, "
+            f"with {count(best['parameters_left'])} parameters left. Screening it on {best['source']} images took "
+            f"{duration(best['screening_seconds'])}; retraining it on real images took "
+            f"{duration(best['retraining_seconds'])}.{drawn}"
         )
     finished = [row for row in trials if row["state"] == "COMPLETE" and _finite(row["proxy_accuracy"])]
     if not finished:
@@ -76,8 +78,13 @@ def headline(trials: Sequence[Row], leaderboard: Sequence[Row]) -> str:
     return (
         "No model has been retrained yet. The highest proxy accuracy so far is "
         f"{proxy(best['proxy_accuracy'], best['proxy_accuracy_sem'])} %, by trial {best['trial']}, "
-        f"{best['architecture']}, at {percent(best['sparsity'])} % sparsity."
+        f"{best['architecture']}, at {percent(best['sparsity'])} % sparsity{_of_prunable(best)}."
     )
+
+
+def _of_prunable(row: Row) -> str:
+    told = prunable_of(row)
+    return "" if told is None else f" ({told} parameters are prunable)"
 
 
 def cards(trials: Sequence[Row], leaderboard: Sequence[Row]) -> list[Card]:

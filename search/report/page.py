@@ -18,6 +18,7 @@ from dp_core.errors import UserError
 from dp_core.files import write_text
 from search import tables
 from search.promotion import Promotion, read_promotion
+from search.prunable import prunable_of
 from search.report import facts, figures, formats, front_figures, plotting
 from search.report.front import SHOWN, front, growth
 from search.report.full_search import bills
@@ -150,6 +151,7 @@ def _template() -> Template:
         formats.milliseconds,
     ):
         environment.filters[filter_.__name__] = filter_
+    environment.filters["prunable"] = lambda row: prunable_of(row) or formats.ABSENT
     for function in (formats.accuracy, formats.proxy, formats.correlation):
         environment.globals[function.__name__] = function
     return environment.get_template("report.html.j2")

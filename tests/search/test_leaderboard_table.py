@@ -18,6 +18,8 @@ MODEL: dict[str, Any] = {
     "proxy_accuracy": 0.42,
     "proxy_accuracy_sem": None,
     "sparsity": 0.951,
+    "prunable_parameters": 38_000_000,
+    "parameters": 40_000_000,
     "parameters_left": 1871232,
     "architecture": "convnet depth=3 width=128 norm=instance activation=relu pooling=average",
     "source": "distilled",
@@ -41,6 +43,17 @@ def test_the_terminal_leaderboard_shows_every_figure(width: int) -> None:
     assert max(len(line) for line in text.splitlines()) <= width
     for figure in ("61.23", "59.00 ± 1.23", "42.0", "95.1", "1,871,232", " 50 ", "1,234.5", "12,345.6"):
         assert figure in text
+
+
+def test_below_stands_how_many_parameters_the_sparsities_are_about() -> None:
+    other = {**MODEL, "rank": 2, "prunable_parameters": 8739, "parameters": 9130}
+    same = {**MODEL, "rank": 3}
+    alone = "Prunable are 38,000,000 of 40,000,000 parameters; 5.0 % are outside the sparsity."
+    assert printed([MODEL, same], 140).splitlines()[-1].strip() == alone
+    told = " ".join(printed([MODEL, other, same], 140).split())
+    assert "rank 1, 3: 38,000,000 of 40,000,000 (5.0 % outside); rank 2: 8,739 of 9,130 (4.3 % outside)." in told
+    before = {key: value for key, value in MODEL.items() if key not in ("prunable_parameters", "parameters")}
+    assert "runable" not in printed([before], 140)
 
 
 def test_one_seed_shows_no_deviation() -> None:

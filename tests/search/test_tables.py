@@ -25,6 +25,8 @@ MEASURES: dict[str, Any] = {
     "replicates": 4,
     "sparsity": 0.75,
     "density": 0.25,
+    "prunable_parameters": 4000,
+    "parameters": 4234,
     "parameters_left": 1234,
     "flops_dense": 10**12,
     "flops_remaining": 10**11,
@@ -58,6 +60,8 @@ MODEL = {
     "proxy_accuracy_sem": None,
     "replicates": 1,
     "sparsity": 0.951,
+    "prunable_parameters": 10**7,
+    "parameters": 2 * 10**7,
     "parameters_left": 1871232,
     "flops_dense": 10**9,
     "flops_remaining": 10**8,
@@ -114,7 +118,7 @@ def test_column_types_are_those_promised(tmp_path: Path) -> None:
     schema = pq.read_schema(tmp_path / "rounds.parquet")
     whole = {
         "trial", "round", "rung", "rung_round", "replicates",
-        "parameters_left", "flops_dense", "flops_remaining", "image_gradients",
+        "prunable_parameters", "parameters", "parameters_left", "flops_dense", "flops_remaining", "image_gradients",
     }  # fmt: skip
     assert {field.name for field in schema if field.type == pa.int64()} == whole
     assert {field.name for field in schema if field.type == pa.float64()} == set(schema.names) - whole - {

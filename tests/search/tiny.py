@@ -112,6 +112,8 @@ def round_row(number: int, score: float, **changes: Any) -> dict[str, Any]:
         "replicates": 1,
         "sparsity": 1 - 0.5 ** (number - 1),
         "density": 0.5 ** (number - 1),
+        "prunable_parameters": 300,
+        "parameters": 307,
         "parameters_left": 307,
         "flops_dense": 14208,
         "flops_remaining": 7104,

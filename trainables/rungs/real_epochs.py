@@ -85,6 +85,8 @@ class RealEpochsRung:
             "replicates": 1,
             "sparsity": self._ticket.mask.sparsity,
             "density": self._ticket.mask.density,
+            "prunable_parameters": self._ticket.mask.total,
+            "parameters": self._cost.parameters,
             "parameters_left": self._cost.parameters_left,
             "flops_dense": self._cost.flops_dense,
             "flops_remaining": self._cost.flops_remaining,

@@ -12,6 +12,7 @@ from dp_core.analysis import CostModel
 from dp_core.models import build
 from dp_core.proxies import ProxyInputs
 from dp_core.proxies.zero_cost import ZeroCost
+from dp_core.pruning import Mask
 from dp_core.seeds import derive_seed
 from trainables.candidate import Candidate
 from trainables.context import ScreeningContext
@@ -48,6 +49,8 @@ class ZeroCostRung:
             "replicates": 1,
             "sparsity": 0.0,
             "density": 1.0,
+            "prunable_parameters": Mask.ones(model).total,
+            "parameters": cost.parameters,
             "parameters_left": cost.parameters_left,
             "flops_dense": cost.flops_dense,
             "flops_remaining": cost.flops_remaining,

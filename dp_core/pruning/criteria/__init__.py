@@ -5,7 +5,7 @@ from dp_core.pruning.criteria.grasp import GraSP
 from dp_core.pruning.criteria.magnitude import GlobalMagnitude, LayerwiseMagnitude
 from dp_core.pruning.criteria.n_of_m import NOfM
 from dp_core.pruning.criteria.random import ErdosRenyiKernel, UniformRandom, shuffle_within_layers
-from dp_core.pruning.criteria.registry import CRITERIA, criterion_named
+from dp_core.pruning.criteria.registry import CRITERIA, check_criterion, criterion_named
 from dp_core.pruning.criteria.selection import apportion, keep_highest
 from dp_core.pruning.criteria.snip import SNIP
 from dp_core.pruning.criteria.synflow import SynFlow
@@ -23,6 +23,7 @@ __all__ = [
     "SynFlow",
     "UniformRandom",
     "apportion",
+    "check_criterion",
     "criterion_named",
     "keep_highest",
     "shuffle_within_layers",

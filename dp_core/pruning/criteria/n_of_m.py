@@ -18,7 +18,8 @@ class NOfM:
     """Keep the `kept` weights of largest magnitude of every `of` consecutive ones (Mishra et al. 2021).
 
     Consecutive means along dimension 1 of the weight: the inputs of a linear layer; the input channels of a convolution
-    at the same kernel position (of its group, in a grouped convolution). A parameter whose dimension 1 is not a
+    at the same kernel position (of its group, in a grouped convolution), but the output channels of a transposed one,
+    whose weight is [in, out, …]. A parameter whose dimension 1 is not a
     multiple of `of`, such as a first layer of three channels in 2:4, stays as it is. Where the mask has already removed
     weights of a group, those count among the removed ones. The pattern decides the sparsity; see `sparsity`.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from torch import nn
+
 from dp_core.errors import UserError, nearest
 from dp_core.pruning.criteria.base import Criterion
 from dp_core.pruning.criteria.grasp import GraSP
@@ -12,7 +14,7 @@ from dp_core.pruning.criteria.magnitude import GlobalMagnitude, LayerwiseMagnitu
 from dp_core.pruning.criteria.n_of_m import NOfM
 from dp_core.pruning.criteria.random import ErdosRenyiKernel, UniformRandom
 from dp_core.pruning.criteria.snip import SNIP
-from dp_core.pruning.criteria.synflow import SynFlow
+from dp_core.pruning.criteria.synflow import SynFlow, require_paths
 
 CRITERIA: Mapping[str, Criterion] = {
     "magnitude": GlobalMagnitude(),
@@ -40,3 +42,9 @@ def criterion_named(name: str) -> Criterion:
             f"Known: {', '.join(CRITERIA)}, and patterns N:M such as 2:4."
         )
     return CRITERIA[name]
+
+
+def check_criterion(criterion: Criterion, model: nn.Module) -> None:
+    """Raise UserError if the criterion has no score for a kind of layer that `model` has."""
+    if isinstance(criterion, SynFlow):
+        require_paths(model)

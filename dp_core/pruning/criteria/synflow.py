@@ -57,8 +57,13 @@ class SynFlow:
     def __call__(
         self, model: nn.Module, mask: Mask, sparsity: float, generator: torch.Generator, examples: Examples
     ) -> Mask:
-        """See Criterion; of `examples` only the shape of an image counts."""
+        """See Criterion; of `examples` only the shape of an image counts.
+
+        Raises:
+            UserError: also where the network has recurrent layers, see `require_paths`.
+        """
         factor = number_kept(mask, sparsity) / mask.kept
+        require_paths(model)
         copied, weights = path_network(model, mask)
         images, _ = examples(1)
         ones = torch.ones_like(images[:1], dtype=torch.float64)
@@ -72,11 +77,24 @@ class SynFlow:
         return mask
 
 
+def require_paths(model: nn.Module) -> None:
+    """Raise UserError if `model` has recurrent layers, whose gates and bounded states are no sums over paths.
+
+    At the large numbers of a network of absolute weights they are saturated: the flow through them is exactly zero.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+            raise UserError(
+                f"synflow has no score for recurrent layers, whose gates let no flow of absolute weights pass: "
+                f"'{name}' is {type(module).__name__}."
+            )
+
+
 def path_network(model: nn.Module, mask: Mask) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """Return a copy of `model` whose outputs are sums over paths of products of absolute weights, and its scope.
 
-    Whatever is no path or no factor is left out: every parameter but the weights of convolutions and linear layers is
-    zero (biases, class tokens, positions), and norms and bounded activations are the identity. Norms of one constant
+    Whatever is no path or no factor is left out: every parameter that is no weight (see `prunable_parameters`) is zero
+    (biases, class tokens, positions), and norms and bounded activations are the identity. Norms of one constant
     image would make everything zero, or divide the scale away again, and their statistics have nothing to do with
     absolute weights; a bounded activation passes no gradient on at such inputs.
 

@@ -131,6 +131,33 @@ def doubling(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     return nn.Sequential(Doubling(3), nn.Conv2d(6, 2, 1), nn.Flatten(), nn.Linear(2 * 2 * 2, classes))
 
 
+class Summarising(nn.Module):
+    """One learned query looks at nine pixels: parts of one matrix are used differently often."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(1, 1, 4))
+        self.attention = nn.MultiheadAttention(4, 1, bias=False, batch_first=True)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pixels = images.flatten(2).transpose(1, 2)
+        query = self.query.expand(len(images), -1, -1)
+        return self.attention(query, pixels, pixels)[0][:, 0]
+
+
+def summarising(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return Summarising()
+
+
+def test_parts_of_a_weight_and_products_without_one_are_counted_without_memory() -> None:
+    # 4 × 4 weights each: queries and the projection behind are used once, keys and values nine times; nine scores and
+    # a mean of nine values, of four numbers each.
+    known = dense_cost(ModelSpec(f"{HERE}:summarising"), (4, 3, 3), 4)
+    assert known == DenseCost(4 + 64, ((16, 1), (16, 1), (32, 9)), other_flops=2 * 2 * 9 * 4)
+    # What no pruning takes away counts against a limit, too.
+    assert known.least_flops(63 / 64) == 2 * 1 * 1 + 144
+
+
 def test_a_users_network_is_counted_whatever_it_needs() -> None:
     known = dense_cost(ModelSpec(f"{HERE}:needs_numbers"), (3, 2, 2), 5)
     assert known == DenseCost(parameters=65, layers=((60, 1),))

@@ -52,7 +52,7 @@ def test_a_users_own_function_is_a_model() -> None:
         UserError, match=r"no hyperparameter 'hiden'\. Did you mean 'hidden'\? It has: hidden, initialisation"
     ):
         build(ModelSpec(f"{__name__}:two_layers", {"hiden": 6}), (2, 8, 8), 3)
-    free = build(ModelSpec(f"{__name__}:anything", {"a": 1, "b": 2}), (2, 8, 8), 3)
+    free = build(ModelSpec(f"{__name__}:anything", {"a": 1, "b": 2}), (2, 8, 3), 3)
     assert isinstance(free, nn.Linear)
     assert free.weight.shape == (3, 3)
 

@@ -182,3 +182,41 @@ def test_a_network_that_dies_is_noticed(weight: float) -> None:
     with torch.no_grad():
         linear.weight.fill_(weight)
     assert at_chance(evaluate(model, labelled), chance(labelled.labels))
+
+
+class Rows(nn.Module):
+    """Rows of the image in turn, then what was made of the last one."""
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.rows = layer
+        self.classifier = nn.Linear(4, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.rows(images[:, 0])[0][:, -1])
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_a_recurrent_layer_lives_without_its_memory_but_not_without_its_input(
+    kind: type[nn.RNN | nn.GRU | nn.LSTM],
+) -> None:
+    model = Rows(kind(8, 4, num_layers=2, batch_first=True))
+    assert layer_collapse(without(model, "rows.weight_hh_l0", "rows.weight_hh_l1"), model, SMALL) is None
+    for cut in ("rows.weight_ih_l0", "rows.weight_ih_l1", "classifier.weight"):
+        assert layer_collapse(without(model, cut), model, SMALL) == f"layer collapse: no weight left in {cut}"
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_a_transformer_block_of_torchs_own_lives_by_its_shortcuts(norm_first: bool) -> None:
+    block = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True, norm_first=norm_first)
+    model = nn.Sequential(nn.Flatten(1, 2), nn.Linear(8, 8), block, nn.Flatten(), nn.Linear(64, CLASSES)).eval()
+    inside = [f"2.{name}" for name in Mask.ones(block)]
+    assert {"2.self_attn.in_proj_weight", "2.linear2.weight"} < set(inside)
+    assert layer_collapse(without(model, *inside), model, SMALL) is None
+    assert layer_collapse(without(model, "1.weight", inside[0]), model, SMALL) is not None
+
+
+def test_an_empty_transposed_convolution_cuts_a_chain() -> None:
+    up = nn.ConvTranspose2d(2, 3, 2, stride=2)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), up, nn.Flatten(), nn.Linear(3 * 12 * 12, CLASSES))
+    assert layer_collapse(without(model, "2.weight"), model, SMALL) == "layer collapse: no weight left in 2.weight"

@@ -40,7 +40,7 @@ def test_a_shared_weight_is_listed_once_and_other_layers_not_at_all() -> None:
 
 @pytest.mark.parametrize("scope", [None, Scope()])
 def test_a_model_with_nothing_to_prune_is_refused(scope: Scope | None) -> None:
-    with pytest.raises(UserError, match="The model LayerNorm has no convolution or linear layer"):
+    with pytest.raises(UserError, match="The model LayerNorm has no weights that multiply activations"):
         prunable_parameters(nn.LayerNorm(4), scope)
 
 
@@ -97,7 +97,7 @@ def test_a_scope_that_does_not_fit_the_model_is_told_in_one_sentence(scope: Scop
 
 
 def test_a_scope_says_what_is_prunable() -> None:
-    every = "weights of convolutions and linear layers"
+    every = "weights that multiply activations"
     assert Scope().describe() == every
     assert Scope(("body.*",)).describe() == f"{every} named body.*"
     assert Scope(("body.*", "stem.*"), ("*.0.*",)).describe() == f"{every} named body.* or stem.* but not *.0.*"

@@ -94,7 +94,7 @@ def test_the_scope_goes_with_the_ticket(tmp_path: Path) -> None:
     saved.save(tmp_path / "a")
     card = json.loads((tmp_path / "a" / "card.json").read_text(encoding="utf-8"))
     assert card["scope"] == {"include": ["class*.weight", "blocks.*"], "exclude": ["blocks.?.weight"]}
-    words = "weights of convolutions and linear layers named class*.weight or blocks.* but not blocks.?.weight"
+    words = "weights that multiply activations named class*.weight or blocks.* but not blocks.?.weight"
     assert card["prunable"] == words
     assert card["sparsity"] == pytest.approx(1 - int(saved.mask["classifier.weight"].sum()) / 108)
     loaded = Ticket.load(tmp_path / "a")

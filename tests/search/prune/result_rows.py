@@ -33,6 +33,8 @@ def result(method: str = "imp", seed: int = 0, accuracy: float | None = 0.7, **o
         "mask_processor_seconds": 8.0,
         "set_image_gradients": None,
         "set_seconds": None,
+        "prunable_parameters": 8739,
+        "parameters": 9130,
         "status": "finished",
         "reason": None,
         "test_accuracy": accuracy,

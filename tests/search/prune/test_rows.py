@@ -179,7 +179,9 @@ def test_rounds_have_rows_of_their_own(files: StudyFiles) -> None:
 
 
 def test_rows_fit_their_tables(files: StudyFiles, tmp_path: Path) -> None:
-    results, rounds = result_rows(NETWORKS, 1, files, FACTS), round_rows(NETWORKS, 1, files)
+    sizes = {"prunable_parameters": 1000, "parameters": 1024}
+    results = [{**row, **sizes} for row in result_rows(NETWORKS, 1, files, FACTS)]
+    rounds = round_rows(NETWORKS, 1, files)
     write_results(results, tmp_path / "results.parquet")
     write_rounds(rounds, tmp_path / "rounds.parquet")
     assert read_results(tmp_path / "results.parquet") == results

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from rich.console import Console
 from scipy.stats import ttest_rel
 
 from dp_core.errors import UserError
+from search.prune.parquet import RESULTS
 from search.prune.statistics import deviation, reference_method, t_interval
 from search.prune.tables import (
     markdown_table,
@@ -68,6 +70,12 @@ class TestParquet:
     def test_rounds_read_back(self, tmp_path: Path) -> None:
         write_rounds([ROUND], tmp_path / "rounds.parquet")
         assert read_rounds(tmp_path / "rounds.parquet") == [ROUND]
+
+    def test_a_table_from_before_parameters_were_counted_still_opens(self, tmp_path: Path) -> None:
+        old = pa.table({name: [None] for name in RESULTS.names if not name.endswith("parameters")})
+        pq.write_table(old, tmp_path / "results.parquet")
+        [row] = read_results(tmp_path / "results.parquet")
+        assert (row["prunable_parameters"], row["parameters"]) == (None, None)
 
     def test_no_rows(self, tmp_path: Path) -> None:
         write_results([], tmp_path / "r.parquet")
@@ -233,7 +241,7 @@ class TestRendering:
         assert lines[6] == "| distilled\\|30 | - | 68.0 †1 | 3.0 | 4.0 | 500 | 12 / 12 | - |"
         assert "over 2 seeds" in lines[8]
         assert "collapsed or diverged" in lines[8]
-        assert lines[8].endswith("IMP is imp.")
+        assert lines[8].endswith("IMP is imp. 8,739 of 9,130 parameters are prunable, 4.3 % are outside the sparsity.")
 
     def test_terminal_shows_the_same(self) -> None:
         console = Console(width=140, file=io.StringIO())

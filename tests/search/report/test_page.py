@@ -27,7 +27,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
     rounds = [round_row(0, 2, 0.40), round_row(0, 1, 0.45), round_row(1, 1, 0.2), round_row(2, 1, 0.1)]
     page = make_run(tmp_path / "quick", rounds, trials, [model_row(1, proxy=0.4, test=0.6123, trial=0)])
     assert "The best model is trial 0, convnet depth=3: 61.23 ± 0.50 % test accuracy" in page.words
-    assert "at 90.0 % sparsity, with 12,345 parameters left" in page.words
+    assert "at 90.0 % sparsity (120,000 of 120,345 parameters are prunable), with 12,345 parameters left" in page.words
     assert "took 8.2 s; retraining it on real images took 1 min 24 s" in page.words
     assert "Completed 1 reached" in page.words
     assert "Stopped early 1 by" in page.words

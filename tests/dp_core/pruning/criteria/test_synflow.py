@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from itertools import pairwise
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
-from dp_core.pruning import GlobalMagnitude, Mask, SynFlow
+from dp_core.pruning import SNIP, GlobalMagnitude, Mask, SynFlow, check_criterion
 from dp_core.pruning.criteria.synflow import path_network, synaptic_flow
 from tests.dp_core.pruning.criteria.calling import draw, examples_of, kept_counts, linear_net, pruned
 
@@ -199,3 +201,10 @@ def test_neither_the_images_nor_the_signs_of_the_weights_matter() -> None:
         images = torch.randn(1, 1, 8, 8, generator=draw(seed))
         masks.append(SynFlow(10)(model, Mask.ones(model), 0.9, draw(), examples_of(images, labels)))
     assert all(torch.equal(masks[0][name], masks[1][name]) for name in masks[0])
+
+
+def test_recurrent_layers_are_refused_by_name() -> None:
+    model = nn.Sequential(OrderedDict(rows=nn.GRUCell(4, 3), classifier=nn.Linear(3, 2)))
+    with pytest.raises(UserError, match=r"^synflow has no score for recurrent layers.*: 'rows' is GRUCell\.$"):
+        check_criterion(SynFlow(), model)
+    check_criterion(SNIP(), model)

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune
+
+from dp_core.errors import UserError
+from dp_core.models import ModelSpec, build, observe, recorded_products
+from dp_core.pruning import Mask, Scope, prunable_parameters
+
+HERE = "tests.dp_core.models.test_products"
+SHAPE = (2, 4, 4)
+
+
+class Recurrence(nn.Module):
+    """A recurrent network by hand, on the four rows; its state begins with zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inward = nn.Parameter(torch.randn(8, 5))
+        self.onward = nn.Parameter(torch.randn(5, 5))
+        self.positions = nn.Parameter(torch.randn(4, 8))
+        self.gain = nn.Parameter(torch.randn(5, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        rows = images.transpose(1, 2).flatten(2) + self.positions
+        state = torch.zeros(len(images), 5, device=images.device)
+        for row in rows.unbind(1):
+            state = torch.tanh(state @ self.onward + row @ self.inward)
+        return self.gain.T * state
+
+
+def recurrence(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return Recurrence()
+
+
+class Tied(nn.Module):
+    """Words are looked up and scored with the same numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(5, 32)
+        self.other = nn.Embedding(7, 32)
+
+    def forward(self, images: Tensor) -> Tensor:
+        looked_up = self.other(torch.zeros(len(images), dtype=torch.long, device=images.device))
+        return F.linear(images.flatten(1) + looked_up, self.words.weight)
+
+
+def tied(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return Tied()
+
+
+def test_a_users_own_weights_are_prunable_and_what_is_only_added_or_scaled_is_not() -> None:
+    model = build(ModelSpec(f"{HERE}:recurrence"), SHAPE, 5, seed=0)
+    assert list(prunable_parameters(model)) == ["inward", "onward"]
+    assert list(prunable_parameters(model, Scope(("on*",)))) == ["onward"]
+    products = recorded_products(model)
+    assert products is not None
+    assert products.uses == {"inward": 4, "onward": 4}
+    assert products.other_flops == 0
+    assert Mask.ones(model).total == 8 * 5 + 5 * 5
+    assert list(prunable_parameters(build(ModelSpec(f"{HERE}:tied"), SHAPE, 5, seed=0))) == ["words.weight"]
+
+
+def test_a_network_of_one_kind_is_seen_alike_with_and_without_memory() -> None:
+    with torch.device("meta"):
+        without = build(ModelSpec("vit", {"depth": 1, "width": 16}), (3, 8, 8), 4, seed=0)
+    within = build(ModelSpec("vit", {"depth": 1, "width": 16}), (3, 8, 8), 4, seed=0)
+    assert recorded_products(within) == recorded_products(without) == observe(within, (3, 8, 8))
+    assert "class_token" not in prunable_parameters(within)
+
+
+def convolution() -> nn.Conv2d:
+    return nn.Conv2d(2, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (lambda: parametrizations.weight_norm(convolution()), "weight"),
+        (lambda: parametrizations.spectral_norm(convolution()), "weight"),
+        (lambda: nn.utils.spectral_norm(convolution()), "weight"),
+        (lambda: parametrizations.orthogonal(nn.Linear(4, 4)), "weight"),
+        (lambda: prune.random_unstructured(convolution(), "weight", 0.5), "weight"),
+        (lambda: parametrizations.weight_norm(nn.MultiheadAttention(4, 1), "in_proj_weight"), "in_proj_weight"),
+        (lambda: parametrizations.weight_norm(nn.GRU(3, 4), "weight_hh_l0"), "weight_hh_l0"),
+    ],
+)
+def test_layers_whose_weight_is_computed_are_refused_by_name(layer: Callable[[], nn.Module], name: str) -> None:
+    model = nn.Sequential(nn.ReLU(), layer())
+    with pytest.raises(UserError, match=rf"^'1\.{name}' \(\w+\) is no parameter but computed from others, .*\.$"):
+        prunable_parameters(model)
+
+
+class Standardised(nn.Conv2d):
+    """Weight standardisation (Qiao et al. 2019)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return F.conv2d(images, weight / weight.std((1, 2, 3), keepdim=True), self.bias)
+
+
+class Masked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inward = nn.Parameter(torch.randn(5, 32))
+        self.connected: Tensor
+        self.register_buffer("connected", torch.ones(5, 32).tril())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.linear(images.flatten(1), self.inward * self.connected)
+
+
+class LowRank(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Parameter(torch.randn(32, 2)), nn.Parameter(torch.randn(2, 5))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1) @ (self.left @ self.right)
+
+
+def standardised(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return nn.Sequential(Standardised(2, 5, 4), nn.Flatten())
+
+
+def masked(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return Masked()
+
+
+def low_rank(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return LowRank()
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [("standardised", r"0\.weight"), ("masked", "inward"), ("low_rank", "left")]
+)
+def test_weights_that_the_model_changes_before_it_multiplies_are_refused_by_name(function: str, name: str) -> None:
+    with pytest.raises(UserError, match=rf"'{HERE}:{function}' cannot be pruned: The parameter '{name}' is changed"):
+        build(ModelSpec(f"{HERE}:{function}"), SHAPE, 5, seed=0)
+
+
+def test_low_rank_factors_that_images_pass_one_by_one_are_weights() -> None:
+    class OneByOne(LowRank):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.flatten(1) @ self.left @ self.right
+
+    assert observe(OneByOne(), SHAPE).uses == {"left": 1, "right": 1}
+
+
+def fails(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return nn.Linear(7, classes)
+
+
+def test_a_network_that_fails_on_its_images_is_the_users_mistake() -> None:
+    with pytest.raises(UserError, match=r"fails on images of 2×4×4: mat1 and mat2 shapes cannot be multiplied"):
+        build(ModelSpec(f"{HERE}:fails"), SHAPE, 5, seed=0)
