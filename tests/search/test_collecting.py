@@ -14,9 +14,11 @@ from dp_core.data.preprocessing import Standardisation
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Mask, Ticket
+from dp_core.training import Recipe
 from search.collecting import write_tables
 from search.promotion import Promotion, write_promotion
-from search.run_directory import RunDirectory
+from search.retraining_plan import recipe_key
+from search.run_directory import RunDirectory, model_name
 from search.study.storage import read_trials
 from search.study.trials import STUDY
 from search.tables import read_rows
@@ -50,13 +52,20 @@ def write_study(run: RunDirectory, *ends: End, still_running: int = 0) -> list[d
     return candidates
 
 
-def write_model(run: RunDirectory, trial: int, seed: int, test_accuracy: float, **results: Any) -> None:
-    folder = run.model(trial, seed)
+RECIPE = Recipe(epochs=2.0)
+
+
+def write_model(
+    run: RunDirectory, trial: int, seed: int, test_accuracy: float, recipe: Recipe = RECIPE, **results: Any
+) -> Path:
+    folder = run.model(model_name(trial, seed, recipe_key(recipe)))
     folder.mkdir(parents=True)
+    results["recipe"] = recipe.to_dict()
     weights = build(SPEC, (3, 8, 8), 3, seed=0).state_dict()
     told = {"trial": trial, "seed": seed, "test_accuracy": test_accuracy, "validation_accuracy": 0.5, "seconds": 2.0}
     space = Standardisation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
     TrainedModel(SPEC, (3, 8, 8), ("a", "b", "c"), space, weights, {**told, **results}).write_into(folder)
+    return folder
 
 
 COMPLETE: Callable[..., End] = lambda *scores: (list(scores), TrialState.COMPLETE, None)  # noqa: E731
@@ -155,8 +164,7 @@ def test_a_run_without_models_has_an_empty_leaderboard_of_the_same_columns(run: 
 
 def test_a_damaged_model_is_named_rather_than_ranked(run: RunDirectory) -> None:
     write_study(run, COMPLETE(0.5))
-    write_model(run, 0, 0, 0.5)
-    (run.model(0, 0) / "model.safetensors").write_bytes(b"")
+    (write_model(run, 0, 0, 0.5) / "model.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="00000-seed0"):
         write_tables(run, read_trials(run.journal, None, STUDY))
 

@@ -11,7 +11,11 @@ from search.leaderboard_table import leaderboard_table
 
 MODEL: dict[str, Any] = {
     "rank": 1,
+    "trial": 12,
     "audited": False,
+    "recipe": "5epochs-abc123",
+    "recipe_settings": "{}",
+    "epochs": 5,
     "test_accuracy": 0.61234,
     "test_accuracy_std": None,
     "seeds": 1,

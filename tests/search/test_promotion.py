@@ -17,7 +17,14 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dp_core.errors import UserError
 from search.config.models import PromoteSection
-from search.promotion import Promotion, promote, promote_again, read_promotion, set_aside, write_promotion
+from search.promotion import (
+    Promotion,
+    promote,
+    promotion_before,
+    read_promotion,
+    set_aside,
+    write_promotion,
+)
 from search.study.objectives import objectives_of
 
 SOURCES = CategoricalDistribution(["distilled", "subset", "real"])
@@ -114,7 +121,7 @@ def test_without_a_finished_trial_there_is_nothing_to_retrain() -> None:
         trial(3, None, state=TrialState.PRUNED),
     ]
     found[3].set_user_attr("rejected", True)
-    with pytest.raises(UserError, match=r"nothing to retrain \(1 FAIL, 2 PRUNED, 1 REJECTED\)"):
+    with pytest.raises(UserError, match=r"so there is nothing to retrain: 1 failed, the last with: .*; 1 collap"):
         promote(found, PromoteSection(), SCORE, 0)
 
 
@@ -274,6 +281,8 @@ def test_a_promotion_is_read_as_it_was_written(tmp_path: Path) -> None:
         "population": 15,
         "lost": [],
         "earlier": [],
+        "further": [],
+        "replaced": [],
     }
 
 
@@ -302,10 +311,10 @@ def test_a_damaged_promotion_is_none(content: bytes, tmp_path: Path) -> None:
 def test_what_an_earlier_promotion_has_audited_is_known_to_the_next(tmp_path: Path) -> None:
     path = tmp_path / "promotion.json"
     found, settings = trials(0.0, 0.1, 0.2, 0.3, 0.4), PromoteSection(top=1, audit=1)
-    assert promote_again(path, found, settings, SCORE, 0) == promote(found, settings, SCORE, 0)
+    assert promotion_before(path) is None
     write_promotion(path, Promotion(promoted=(3,), audited=(4, 2), population=9, earlier=(1,)))
     set_aside(path)
     assert read_promotion(path) is None
-    again = promote_again(path, found, settings, SCORE, 0)
+    again = promote(found, settings, SCORE, 0, promotion_before(path))
     assert again.promoted == (4,)
     assert set(again.earlier) == {1, 2} - set(again.audited)
