@@ -35,6 +35,7 @@ class Promotion:
         earlier: those that earlier promotions of a run that went on have audited.
         further: those drawn in place of audited ones that came to nothing, see `draw`.
         replaced: those that were promoted and came to nothing, and whose places others have.
+        recipe: by which they come to nothing, see `recipe_key`; None in a run from before there were several.
     """
 
     promoted: tuple[int, ...]
@@ -44,6 +45,7 @@ class Promotion:
     earlier: tuple[int, ...] = ()
     further: tuple[int, ...] = ()
     replaced: tuple[int, ...] = ()
+    recipe: str | None = None
 
     @property
     def chosen(self) -> tuple[int, ...]:
@@ -163,11 +165,14 @@ def set_aside(path: Path) -> None:
 
 
 def promotion_before(path: Path) -> Promotion | None:
-    """Return what the promotion that was set aside still has to say: whom it audited, and whom it gave up."""
+    """Return what the promotion that was set aside still has to say, see `begun_anew`."""
     before = read_promotion(_aside(path))
-    if before is None:
-        return None
-    return Promotion((), (), 0, earlier=tuple(sorted(before.ever_audited)), replaced=before.replaced)
+    return None if before is None else begun_anew(before)
+
+
+def begun_anew(before: Promotion) -> Promotion:
+    """Return a promotion of nobody that knows whom this one has audited: to choose by, if much has changed."""
+    return Promotion((), (), 0, earlier=tuple(sorted(before.ever_audited)))
 
 
 def _aside(path: Path) -> Path:

@@ -74,7 +74,7 @@ def retrain_again(
             rows = write_tables(run, trials)
             write_report(run.path)
     if not set(request.names) & set(models_of(run)):
-        raise UserError(f"No ticket could be retrained: {told_ends(run, request.names)}")
+        raise UserError(f"No ticket could be retrained: {told_ends(run, request.plan.key)}")
     return rows
 
 

@@ -17,6 +17,7 @@ from search.progress import Progress
 from search.promotion import (
     NothingToPromote,
     Promotion,
+    begun_anew,
     promote,
     promotion_before,
     read_promotion,
@@ -52,7 +53,7 @@ def retrain_chosen(
     lost, known = ends.lost(plan.names, models_of(run)), None
     while lost != known:
         known = lost
-        promotion = _chosen(run, prepared.config, trials, lost, progress)
+        promotion = _chosen(run, prepared.config, plan.key, trials, lost, progress)
         complete_tickets(run, prepared, sets, trials, promotion.left, ends, progress)
         tickets = [number for number in promotion.left if has_sound_ticket(run, number)]
         retrain(run, prepared, plan, tickets, ends, board, progress)
@@ -70,12 +71,9 @@ def retrain_requested(run: RunDirectory, prepared: Preparation, board: TensorBoa
         drop_request(run, request)
 
 
-def told_ends(run: RunDirectory, names: Collection[str] | None = None) -> str:
-    """Return why tickets came to nothing, and where the tracebacks are, as the end of a sentence.
-
-    `names` are those of the retrainings that are meant, None of all.
-    """
-    ends = [end for end in BadEnds(run.bad_ends) if names is None or end.retraining in names]
+def told_ends(run: RunDirectory, recipe: str) -> str:
+    """Return why tickets came to nothing by a recipe, and where the tracebacks are, as the end of a sentence."""
+    ends = [end for end in BadEnds(run.bad_ends) if end.retraining is None or end.retraining.endswith(f"-{recipe}")]
     reasons = [f"{end.status}: {end.reason}" for end in ends]
     why = f"{len(reasons)} came to nothing, {reasons_in_words(reasons)}" if reasons else "none was left to try"
     return f"{why}.{where_tracebacks(run)}"
@@ -84,25 +82,35 @@ def told_ends(run: RunDirectory, names: Collection[str] | None = None) -> str:
 def _chosen(
     run: RunDirectory,
     config: SearchConfig,
+    recipe: str,
     trials: Sequence[FrozenTrial],
     lost: Collection[int],
     progress: Progress,
 ) -> Promotion:
-    """Return whom to retrain, and write it down; once chosen they stay chosen unless they come to nothing."""
-    before, most = read_promotion(run.promotion), config.search.failures_in_a_row
-    if before is not None and len(lost) >= most:
+    """Return whom to retrain, and write it down.
+
+    Once chosen they stay chosen, unless they come to nothing by this recipe: by another, the best are the best again.
+    """
+    before = start = read_promotion(run.promotion)
+    if before is None:
+        start = promotion_before(run.promotion)
+    elif before.recipe not in (None, recipe):
+        start = begun_anew(before)
+    if before is start and before is not None and len(lost) >= config.search.failures_in_a_row:
         promotion = replace(before, lost=tuple(sorted(set(before.chosen).intersection(lost))))
         if promotion.lost != before.lost:
             progress.say("retraining", f"{len(lost)} tickets came to nothing: no more are replaced")
     else:
         objectives = objectives_of(config.search.objectives)
-        start = before or promotion_before(run.promotion)
         try:
             promotion = promote(trials, config.promote, objectives, config.run.seed, start, lost)
         except NothingToPromote as error:
             raise UserError(f"{error}{where_tracebacks(run)}") from error
+    promotion = replace(promotion, recipe=recipe)
     if promotion != before:
         write_promotion(run.promotion, promotion)
-    if before is not None and (new := [number for number in promotion.chosen if number not in before.chosen]):
-        progress.say("retraining", f"in place of what came to nothing: trial {', '.join(map(str, new))}")
+    if before is start and before is not None:
+        new = [str(number) for number in promotion.chosen if number not in before.chosen]
+        if new:
+            progress.say("retraining", f"in place of what came to nothing: trial {', '.join(new)}")
     return promotion

@@ -21,6 +21,7 @@ from search.promotion import set_aside
 from search.ray_session import ray_session
 from search.report import write_report
 from search.retraining_phase import retrain_chosen, retrain_requested, told_ends
+from search.retraining_plan import recipe_key
 from search.run_directory import RunDirectory
 from search.run_record import (
     claimed,
@@ -123,8 +124,9 @@ def _advance(run: RunDirectory, prepared: Preparation, progress: Progress) -> li
     record_sets(run, sets)
     with open_record(run, prepared, sets, progress) as record:
         rows = _screen_and_retrain(run, prepared, record, sets, progress)
-    if not rows:
-        raise UserError(f"No ticket of the run {run.path} could be retrained: {told_ends(run)}")
+    recipe = recipe_key(prepared.retraining)
+    if not any(row["recipe"] == recipe for row in rows):
+        raise UserError(f"No ticket of the run {run.path} could be retrained: {told_ends(run, recipe)}")
     return rows
 
 

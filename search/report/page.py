@@ -60,11 +60,10 @@ class _Run:
 
     @property
     def alike(self) -> list[facts.Row]:
-        """The rows of one recipe: the run's own or, where it has made nothing yet, that of most models."""
+        """The rows of the recipe that the run retrains by; if its record does not say, of that of most models."""
         recipes = Counter(row["recipe"] for row in self.board)
-        own = recipe_of(self.record)
-        chosen = own if own in recipes else max(recipes, key=lambda recipe: recipes[recipe], default=None)
-        return [row for row in self.board if row["recipe"] == chosen]
+        recipe = recipe_of(self.record) or max(recipes, key=lambda recipe: recipes[recipe], default=None)
+        return [row for row in self.board if row["recipe"] == recipe]
 
     @property
     def judged(self) -> list[facts.Row]:
