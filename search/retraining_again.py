@@ -10,12 +10,13 @@ from optuna.trial import FrozenTrial
 from dp_core.errors import UserError
 from search.agreement import refuse_changes
 from search.bad_ends import BadEnds
+from search.checkpoints import CheckpointStore
 from search.collecting import write_tables
 from search.completing import has_sound_ticket
 from search.config.loader import override_config
 from search.config.models import SearchConfig
 from search.config.overrides import Override
-from search.preparation import prepare
+from search.preparation import Preparation, prepare
 from search.progress import Progress
 from search.promotion import read_promotion
 from search.ray_session import ray_session
@@ -25,6 +26,7 @@ from search.retrained_models import models_of
 from search.retraining_phase import retrain_requested, told_ends
 from search.run_directory import RunDirectory
 from search.run_record import config_of, read_run, refuse_changed_data
+from search.screening import phase_storage
 from search.study.reading import trials_of
 from search.study.trials import reason_of
 from search.tensorboard import TensorBoardLog
@@ -64,7 +66,7 @@ def retrain_again(
     search = config.search
     with run.locked(), ray_session(address, search.concurrency * search.cpus_per_trial):
         run.sweep()
-        BadEnds(run.bad_ends).forget(request.names)
+        _let_try_again(run, prepared, request)
         add_request(run, request)
         board = TensorBoardLog(run.tensorboard)
         try:
@@ -76,6 +78,15 @@ def retrain_again(
     if not set(request.names) & set(models_of(run)):
         raise UserError(f"No ticket could be retrained: {told_ends(run, request.plan.key)}")
     return rows
+
+
+def _let_try_again(run: RunDirectory, prepared: Preparation, request: Request) -> None:
+    """Forget the bad ends of what is asked for, and the checkpoints that would lead to them at once."""
+    ends, store = BadEnds(run.bad_ends), CheckpointStore(phase_storage(run, prepared, "retraining"))
+    failed = ends.retrainings().intersection(request.names)
+    for name in failed:
+        store.drop(name)
+    ends.forget(failed)
 
 
 def _refuse_other_keys(overrides: Sequence[str]) -> None:

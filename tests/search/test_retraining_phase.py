@@ -17,6 +17,7 @@ from search.preparation import Preparation
 from search.progress import Progress
 from search.promotion import read_promotion, set_aside
 from search.requests import Request, add_request, read_requests
+from search.retraining_again import _let_try_again as let_try_again
 from search.retraining_phase import retrain_chosen, retrain_requested, told_ends
 from search.retraining_plan import RetrainingPlan
 from search.run_directory import RunDirectory
@@ -222,3 +223,15 @@ def test_a_search_without_tickets_names_the_folder_with_its_tracebacks(run: RunD
 def test_damaged_requests_are_none(run: RunDirectory, content: str) -> None:
     run.requests.write_text(content)
     assert read_requests(run) == ()
+
+
+def test_what_came_to_nothing_begins_anew_when_it_is_asked_for(run: RunDirectory) -> None:
+    prepared = cast("Preparation", Prepared(config_of(run.path)))
+    request = Request((3,), RetrainSection(epochs=2, seeds=2))
+    failed, other = request.names[0], "00004-seed0-2epochs-abc123"
+    for name in (failed, other):
+        (run.path / "retraining" / "session-000" / name / "checkpoint_000000").mkdir(parents=True)
+        BadEnds(run.bad_ends).add(BadEnd(int(name[:5]), "failed", "its worker was lost", name))
+    let_try_again(run, prepared, request)
+    assert BadEnds(run.bad_ends).retrainings() == {other}
+    assert [path.name for path in (run.path / "retraining" / "session-000").iterdir()] == [other]
