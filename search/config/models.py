@@ -179,7 +179,7 @@ class PromoteSection(Section):
     buckets of sparsity."""
     audit: int = Field(default=2, ge=0)
     """Tickets retrained beside these, drawn at random from all that were not promoted, those stopped early included:
-    what they come to tells without bias what the cheap score missed. For each that comes to nothing one more is drawn."""
+    what they come to tells without bias what the cheap score missed. For each that comes to nothing another is."""
 
 
 class RealTrainingSection(Section):

@@ -60,16 +60,18 @@ class _Run:
 
     @property
     def alike(self) -> list[facts.Row]:
-        """The rows of the recipe that the run retrains by; if its record does not say, of that of most models."""
+        """The rows of one recipe: the run's own or, where it has made nothing yet, that of most models."""
         recipes = Counter(row["recipe"] for row in self.board)
-        recipe = recipe_of(self.record) or max(recipes, key=lambda recipe: recipes[recipe], default=None)
+        own = recipe_of(self.record)
+        recipe = own if own in recipes else max(recipes, key=lambda recipe: recipes[recipe], default=None)
         return [row for row in self.board if row["recipe"] == recipe]
 
     @property
     def judged(self) -> list[facts.Row]:
-        """Those of one recipe that the last promotion chose: a run that went on for more trials has had others."""
-        chosen = self.promotion.chosen
-        return [row for row in self.alike if not chosen or row["trial"] in chosen]
+        """Those that the last promotion chose, by its recipe: a run that went on for more trials has had others."""
+        chosen, recipe = self.promotion.chosen, self.promotion.recipe
+        rows = self.alike if recipe is None else [row for row in self.board if row["recipe"] == recipe]
+        return [row for row in rows if not chosen or row["trial"] in chosen]
 
 
 def write_report(run_directory: Path) -> Path:
