@@ -112,5 +112,6 @@ def _chosen(
     if before is start and before is not None:
         new = [str(number) for number in promotion.chosen if number not in before.chosen]
         if new:
-            progress.say("retraining", f"in place of what came to nothing: trial {', '.join(new)}")
+            trials_in_place = f"trial{'s' if len(new) > 1 else ''} {', '.join(new)}"
+            progress.say("retraining", f"in place of what came to nothing: {trials_in_place}")
     return promotion
