@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     run = find_run(arguments.run)
-    rows = read_rows(run.leaderboard)
+    rows = [row for row in read_rows(run.leaderboard) if row["rank"] is not None]
     name = f"{run.path.name}_leaderboard"
     write_text(arguments.folder / f"{name}.md", page(read_run(run), rows, read_rows(run.trials), arguments.minutes))
     with replacing(arguments.folder / f"{name}.parquet") as temporary:

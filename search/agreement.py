@@ -42,6 +42,8 @@ def agree(run: RunDirectory, config: Config) -> None:
 def refuse_changes(run: RunDirectory, config: Config, accepted: bool) -> None:
     """See that the config is that of the run's trials, or was changed where it may be, and this was `accepted`.
 
+    How tickets are retrained may be changed without that: what was retrained otherwise is kept beside it.
+
     Raises:
         UserError: it shows what differs.
     """
@@ -49,17 +51,16 @@ def refuse_changes(run: RunDirectory, config: Config, accepted: bool) -> None:
     if before is None:
         return
     changes = list(_changes(before, config, ""))
-    if not changes:
-        return
-    fixed = [change for key, change in changes if _is_fixed(key, run, config)]
+    fixed = [change for key, change in changes if _is_fixed(key, config)]
     if fixed:
         raise UserError(
             f"The config of the run {run.path} was changed where its trials would be other ones: {'; '.join(fixed)}. "
             f"Put it back, or start another run with search.start.runs=[{run.path}] to learn from this one."
         )
-    if not accepted:
+    told = [change for key, change in changes if key.partition(".")[0] != "retrain"]
+    if told and not accepted:
         raise UserError(
-            f"The config of the run {run.path} has changed: {'; '.join(change for _, change in changes)}. "
+            f"The config of the run {run.path} has changed: {'; '.join(told)}. "
             "Resume it with --accept-changes to go on with this, or put it back."
         )
 
@@ -79,10 +80,10 @@ def _agreed(run: RunDirectory) -> Config | None:
     return found if isinstance(found, dict) else None
 
 
-def _is_fixed(key: str, run: RunDirectory, config: Config) -> bool:
-    # How tickets are retrained may be changed until one has been, or where it is part of the ladder.
-    retraining = bool(run.models()) or bool(config["search"].get("ladder", {}).get("real_epochs"))
-    fixed = (*_FIXED, *(("retrain.epochs", "retrain.recipe") if retraining else ()))
+def _is_fixed(key: str, config: Config) -> bool:
+    # The last rung of the ladder trains by the recipe of retraining, for a number of epochs of its own.
+    on_ladder = bool(config["search"].get("ladder", {}).get("real_epochs"))
+    fixed = (*_FIXED, *(("retrain.recipe",) if on_ladder else ()))
     return any(key == name or key.startswith(f"{name}.") for name in fixed)
 
 

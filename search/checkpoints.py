@@ -43,6 +43,13 @@ class CheckpointStore:
                 say(f"{checkpoint} is damaged or was not finished, so what was before it is used.")
         return None
 
+    def drop(self, trial_directory: str) -> None:
+        """Remove the checkpoints of that trial, so that it begins anew."""
+        for session in self._sessions():
+            folder = f"{session}/{trial_directory}"
+            if self._filesystem.get_file_info(folder).type == fs.FileType.Directory:
+                self._filesystem.delete_dir(folder)
+
     def _sessions(self) -> list[str]:
         found = [folder for folder in self._folders(self._root) if _session_number(folder) >= 0]
         return sorted(found, key=_session_number)

@@ -140,6 +140,31 @@ def resume(
 
 
 @app.command()
+def retrain(
+    run: RunArgument,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Keys of 'retrain' to change, such as retrain.epochs=20."),
+    ] = None,
+    trial: Annotated[
+        list[int] | None,
+        typer.Option(help="A trial whose ticket is meant, once for each; default: those promoted.", show_default=False),
+    ] = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train tickets of a search again from their beginning, longer or by another recipe; earlier models are kept."""
+    from search.progress import Progress
+    from search.retraining_again import retrain_again
+    from search.run_directory import find_run
+
+    found = find_run(run)
+    with stoppable(run):
+        rows = retrain_again(found, address, Progress(), trial or [], overrides or [])
+    show_leaderboard(rows, found.path, as_json)
+
+
+@app.command()
 def status(run: RunArgument, as_json: JsonOption = False) -> None:
     """Say how far a run is."""
     from search.distill.status import distillation_status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,15 @@ from optuna.trial import FrozenTrial, TrialState
 from dp_core.models import ModelSpec
 from dp_core.pruning import Ticket
 from search.promotion import read_promotion
+from search.retraining_plan import recipe_in, recipe_key
 from search.run_directory import RunDirectory
 from search.study.trials import candidate_of, is_rejected, reason_of, rounds_of
 from search.tables import LEADERBOARD, PARAMETER_PREFIX, ROUNDS, TRIALS, write_leaderboard, write_rounds, write_trials
 from trainables.candidate import default_source
 from trainables.trained_model import TrainedModel
+
+UNKNOWN = "unknown"
+"""The recipe of a model whose card says none that this version of Winnow has."""
 
 _OF_THE_LAST_ROUND = (
     "proxy_accuracy",
@@ -51,21 +56,31 @@ def write_tables(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[
 
 
 def leaderboard(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
-    """Return one row for each retrained ticket, the best mean test accuracy first."""
-    results: dict[int, list[Mapping[str, Any]]] = {}
+    """Return one row for each retrained ticket and recipe.
+
+    Where a ticket was retrained by several recipes, that of the highest validation accuracy represents it: the test
+    images influence no choice. These rows are ranked by their mean test accuracy, and the others follow without a rank.
+    """
+    results: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
     for folder in run.models():
-        model = TrainedModel.load(folder)
-        results.setdefault(int(model.results["trial"]), []).append(model.results)
+        found = TrainedModel.load(folder).results
+        recipe = recipe_in(found)
+        results.setdefault((int(found["trial"]), UNKNOWN if recipe is None else recipe_key(recipe)), []).append(found)
     promotion = read_promotion(run.promotion)
-    audited = frozenset() if promotion is None else frozenset((*promotion.audited, *promotion.earlier))
+    audited = frozenset[int]() if promotion is None else promotion.ever_audited
     by_number = {trial.number: trial for trial in trials}
     rows = [
-        {**_leaderboard_row(run, by_number[number], found), "audited": number in audited}
-        for number, found in results.items()
+        {**_leaderboard_row(run, by_number[number], found), "recipe": recipe, "audited": number in audited}
+        for (number, recipe), found in results.items()
         if number in by_number
     ]
-    rows.sort(key=lambda row: (-row["test_accuracy"], row["trial"]))
-    return [{name: {**row, "rank": rank}[name] for name in LEADERBOARD.names} for rank, row in enumerate(rows, start=1)]
+    # Of equal validation accuracy the longer training represents the ticket.
+    rows.sort(key=lambda row: (row["trial"], -row["validation_accuracy"], -row["epochs"], row["recipe"]))
+    best = {row["trial"]: row for row in reversed(rows)}
+    ranked = sorted(best.values(), key=lambda row: (-row["test_accuracy"], row["trial"]))
+    ranks = {id(row): rank for rank, row in enumerate(ranked, start=1)}
+    board = [*ranked, *(row for row in rows if id(row) not in ranks)]
+    return [{name: {**row, "rank": ranks.get(id(row))}[name] for name in LEADERBOARD.names} for row in board]
 
 
 def _rounds(trial: FrozenTrial) -> list[dict[str, Any]]:
@@ -119,6 +134,8 @@ def _leaderboard_row(run: RunDirectory, trial: FrozenTrial, results: Sequence[Ma
         **_description(trial),
         **{name: _value(last, LEADERBOARD.field(name)) for name in _OF_THE_LAST_ROUND},
         "trial": trial.number,
+        "recipe_settings": json.dumps(results[0].get("recipe", {}), sort_keys=True),
+        "epochs": _epochs(results[0]),
         "test_accuracy": statistics.fmean(accuracies),
         "test_accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         "seeds": len(accuracies),
@@ -127,6 +144,11 @@ def _leaderboard_row(run: RunDirectory, trial: FrozenTrial, results: Sequence[Ma
         "retraining_seconds": sum(result["seconds"] for result in results),
         "retraining_image_gradients": None if None in gradients else sum(gradients),
     }
+
+
+def _epochs(results: Mapping[str, Any]) -> int:
+    recipe = recipe_in(results)
+    return len(results.get("history", [])) if recipe is None or recipe.epochs is None else round(recipe.epochs)
 
 
 def _last_round(run: RunDirectory, trial: FrozenTrial) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
 from dp_core.pruning import Ticket
+from search.bad_ends import BadEnd, BadEnds
 from search.checkpoints import CheckpointStore
 from search.execution import run_trials, trial_directory
 from search.lost_workers import NotSaved, PatientScheduler
@@ -40,20 +41,21 @@ def complete_tickets(
     sets: Mapping[str, DistilledSet],
     trials: Sequence[FrozenTrial],
     numbers: Sequence[int],
+    ends: BadEnds,
     progress: Progress,
-) -> set[int]:
-    """Take those of the trials `numbers` that have no sound ticket to their end; return those that come to nothing.
+) -> None:
+    """Take those of the trials `numbers` that have no sound ticket to their end; `ends` keeps what comes to nothing.
 
     They go on from their last sound checkpoint, or from the beginning: the result is the same, as everything in a trial
     follows from its candidate, its number and the seed of the run. The study keeps what became of them in the search.
     """
-    missing = [number for number in numbers if not has_sound_ticket(run, number)]
+    known = ends.tickets()
+    missing = [number for number in numbers if number not in known and not has_sound_ticket(run, number)]
+    for number in missing:
+        if run.ticket(number).exists():
+            progress.say("tickets", f"{run.ticket(number)} is damaged: trial {number} is run again")
     if missing:
-        for number in missing:
-            if run.ticket(number).exists():
-                progress.say("tickets", f"{run.ticket(number)} is damaged: trial {number} is run again")
-        return _run(run, prepared, sets, {trial.number: trial for trial in trials}, missing, progress)
-    return set()
+        _run(run, prepared, sets, {trial.number: trial for trial in trials}, missing, ends, progress)
 
 
 def _run(
@@ -62,13 +64,15 @@ def _run(
     sets: Mapping[str, DistilledSet],
     by_number: Mapping[int, FrozenTrial],
     numbers: Sequence[int],
+    ends: BadEnds,
     progress: Progress,
-) -> set[int]:
+) -> None:
     storage = phase_storage(run, prepared, "screening")
     store = CheckpointStore(storage)
     session = store.next_session()
     progress.say("tickets", f"{plural(len(numbers), 'trial')} to be taken to the end")
-    scheduler = _TicketScheduler(prepared.config.search.max_failures, prepared.config.search.round_seconds, progress)
+    search = prepared.config.search
+    scheduler = _TicketScheduler(search.max_failures, search.round_seconds, ends, progress)
     jobs = [
         {
             "trial": number,
@@ -83,13 +87,12 @@ def _run(
         storage=storage,
         session=session,
         resources=resources_of(prepared),
-        callback=TicketMonitor(run, scheduler, progress),
+        callback=TicketMonitor(run, scheduler, ends, progress),
         trials=len(jobs),
         searcher=_Jobs(jobs),
         scheduler=scheduler,
     )
     scheduler.refuse_full_disk()
-    return scheduler.lost
 
 
 class _Jobs(NotSaved, Searcher):
@@ -114,21 +117,16 @@ class _Jobs(NotSaved, Searcher):
 
 
 class _TicketScheduler(PatientScheduler):
-    """Prints why a ticket could not be had."""
+    """Notes which tickets are given up."""
 
-    def __init__(self, max_losses: int, round_seconds: float | None, progress: Progress) -> None:
+    def __init__(self, max_losses: int, round_seconds: float | None, ends: BadEnds, progress: Progress) -> None:
         super().__init__(max_losses, round_seconds)
+        self._ends = ends
         self._progress = progress
-        self.lost: set[int] = set()
 
     def given_up(self, trial: Trial, reason: str) -> None:
-        """Print the reason."""
-        self._progress.say("tickets", f"trial {trial.config['trial']} failed: {reason}")
-
-    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """Note what the trial itself calls a failure: it would be the same another time."""
-        super().on_trial_complete(tune_controller, trial, result)
-        if result.get("status") in ("collapsed", "diverged", "failed"):
-            self.lost.add(trial.config["trial"])
-        if result.get("status") == "failed":
-            self.given_up(trial, result["reason"])
+        """Keep the reason; a full disk is none of the trial's."""
+        if not self.disk_is_full:
+            end = BadEnd(trial.config["trial"], "failed", reason)
+            self._ends.add(end)
+            self._progress.say("tickets", end.sentence)

@@ -124,11 +124,11 @@ def _algorithm(searcher: Searcher | None, concurrency: int) -> SearchAlgorithm:
     return SearchGenerator(ConcurrencyLimiter(searcher, max_concurrent=concurrency))
 
 
-def trial_directory(number: int, seed: int | None = None) -> str:
-    """Return the name of a trial's folder in its session."""
-    return f"{number:05d}" if seed is None else f"{number:05d}-seed{seed}"
+def trial_directory(number: int) -> str:
+    """Return the name of a trial's folder in its session; a retraining's is the name of its model."""
+    return f"{number:05d}"
 
 
 def _trial_name(trial: Trial) -> str:
     job = trial.config.get("job", trial.config)
-    return trial_directory(job["trial"], job.get("seed"))
+    return str(job.get("name") or trial_directory(job["trial"]))

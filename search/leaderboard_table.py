@@ -1,4 +1,4 @@
-"""The leaderboard as the terminal shows it."""
+"""The leaderboard as the terminal shows it, and the recipes that stand behind it."""
 
 from __future__ import annotations
 
@@ -11,28 +11,64 @@ from rich.table import Table
 from rich.text import Text
 
 from search.prunable import prunable_by_rank
+from search.report.facts import several_recipes
+from search.retraining_plan import what_differs
+
+_FIRST = ("Rank", "Trial", "Test\naccuracy\n%", "Proxy\naccuracy\n%", "Sparse\n%", "Parameters\nleft")
+_LAST = ("ipc", "Screen\ns", "Epochs", "Retrain\ns")
 
 
 def leaderboard_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return the leaderboard for the terminal; in 90 columns or more, only names are folded, never a figure.
 
-    The rank of a model that was drawn for the audit, rather than promoted, has the word before it. Below it stands how
-    many parameters the sparsities are about.
+    The rank of a model that was drawn for the audit, rather than promoted, has the word before it. Rows without a rank
+    are left out, see `recipes_table`. Below it stands how many parameters the sparsities are about.
     """
+    ranked = [row for row in rows if row["rank"] is not None]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, title="Leaderboard", title_justify="left")
-    figures = [_figures(row) for row in rows]
-    for heading in ("Rank", "Test\naccuracy\n%", "Proxy\naccuracy\n%", "Sparsity\n%", "Parameters\nleft"):
+    figures = [_figures(row) for row in ranked]
+    for heading in _FIRST:
         _add_figures(table, heading, [line[heading] for line in figures])
     table.add_column("Architecture", overflow="fold", min_width=4)
     table.add_column("Source", overflow="fold", min_width=3)
-    for heading in ("ipc", "Screening\ns", "Retraining\ns"):
+    for heading in _LAST:
         _add_figures(table, heading, [line[heading] for line in figures])
-    for row, line in zip(rows, figures, strict=True):
+    for row, line in zip(ranked, figures, strict=True):
         names = {"Architecture": str(row["architecture"]), "Source": str(row["source"])}
         cells = {**line, **names}
         # Text, not str: a name holding "[…]" is not markup.
         table.add_row(*(Text(cells[str(column.header)]) for column in table.columns))
-    table.caption, table.caption_justify = Text(prunable_by_rank(rows)) or None, "left"
+    table.caption, table.caption_justify = Text(prunable_by_rank(ranked)) or None, "left"
+    return table
+
+
+def recipes_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Return the tickets that were retrained by several recipes, None if there are none.
+
+    They are compared by validation accuracy, by which the one that the leaderboard has was chosen.
+    """
+    chosen = several_recipes(rows)
+    if not chosen:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, title_justify="left")
+    table.title = "Retrained by several recipes: the one of highest validation accuracy has a rank"
+    lines = [
+        {
+            "Trial": str(row["trial"]),
+            "Validation\naccuracy\n%": _percent(row["validation_accuracy"], 2),
+            "Epochs": str(row["epochs"]),
+            "Seeds": str(row["seeds"]),
+            "Retrain\ns": f"{row['retraining_seconds']:,.1f}",
+            "Rank": "-" if row["rank"] is None else str(row["rank"]),
+        }
+        for row in chosen
+    ]
+    for heading in lines[0]:
+        _add_figures(table, heading, [line[heading] for line in lines])
+    table.add_column("Recipe", overflow="fold")
+    differences = what_differs([row["recipe_settings"] for row in chosen])
+    for row, line, different in zip(chosen, lines, differences, strict=True):
+        table.add_row(*(Text(cell) for cell in line.values()), Text(f"{row['recipe']} {different}".rstrip()))
     return table
 
 
@@ -40,13 +76,15 @@ def _figures(row: Mapping[str, Any]) -> dict[str, str]:
     deviation = row["test_accuracy_std"] if row["seeds"] > 1 else None
     return {
         "Rank": f"audit {row['rank']}" if row["audited"] else str(row["rank"]),
+        "Trial": str(row["trial"]),
+        "Epochs": str(row["epochs"]),
         "Test\naccuracy\n%": _percent(row["test_accuracy"], 2, deviation),
         "Proxy\naccuracy\n%": _percent(row["proxy_accuracy"], 1, row["proxy_accuracy_sem"]),
-        "Sparsity\n%": _percent(row["sparsity"], 1),
+        "Sparse\n%": _percent(row["sparsity"], 1),
         "Parameters\nleft": f"{row['parameters_left']:,}",
         "ipc": "-" if row["ipc"] is None else str(row["ipc"]),
-        "Screening\ns": f"{row['screening_seconds']:,.1f}",
-        "Retraining\ns": f"{row['retraining_seconds']:,.1f}",
+        "Screen\ns": f"{row['screening_seconds']:,.1f}",
+        "Retrain\ns": f"{row['retraining_seconds']:,.1f}",
     }
 
 

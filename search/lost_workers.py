@@ -63,6 +63,11 @@ class PatientScheduler(NotSaved, PromptScheduler):
         except UserError as error:
             self.no_room(error)
 
+    @property
+    def disk_is_full(self) -> bool:
+        """Whether a disk was full."""
+        return self._full is not None
+
     def refuse_full_disk(self) -> None:
         """Raise UserError if a disk was full."""
         if self._full is not None:

@@ -12,6 +12,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from dp_core.files import replacing_directory, room_for, write_text
+from search.bad_ends import BadEnd, BadEnds
 from search.lost_workers import NotSaved, PatientScheduler
 from search.progress import Progress, Throttle
 from search.prunable import prunable_of
@@ -126,17 +127,18 @@ class RetrainingMonitor(NotSaved, tune.Callback):
         self,
         run: RunDirectory,
         scheduler: PatientScheduler,
+        ends: BadEnds,
         board: TensorBoardLog,
         progress: Progress,
         total_epochs: int,
     ) -> None:
         self._run = run
         self._scheduler = scheduler
+        self._ends = ends
         self._board = board
         self._progress = progress
         self._total_epochs = total_epochs
         self._epochs: dict[str, int] = {}
-        self.failures: dict[str, str] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note that the training has begun."""
@@ -165,24 +167,28 @@ class RetrainingMonitor(NotSaved, tune.Callback):
     def on_checkpoint(self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **info: Any) -> None:
         """Copy the model out of the last checkpoint."""
         if trial.last_result.get("status") == "finished":
-            job = trial.config["job"]
-            target = self._run.model(job["trial"], job["seed"])
+            target = self._run.model(model_name(trial))
             with self._scheduler.heeding_room(target):
                 export(checkpoint, "model", target)
                 self._board.model_ended(model_name(trial), trial.last_result["test_accuracy"])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Note a bad end."""
-        if trial.last_result.get("status") in ("diverged", "failed"):
-            self.failures[model_name(trial)] = trial.last_result["reason"]
+        """Note a bad end, which would be the same another time."""
+        result = trial.last_result
+        if result.get("status") in ("diverged", "failed"):
+            end = BadEnd(trial.config["job"]["trial"], result["status"], result["reason"], model_name(trial))
+            with self._scheduler.heeding_room(self._run.path):
+                keep_bad_end(self._run, self._ends, end, result.get("traceback"))
+            self._progress.say("retraining", end.sentence)
 
 
 class TicketMonitor(NotSaved, tune.Callback):
     """Exports the tickets of trials that are taken to their end after the search."""
 
-    def __init__(self, run: RunDirectory, scheduler: PatientScheduler, progress: Progress) -> None:
+    def __init__(self, run: RunDirectory, scheduler: PatientScheduler, ends: BadEnds, progress: Progress) -> None:
         self._run = run
         self._scheduler = scheduler
+        self._ends = ends
         self._progress = progress
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -197,10 +203,15 @@ class TicketMonitor(NotSaved, tune.Callback):
                 export(checkpoint, "ticket", target)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Print a line."""
-        result = trial.last_result
-        if result.get("status") in ("finished", "collapsed", "diverged"):
-            self._progress.say("tickets", f"trial {trial.config['trial']} {result['status']}: {_outcome(result)}")
+        """Print a line, and note a bad end, which would be the same another time."""
+        result, number = trial.last_result, trial.config["trial"]
+        if result.get("status") in ("collapsed", "diverged", "failed"):
+            end = BadEnd(number, result["status"], result.get("reason") or "no reason was given")
+            with self._scheduler.heeding_room(self._run.path):
+                keep_bad_end(self._run, self._ends, end, result.get("traceback"))
+            self._progress.say("tickets", end.sentence)
+        elif result.get("status") == "finished":
+            self._progress.say("tickets", f"trial {number} finished: {_outcome(result)}")
 
 
 def export(checkpoint: tune.Checkpoint, part: str, target: Path) -> None:
@@ -209,11 +220,13 @@ def export(checkpoint: tune.Checkpoint, part: str, target: Path) -> None:
         shutil.copytree(Path(folder) / part, temporary, dirs_exist_ok=True)
 
 
+def keep_bad_end(run: RunDirectory, ends: BadEnds, end: BadEnd, traceback: str | None) -> None:
+    """Write down a bad end and, if an exception was to blame, its traceback."""
+    if traceback:
+        write_text(run.error(end.trial if end.retraining is None else end.retraining), traceback)
+    ends.add(end)
+
+
 def model_name(trial: Trial) -> str:
-    """Return the name of a retraining: its trial's number and its seed."""
-    return f"{trial.config['job']['trial']:05d}-seed{trial.config['job']['seed']}"
-
-
-def trial_of(model: str) -> int:
-    """Return the number of the trial that a model of this name came from."""
-    return int(model.partition("-")[0])
+    """Return the name of a retraining, and of its model."""
+    return str(trial.config["job"]["name"])

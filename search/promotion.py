@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,13 @@ from pydantic import TypeAdapter
 
 from dp_core.errors import UserError
 from dp_core.files import write_json
-from dp_core.seeds import derive_seed
+from search.audit_draw import draw
 from search.config.models import PromoteSection
 from search.pareto import hypervolume_subset, non_dominated_ranks
+from search.study.endings import what_became_of
 from search.study.objectives import OBJECTIVES, Objective
 from search.study.sampling import source_of
-from search.study.trials import is_rejected, is_stopped_early, rounds_of
+from search.study.trials import is_stopped_early, rounds_of
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,13 @@ class Promotion:
 
     Args:
         promoted: the chosen ones, in the order of their choice.
-        audited: those drawn at random from the others.
-        population: how many others the audit was drawn from; each audited one stands for population / audited of them.
-        lost: those of them that came to nothing: their weights collapsed, or pruning or retraining them failed.
+        audited: those drawn at random from the others, as many as were asked for.
+        population: how many others the audit was drawn from.
+        lost: those that came to nothing: their weights collapsed, or pruning or retraining them failed.
         earlier: those that earlier promotions of a run that went on have audited.
+        further: those drawn in place of audited ones that came to nothing, see `draw`.
+        replaced: those that were promoted and came to nothing, and whose places others have.
+        recipe: by which they come to nothing, see `recipe_key`; None in a run from before there were several.
     """
 
     promoted: tuple[int, ...]
@@ -39,17 +43,34 @@ class Promotion:
     population: int
     lost: tuple[int, ...] = ()
     earlier: tuple[int, ...] = ()
+    further: tuple[int, ...] = ()
+    replaced: tuple[int, ...] = ()
+    recipe: str | None = None
+
+    @property
+    def chosen(self) -> tuple[int, ...]:
+        """All of them, promoted and drawn."""
+        return (*self.promoted, *self.audited, *self.further)
 
     @property
     def left(self) -> tuple[int, ...]:
         """Those that have not come to nothing."""
-        return tuple(number for number in (*self.promoted, *self.audited) if number not in self.lost)
+        return tuple(number for number in self.chosen if number not in self.lost)
+
+    @property
+    def ever_audited(self) -> frozenset[int]:
+        """Those that this promotion or an earlier one has drawn."""
+        return frozenset((*self.audited, *self.further, *self.earlier))
 
     def __post_init__(self) -> None:
         """Check that nothing is named twice and that the draw was possible."""
-        named = self.promoted + self.audited
-        if len(set(named)) < len(named) or min(named, default=0) < 0 or self.population < len(self.audited):
+        named, drawn = self.chosen, len(self.audited) + len(self.further)
+        if len(set(named)) < len(named) or min(named, default=0) < 0 or self.population < drawn:
             raise ValueError("a promotion names each trial once, and audits no more than there are")
+
+
+class NothingToPromote(UserError):
+    """No trial reached its sparsity and keeps to the constraints, or all that did came to nothing."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +86,12 @@ _Ranking = Callable[[list[_Finisher], int], list[_Finisher]]
 
 
 def promote(
-    trials: Sequence[FrozenTrial], settings: PromoteSection, objectives: Sequence[Objective], seed: int
+    trials: Sequence[FrozenTrial],
+    settings: PromoteSection,
+    objectives: Sequence[Objective],
+    seed: int,
+    before: Promotion | None = None,
+    lost: Collection[int] = (),
 ) -> Promotion:
     """Return which trials are retrained, by their last rounds.
 
@@ -78,31 +104,58 @@ def promote(
     The audit is drawn from all others that keep to the constraints and either reached their sparsity or were stopped
     early because others were better.
 
+    What was chosen before stays chosen, but for those `lost`. The place of a promoted one goes to the best that there
+    is now, audited or not, whatever the audit has found: so those that are left are as good as drawn from the
+    others that are left. A promoted one that is lost is not among these: what became of it is known without a draw.
+    An audited one that is lost stays drawn, since it says how many come to nothing, and a further one is drawn
+    beside it, see `draw`.
+
     Args:
         trials: all trials of the study.
         settings: `promote`.
         objectives: what is optimised.
         seed: the run's; with the same trials it always draws the same audit.
+        before: what has been chosen so far, from the same trials.
+        lost: trials that are known to have come to nothing.
 
     Raises:
-        UserError: no trial reached its sparsity and keeps to the constraints.
+        NothingToPromote: no trial is left that reached its sparsity and keeps to the constraints.
     """
+    before = Promotion((), (), 0) if before is None else before
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and rounds_of(trial)]
     feasible = [trial for trial in finished if not _broken(trial)]
     measures = _measures(settings, objectives)
     candidates = [_finisher(trial, measures) for trial in feasible]
     candidates = [candidate for candidate in candidates if not any(math.isnan(gain) for gain in candidate.gains)]
     if not candidates:
-        raise UserError(_why_nothing(trials, finished))
-    if settings.by == "sparsity":
-        chosen = _over_buckets(_in_turns(candidates, settings.top, _by_first_objective), settings.top)
-    else:
-        ranking = _by_hypervolume if settings.by == "pareto" else _by_first_objective
-        chosen = _in_turns(candidates, settings.top, ranking)[: settings.top]
-    promoted = tuple(candidate.number for candidate in chosen)
+        raise NothingToPromote(_why_nothing(trials, finished))
+    kept = tuple(number for number in before.promoted if number not in lost)
+    best = _best([candidate for candidate in candidates if candidate.number not in lost], settings)
+    promoted = (*kept, *(number for number in best if number not in kept))[: settings.top]
+    replaced = {*before.replaced, *set(lost).difference(before.ever_audited)}
     stopped = [trial for trial in trials if _was_stopped_for_others(trial) and not _broken(trial)]
-    others = sorted({trial.number for trial in [*feasible, *stopped]} - set(promoted))
-    return Promotion(promoted, _drawn(others, settings.audit, seed), len(others))
+    others = {trial.number for trial in [*feasible, *stopped]}.difference(promoted, replaced)
+    drawn = draw(others, settings.audit, seed, lost, (*before.audited, *before.further))
+    named = {*promoted, *drawn.first, *drawn.further}
+    return Promotion(
+        promoted,
+        drawn.first,
+        len(others),
+        lost=tuple(sorted(named.intersection(lost))),
+        earlier=tuple(sorted(before.ever_audited - named)),
+        further=drawn.further,
+        replaced=tuple(sorted(replaced.difference(named))),
+    )
+
+
+def _best(candidates: Sequence[_Finisher], settings: PromoteSection) -> list[int]:
+    """Return the `top` best of the candidates."""
+    if not candidates:
+        return []
+    ranking = _by_hypervolume if settings.by == "pareto" else _by_first_objective
+    in_turns = _in_turns(candidates, settings.top, ranking)
+    best = _over_buckets(in_turns, settings.top) if settings.by == "sparsity" else in_turns[: settings.top]
+    return [candidate.number for candidate in best]
 
 
 def set_aside(path: Path) -> None:
@@ -111,15 +164,15 @@ def set_aside(path: Path) -> None:
         path.replace(_aside(path))
 
 
-def promote_again(
-    path: Path, trials: Sequence[FrozenTrial], settings: PromoteSection, objectives: Sequence[Objective], seed: int
-) -> Promotion:
-    """Return what `promote` does, and what the promotion that was set aside has audited."""
-    promotion, before = promote(trials, settings, objectives, seed), read_promotion(_aside(path))
-    if before is None:
-        return promotion
-    chosen = {*promotion.promoted, *promotion.audited}
-    return replace(promotion, earlier=tuple(sorted({*before.audited, *before.earlier} - chosen)))
+def promotion_before(path: Path) -> Promotion | None:
+    """Return what the promotion that was set aside still has to say, see `begun_anew`."""
+    before = read_promotion(_aside(path))
+    return None if before is None else begun_anew(before)
+
+
+def begun_anew(before: Promotion) -> Promotion:
+    """Return a promotion of nobody that knows whom this one has audited: to choose by, if much has changed."""
+    return Promotion((), (), 0, earlier=tuple(sorted(before.ever_audited)))
 
 
 def _aside(path: Path) -> Path:
@@ -168,9 +221,7 @@ def _why_nothing(trials: Sequence[FrozenTrial], finished: Sequence[FrozenTrial])
             f"None of the {len(finished)} trials that reached their sparsity keeps to 'search.constraints' "
             f"({count} break '{name}'), so there is nothing to retrain."
         )
-    counts = Counter("REJECTED" if is_rejected(trial) else trial.state.name for trial in trials)
-    listed = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    return f"No trial reached its sparsity, so there is nothing to retrain ({listed})."
+    return f"No trial reached its sparsity, so there is nothing to retrain: {what_became_of(trials)}."
 
 
 def _in_turns(candidates: Sequence[_Finisher], top: int, ranking: _Ranking) -> list[_Finisher]:
@@ -211,10 +262,3 @@ def _over_buckets(candidates: list[_Finisher], top: int) -> list[_Finisher]:
         buckets.setdefault(bucket, candidate)
     first = {candidate.number for candidate in buckets.values()}
     return sorted(candidates, key=lambda candidate: candidate.number not in first)[:top]
-
-
-def _drawn(numbers: Sequence[int], count: int, seed: int) -> tuple[int, ...]:
-    """Return so many of the numbers, each as likely as any other, or all if there are fewer."""
-    generator = np.random.default_rng(derive_seed(seed, "audit"))
-    drawn = generator.choice(np.array(numbers, dtype=np.int64), size=min(count, len(numbers)), replace=False)
-    return tuple(drawn.tolist())

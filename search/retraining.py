@@ -1,105 +1,117 @@
-"""The third phase of a run: the promoted and the audited tickets, trained on real images."""
+"""The third phase of a run: tickets trained on real images."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from ray import tune
 from ray.tune.experiment import Trial
 
 from dp_core.distillation.base import standardisation_of
-from dp_core.errors import UserError
 from dp_core.pruning import Ticket
+from search.bad_ends import BadEnd, BadEnds
 from search.checkpoints import CheckpointStore
-from search.execution import run_trials, trial_directory
+from search.execution import run_trials
 from search.lost_workers import PatientScheduler
-from search.monitor import RetrainingMonitor, model_name, trial_of
+from search.monitor import RetrainingMonitor, model_name
 from search.preparation import Preparation
 from search.progress import Progress
+from search.report.formats import plural
+from search.retrained_models import is_sound, models_of
+from search.retraining_plan import RetrainingPlan
 from search.run_directory import RunDirectory
 from search.screening import phase_storage, resources_of
 from search.tensorboard import TensorBoardLog
 from trainables import RetrainingContext, RetrainingTrainable, SharedDataset
-from trainables.trained_model import TrainedModel
 
 
 def retrain(
     run: RunDirectory,
     prepared: Preparation,
+    plan: RetrainingPlan,
     numbers: Sequence[int],
+    ends: BadEnds,
     board: TensorBoardLog,
     progress: Progress,
-) -> set[int]:
-    """Retrain the tickets of these trials that have not been, with every seed; return those that came to nothing.
+) -> None:
+    """Retrain the tickets of these trials by a plan, with every seed that has no sound model and no bad end yet.
+
+    Every training begins at its ticket. What another recipe made of the same ticket stays where it is, models and
+    checkpoints. A model is in the run directory as soon as its training has ended, and a bad end in `ends`.
 
     Raises:
         UserError: a disk is full.
     """
-    settings = prepared.config.retrain
-    missing = [
-        (number, seed) for number in numbers for seed in range(settings.seeds) if not _is_sound(run.model(number, seed))
-    ]
-    if not missing:
-        return set()
-    for number, seed in missing:
-        if run.model(number, seed).exists():
-            progress.say("retraining", f"{run.model(number, seed)} is damaged: it is trained again")
     storage = phase_storage(run, prepared, "retraining")
     store = CheckpointStore(storage)
-    session = store.next_session()
 
     def say(sentence: str) -> None:
         progress.say("retraining", sentence)
 
+    missing = _missing(run, plan, numbers, ends, progress)
+    if not missing:
+        return
     jobs = [
-        {"trial": number, "seed": seed, "resume_from": store.newest(trial_directory(number, seed), say)}
-        for number, seed in missing
+        {"trial": number, "seed": seed, "name": name, "resume_from": store.newest(name, say)}
+        for number, seed, name in missing
     ]
+    images = len(prepared.splits.train)
     progress.say(
-        "retraining", f"{len(jobs)} trainings of {settings.epochs} epochs on {len(prepared.splits.train)} images"
+        "retraining", f"{plural(len(jobs), 'training')} of {plural(plan.epochs, 'epoch')} on {images:,} images"
     )
-    scheduler = _RetrainingScheduler(prepared.config.search.max_failures, prepared.config.search.round_seconds)
-    monitor = RetrainingMonitor(run, scheduler, board, progress, settings.epochs * len(jobs))
+    search = prepared.config.search
+    scheduler = _RetrainingScheduler(search.max_failures, search.round_seconds, ends, progress)
     run_trials(
         RetrainingTrainable,
-        _context(run, prepared, sorted({number for number, _ in missing})),
+        _context(run, prepared, plan, sorted({number for number, _, _ in missing})),
         storage=storage,
-        session=session,
+        session=store.next_session(),
         resources=resources_of(prepared),
-        callback=monitor,
+        callback=RetrainingMonitor(run, scheduler, ends, board, progress, plan.epochs * len(jobs)),
         scheduler=scheduler,
         param_space={"job": tune.grid_search(jobs)},
     )
     scheduler.refuse_full_disk()
-    for name, reason in {**scheduler.failures, **monitor.failures}.items():
-        progress.say("retraining", f"{name} failed: {reason}")
-    failed = {trial_of(name) for name in monitor.failures}
-    return {number for number in failed if not any(run.model(number, seed).exists() for seed in range(settings.seeds))}
+
+
+def _missing(
+    run: RunDirectory, plan: RetrainingPlan, numbers: Sequence[int], ends: BadEnds, progress: Progress
+) -> list[tuple[int, int, str]]:
+    """Return trial, seed and name of the retrainings that are still to be done; damaged models make way for theirs."""
+    models, failed = models_of(run), ends.retrainings()
+    missing = []
+    for number in numbers:
+        for seed, name in enumerate(plan.names(number)):
+            there = models.get(name)
+            if there is not None and not is_sound(there):
+                progress.say("retraining", f"{there} is damaged: it is trained again")
+                shutil.rmtree(there)
+                there = None
+            if there is None and name not in failed:
+                missing.append((number, seed, name))
+    return missing
 
 
 class _RetrainingScheduler(PatientScheduler):
-    """Keeps the reasons of what is given up."""
+    """Notes which retrainings are given up."""
 
-    def __init__(self, max_losses: int, round_seconds: float | None) -> None:
+    def __init__(self, max_losses: int, round_seconds: float | None, ends: BadEnds, progress: Progress) -> None:
         super().__init__(max_losses, round_seconds)
-        self.failures: dict[str, str] = {}
+        self._ends = ends
+        self._progress = progress
 
     def given_up(self, trial: Trial, reason: str) -> None:
-        """Keep the reason."""
-        self.failures[model_name(trial)] = reason
+        """Keep the reason; a full disk is none of the trial's."""
+        if not self.disk_is_full:
+            end = BadEnd(trial.config["job"]["trial"], "failed", reason, model_name(trial))
+            self._ends.add(end)
+            self._progress.say("retraining", end.sentence)
 
 
-def _is_sound(model: Path) -> bool:
-    """Return whether the model is there and undamaged; otherwise it is trained again and replaced."""
-    try:
-        TrainedModel.load(model)
-    except UserError:
-        return False
-    return True
-
-
-def _context(run: RunDirectory, prepared: Preparation, numbers: list[int]) -> RetrainingContext:
+def _context(
+    run: RunDirectory, prepared: Preparation, plan: RetrainingPlan, numbers: Sequence[int]
+) -> RetrainingContext:
     splits, config = prepared.splits, prepared.config
     return RetrainingContext(
         train=SharedDataset.of(splits.train),
@@ -107,8 +119,8 @@ def _context(run: RunDirectory, prepared: Preparation, numbers: list[int]) -> Re
         test=SharedDataset.of(splits.test),
         space=standardisation_of(splits.train),
         tickets={number: Ticket.load(run.ticket(number)) for number in numbers},
-        recipe=prepared.retraining,
-        epochs=config.retrain.epochs,
+        recipe=plan.recipe,
+        epochs=plan.epochs,
         seed=config.run.seed,
         threads=config.search.cpus_per_trial,
         stream=config.data.stream,

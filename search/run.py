@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from optuna.trial import FrozenTrial
 
 from dp_core.distillation import DISTILLERS, DistilledSet, Distiller
 from dp_core.errors import UserError
 from search.agreement import agree, has_changed, refuse_changes
 from search.checkpoints import CheckpointStore, absolute
 from search.collecting import write_tables
-from search.completing import complete_tickets, has_sound_ticket
 from search.config.loader import override_config
 from search.config.models import SearchConfig
 from search.distilling import make_sets
 from search.preparation import Preparation, prepare, say_data
 from search.progress import Progress
-from search.promotion import Promotion, promote_again, read_promotion, set_aside, write_promotion
+from search.promotion import set_aside
 from search.ray_session import ray_session
 from search.report import write_report
-from search.retraining import retrain
+from search.retraining_phase import retrain_chosen, retrain_requested, told_ends
+from search.retraining_plan import recipe_key
 from search.run_directory import RunDirectory
 from search.run_record import (
     claimed,
@@ -39,7 +36,6 @@ from search.run_record import (
 )
 from search.screening import phase_storage, screen
 from search.space import ChoiceParameter, FloatParameter, IntParameter, Space
-from search.study.objectives import objectives_of
 from search.study.opening import make_study, open_record, refuse_used_database
 from search.study.reading import refuse_lost_study
 from search.study.record import StudyRecord
@@ -128,8 +124,9 @@ def _advance(run: RunDirectory, prepared: Preparation, progress: Progress) -> li
     record_sets(run, sets)
     with open_record(run, prepared, sets, progress) as record:
         rows = _screen_and_retrain(run, prepared, record, sets, progress)
-    if not rows:
-        raise UserError(f"No ticket of the run {run.path} could be retrained; the lines above say why.")
+    recipe = recipe_key(prepared.retraining)
+    if not any(row["recipe"] == recipe for row in rows):
+        raise UserError(f"No ticket of the run {run.path} could be retrained: {told_ends(run, recipe)}")
     return rows
 
 
@@ -146,27 +143,13 @@ def _screen_and_retrain(
         if record.unfinished > 0:
             set_aside(run.promotion)  # of a run that had fewer trials
             screen(run, prepared, record, sets, board, progress)
-        trials = record.trials()
-        promotion = _promotion(run, prepared.config, trials)
-        lost = complete_tickets(run, prepared, sets, trials, promotion.left, progress)
-        tickets = [number for number in promotion.left if has_sound_ticket(run, number)]
-        lost |= retrain(run, prepared, tickets, board, progress)
-        write_promotion(run.promotion, replace(promotion, lost=tuple(sorted({*promotion.lost, *lost}))))
+        retrain_chosen(run, prepared, record.trials(), sets, board, progress)
+        retrain_requested(run, prepared, board, progress)
     finally:
         board.close()
         rows = write_tables(run, record.trials())
         write_report(run.path)
     return rows
-
-
-def _promotion(run: RunDirectory, config: SearchConfig, trials: Sequence[FrozenTrial]) -> Promotion:
-    """Return the trials to retrain, promoted and audited; once chosen they stay chosen."""
-    promotion = read_promotion(run.promotion)
-    if promotion is None:
-        objectives = objectives_of(config.search.objectives)
-        promotion = promote_again(run.promotion, trials, config.promote, objectives, config.run.seed)
-        write_promotion(run.promotion, promotion)
-    return promotion
 
 
 def wanted_sets(prepared: Preparation) -> dict[str, tuple[Distiller, int]]:

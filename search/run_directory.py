@@ -61,17 +61,32 @@ class RunDirectory:
         """The config that the trials so far were made with."""
         return self.path / "config.json"
 
-    def error(self, trial: int) -> Path:
-        """Return the file with the traceback of a failed trial."""
-        return self.path / "errors" / f"{trial:05d}.txt"
+    @property
+    def bad_ends(self) -> Path:
+        """Tickets and retrainings that came to nothing."""
+        return self.path / "bad_ends.json"
+
+    @property
+    def requests(self) -> Path:
+        """Retrainings that were asked for beside those of the promotion, and are not done."""
+        return self.path / "requests.json"
+
+    @property
+    def errors(self) -> Path:
+        """The folder with the tracebacks of what failed."""
+        return self.path / "errors"
+
+    def error(self, failed: int | str) -> Path:
+        """Return the file with the traceback of a failed trial, by its number, or retraining, by its name."""
+        return self.errors / f"{failed:05d}.txt" if isinstance(failed, int) else self.errors / f"{failed}.txt"
 
     def ticket(self, trial: int) -> Path:
         """Return the folder of a trial's ticket."""
         return self.path / "tickets" / f"{trial:05d}"
 
-    def model(self, trial: int, seed: int) -> Path:
-        """Return the folder of a retrained model."""
-        return self.path / "models" / f"{trial:05d}-seed{seed}"
+    def model(self, name: str) -> Path:
+        """Return the folder of the retrained model of this name, see `model_name`."""
+        return self.path / "models" / name
 
     def tickets(self) -> list[int]:
         """Return the trials whose tickets are there."""
@@ -119,6 +134,16 @@ class RunDirectory:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+
+def model_name(trial: int, seed: int, recipe: str) -> str:
+    """Return the name of a retraining: its trial's number, its seed, and what stands for its recipe."""
+    return f"{trial:05d}-seed{seed}-{recipe}"
+
+
+def where_tracebacks(run: RunDirectory) -> str:
+    """Return a sentence on where the tracebacks of failures are, with a space before it; nothing if there are none."""
+    return f" Tracebacks are in {run.errors}." if any(run.errors.glob("*.txt")) else ""
 
 
 def find_run(run: str, directory: Path = Path("runs")) -> RunDirectory:

@@ -12,7 +12,7 @@ from search.execution import Resources, run_trials, trial_directory
 from search.monitor import ScreeningMonitor
 from search.preparation import Preparation, scoring_images
 from search.progress import Progress
-from search.run_directory import RunDirectory
+from search.run_directory import RunDirectory, where_tracebacks
 from search.study.record import StudyRecord
 from search.tensorboard import TensorBoardLog
 from search.tune_parts import HaltStopper, StudyScheduler, StudySearcher
@@ -56,7 +56,9 @@ def screen(
         stopper=HaltStopper(lambda: record.halted is not None),
     )
     if record.halted is not None:
-        raise UserError(f"{record.halted} What has ended is kept; go on with: winnow resume {run.path}")
+        raise UserError(
+            f"{record.halted}{where_tracebacks(run)} What has ended is kept; go on with: winnow resume {run.path}"
+        )
 
 
 def phase_storage(run: RunDirectory, prepared: Preparation, phase: str) -> str:

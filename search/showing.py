@@ -42,13 +42,19 @@ def show_proxies(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) ->
 
 def show_leaderboard(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) -> None:
     """Print the leaderboard of a search."""
-    from search.leaderboard_table import leaderboard_table
+    from search.bad_ends import read_bad_ends
+    from search.leaderboard_table import leaderboard_table, recipes_table
+    from search.run_directory import RunDirectory
 
     if as_json:
         print(json.dumps(rows))
         return
     console = console_of_width(140)
     console.print(leaderboard_table(rows))
+    if (recipes := recipes_table(rows)) is not None:
+        console.print(recipes)
+    for end in read_bad_ends(RunDirectory(run).bad_ends):
+        console.print(f"Came to nothing: {end.sentence}", highlight=False, markup=False)
     console.print(f"Report: {run / 'report.html'}", highlight=False)
     console.print(f"Curves: tensorboard --logdir {run / 'tensorboard'}", highlight=False)
 

@@ -6,8 +6,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from search.bad_ends import BadEnds
 from search.config.models import SearchConfig
 from search.promotion import read_promotion
+from search.requests import read_requests
+from search.retrained_models import models_of
+from search.retraining_plan import RetrainingPlan
 from search.run_directory import RunDirectory
 from search.run_record import config_of, read_run
 from search.study.objectives import OBJECTIVES
@@ -23,11 +27,12 @@ def status_of(run: RunDirectory) -> dict[str, Any]:
     counts = {state.name: sum(trial.state == state for trial in trials) for state in TrialState}
     objective = OBJECTIVES[config.search.objectives[0]]
     best = _best([trial for trial in trials if _is_best_worthy(trial)], objective.maximised)
-    wanted = _models_wanted(run, config, counts)
+    names = _retrainings(run, config)
+    models = set(models_of(run))
     ended = sum(counts[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
     return {
         "run": str(run.path),
-        "state": _state(run, ended >= config.search.trials, _is_retrained(run, config.retrain.seeds)),
+        "state": _state(run, ended >= config.search.trials, names is not None and names <= models),
         "trials_wanted": config.search.trials,
         "trials_finished": counts["COMPLETE"],
         "trials_stopped_early": counts["PRUNED"],
@@ -37,8 +42,10 @@ def status_of(run: RunDirectory) -> dict[str, Any]:
         "best_trial": None if best is None else best.number,
         f"best_{objective.name}": None if best is None else best.values[0],
         "tickets": len(run.tickets()),
-        "models": len(run.models()),
-        "models_wanted": wanted,
+        "models": len(models if names is None else models & names),
+        "models_wanted": _models_expected(config, counts) if names is None else len(names),
+        "other_models": 0 if names is None else len(models - names),
+        "came_to_nothing": len(list(BadEnds(run.bad_ends))),
     }
 
 
@@ -53,18 +60,18 @@ def _best(finished: list[FrozenTrial], maximised: bool) -> FrozenTrial | None:
     return max(finished, key=lambda trial: sign * trial.values[0], default=None)
 
 
-def _is_retrained(run: RunDirectory, seeds: int) -> bool:
-    """Return whether there is a model for every seed of every ticket that is to be retrained."""
+def _retrainings(run: RunDirectory, config: SearchConfig) -> set[str] | None:
+    """Return the names of the retrainings that are wanted and may come to something; None while none is chosen yet."""
     promotion = read_promotion(run.promotion)
-    return promotion is not None and all(
-        run.model(number, seed).exists() for number in promotion.left for seed in range(seeds)
-    )
+    if promotion is None:
+        return None
+    plan = RetrainingPlan.of(config.retrain)
+    chosen = {name for number in promotion.left for name in plan.names(number)}
+    asked = {name for request in read_requests(run) for name in request.names}
+    return (chosen | asked) - BadEnds(run.bad_ends).retrainings()
 
 
-def _models_wanted(run: RunDirectory, config: SearchConfig, counts: dict[str, int]) -> int:
-    promotion = read_promotion(run.promotion)
-    if promotion is not None:
-        return len(promotion.left) * config.retrain.seeds
+def _models_expected(config: SearchConfig, counts: dict[str, int]) -> int:
     finished = counts["COMPLETE"]
     promoted = min(config.promote.top, finished or config.promote.top)
     left = max(finished + counts["PRUNED"] - promoted, 0) if finished else config.promote.audit

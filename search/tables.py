@@ -59,9 +59,12 @@ TRIALS = pa.schema(
 )
 LEADERBOARD = pa.schema(
     [
-        _field("rank", pa.int64()),
+        _field("rank", pa.int64(), nullable=True),
         _field("trial", pa.int64()),
         _field("audited", pa.bool_()),
+        _field("recipe", pa.string()),
+        _field("recipe_settings", pa.string()),
+        _field("epochs", pa.int64()),
         _field("test_accuracy", pa.float64()),
         _field("test_accuracy_std", pa.float64(), nullable=True),
         _field("seeds", pa.int64()),
@@ -119,11 +122,13 @@ def write_trials(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def write_leaderboard(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write `leaderboard.parquet`: one row per retrained model; `seeds` is how many times it was retrained.
+    """Write `leaderboard.parquet`: one row per retrained ticket and recipe; `seeds` is how often it was retrained.
 
-    `audited` says that it was drawn at random rather than promoted. `screening_seconds` and `image_gradients` are those
-    of screening it, `retraining_seconds` and `retraining_image_gradients` (null where unknown) of all its retrainings.
-    Raises as `write_rounds`.
+    `rank` is null where another recipe represents the ticket, by its validation accuracy; `recipe` is the end of its
+    models' names, `recipe_settings` that recipe as JSON, and `epochs` how long they were trained. `audited` says that
+    the ticket was drawn at random rather than promoted. `screening_seconds` and `image_gradients` are those of
+    screening it, `retraining_seconds` and `retraining_image_gradients` (null where unknown) of all its retrainings by
+    this recipe. Raises as `write_rounds`.
     """
     _write(path, rows, LEADERBOARD)
 

@@ -157,7 +157,8 @@ class SearchSection(Section):
     round_seconds: float | None = Field(default=3600.0, gt=0)
     """Seconds that one round of a trial may take before the trial is taken to hang, and fails; null waits for ever."""
     failures_in_a_row: int = Field(default=10, ge=1)
-    """After so many failed trials in a row the run stops, and says what they have in common."""
+    """After so many failed trials in a row the run stops, and says what they have in common; of the tickets that come
+    to nothing when they are retrained, so many are replaced by others."""
 
     @field_validator("objectives")
     @classmethod
@@ -178,7 +179,7 @@ class PromoteSection(Section):
     buckets of sparsity."""
     audit: int = Field(default=2, ge=0)
     """Tickets retrained beside these, drawn at random from all that were not promoted, those stopped early included:
-    what they come to tells without bias what the cheap score missed."""
+    what they come to tells without bias what the cheap score missed. For each that comes to nothing another is."""
 
 
 class RealTrainingSection(Section):

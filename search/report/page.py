@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,14 +18,16 @@ from plotly.offline import get_plotlyjs
 from dp_core.errors import UserError
 from dp_core.files import write_text
 from search import tables
+from search.bad_ends import BadEnd, read_bad_ends
 from search.promotion import Promotion, read_promotion
 from search.prunable import prunable_of
 from search.report import facts, figures, formats, front_figures, plotting
 from search.report.front import SHOWN, front, growth
 from search.report.full_search import bills
-from search.report.run_record import gradients_a_training, objectives_in, read_record, sections
+from search.report.run_record import gradients_a_training, objectives_in, read_record, recipe_of, sections
 from search.report.rungs import looks_by_round, looks_by_rung
 from search.report.trust import trust
+from search.retraining_plan import what_differs
 from search.run_directory import RunDirectory
 from search.study.objectives import Objective
 
@@ -43,14 +46,33 @@ class _Run:
     record: Mapping[str, Any]
     rounds: Sequence[facts.Row]
     trials: Sequence[facts.Row]
-    leaderboard: Sequence[facts.Row]
-    judged: Sequence[facts.Row]
-    population: int
-    lost: int
+    board: Sequence[facts.Row]
+    promotion: Promotion
+    bad_ends: Sequence[BadEnd]
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
         return objectives_in(self.record)
+
+    @property
+    def leaderboard(self) -> list[facts.Row]:
+        """A row for each ticket."""
+        return sorted((row for row in self.board if row["rank"] is not None), key=lambda row: int(row["rank"]))
+
+    @property
+    def alike(self) -> list[facts.Row]:
+        """The rows of one recipe: the run's own or, where it has made nothing yet, that of most models."""
+        recipes = Counter(row["recipe"] for row in self.board)
+        own = recipe_of(self.record)
+        recipe = own if own in recipes else max(recipes, key=lambda recipe: recipes[recipe], default=None)
+        return [row for row in self.board if row["recipe"] == recipe]
+
+    @property
+    def judged(self) -> list[facts.Row]:
+        """Those that the last promotion chose, by its recipe: a run that went on for more trials has had others."""
+        chosen, recipe = self.promotion.chosen, self.promotion.recipe
+        rows = self.alike if recipe is None else [row for row in self.board if row["recipe"] == recipe]
+        return [row for row in rows if not chosen or row["trial"] in chosen]
 
 
 def write_report(run_directory: Path) -> Path:
@@ -58,31 +80,23 @@ def write_report(run_directory: Path) -> Path:
 
     Raises UserError if the directory is no run, or if one of the files is not readable.
     """
-    promotion = read_promotion(RunDirectory(run_directory).promotion)
-    leaderboard = _rows(run_directory / "leaderboard.parquet", tables.LEADERBOARD)
+    directory = RunDirectory(run_directory)
     run = _Run(
         name=run_directory.resolve().name,
         record=read_record(run_directory / "run.yaml"),
         rounds=_rows(run_directory / "rounds.parquet", tables.ROUNDS),
         trials=_rows(run_directory / "trials.parquet", tables.TRIALS),
-        leaderboard=leaderboard,
-        judged=leaderboard if promotion is None else _judged(leaderboard, promotion),
-        population=0 if promotion is None else promotion.population,
-        lost=0 if promotion is None else len(set(promotion.audited) & set(promotion.lost)),
+        board=_rows(run_directory / "leaderboard.parquet", tables.LEADERBOARD),
+        promotion=read_promotion(directory.promotion) or Promotion((), (), 0),
+        bad_ends=read_bad_ends(directory.bad_ends),
     )
     path = run_directory / "report.html"
     write_text(path, _render(run))
     return path
 
 
-def _judged(leaderboard: Sequence[facts.Row], promotion: Promotion) -> list[facts.Row]:
-    """Return the models that were chosen by the last promotion: a run that went on for more trials has had others."""
-    chosen = {*promotion.promoted, *promotion.audited}
-    return [row for row in leaderboard if row["trial"] in chosen]
-
-
 def _render(run: _Run) -> str:
-    trials, leaderboard = run.trials, run.leaderboard
+    trials, leaderboard, promotion = run.trials, run.leaderboard, run.promotion
     unsuccessful = facts.unsuccessful(trials)
     costs = facts.cost_by_source(trials)
     several = run.objectives if len(run.objectives) > 1 else ()
@@ -92,11 +106,19 @@ def _render(run: _Run) -> str:
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         finished=facts.is_finished(trials, leaderboard),
         headline=facts.headline(trials, leaderboard),
-        cards=facts.cards(trials, leaderboard),
-        leaderboard=sorted(leaderboard, key=lambda row: int(row["rank"])),
+        cards=facts.cards(trials, run.board),
+        leaderboard=leaderboard,
+        recipes=(recipes := facts.several_recipes(run.board)),
+        differences=what_differs([row["recipe_settings"] for row in recipes]),
+        bad_ends=run.bad_ends,
         replicates=facts.replicates(trials, leaderboard),
-        trust=trust(run.judged, run.population, run.lost),
-        bills=bills(trials, run.rounds, leaderboard, gradients_a_training(run.record)),
+        trust=trust(
+            run.judged,
+            promotion.population,
+            len(set(promotion.audited).intersection(promotion.lost)),
+            frozenset(promotion.further),
+        ),
+        bills=bills(trials, run.rounds, run.alike, gradients_a_training(run.record)),
         objectives=several,
         shown=SHOWN,
         front=members[:MOST_OF_FRONT],
@@ -122,8 +144,8 @@ def _figures(run: _Run, costs: Sequence[facts.SourceCost], members: Sequence[fac
     trials = run.trials
     palette = plotting.colours(trials, run.leaderboard)
     made = {}
-    if run.leaderboard:
-        made["trust"] = figures.proxy_against_test(run.leaderboard, palette)
+    if run.alike:
+        made["trust"] = figures.proxy_against_test(run.alike, palette)
     if members:
         made["front"] = front_figures.pareto_front(trials, members, run.objectives, palette)
         if grown := growth(trials, run.objectives):

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from dp_core.errors import UserError
+from search.config.models import RetrainSection
+from search.retraining_plan import recipe_key
 from search.study.objectives import OBJECTIVES, Objective, objectives_of
 
 
@@ -36,6 +38,14 @@ def objectives_in(record: Mapping[str, Any]) -> tuple[Objective, ...]:
     names = _at(record, "config", "search", "objectives")
     known = [name for name in names if name in OBJECTIVES] if isinstance(names, list) else []
     return objectives_of(known or ["score"])
+
+
+def recipe_of(record: Mapping[str, Any]) -> str | None:
+    """Return what stands for the recipe that the run retrains by, None if the record does not say or has a mistake."""
+    try:
+        return recipe_key(RetrainSection.model_validate(_at(record, "config", "retrain")).parsed_recipe())
+    except (ValueError, UserError):
+        return None
 
 
 def gradients_a_training(record: Mapping[str, Any]) -> int | None:

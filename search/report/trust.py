@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,16 +38,19 @@ class Trust:
     alarm: bool = False
 
 
-def trust(leaderboard: Sequence[Row], population: int = 0, lost: int = 0, seed: int = 0) -> Trust:
+def trust(
+    leaderboard: Sequence[Row], population: int = 0, lost: int = 0, further: Collection[int] = (), seed: int = 0
+) -> Trust:
     """Return what the retrained models say about the cheap score, and plainly when they say nothing.
 
     Proxy accuracies of different sources are not on one scale, so models are compared within their source: the verdict
     is about the source with most models, the details about each.
 
     Args:
-        leaderboard: rows of that table.
+        leaderboard: rows of that table, all retrained by one recipe.
         population: how many candidates the audited ones were drawn from.
-        lost: how many of those drawn could not be retrained, see `audit_of`.
+        lost: how many of those drawn at first could not be retrained, see `audit_of`.
+        further: trials drawn in place of these.
         seed: of the bootstraps.
     """
     rows = [row for row in leaderboard if _finite(row["proxy_accuracy"]) and _finite(row["test_accuracy"])]
@@ -58,11 +61,24 @@ def trust(leaderboard: Sequence[Row], population: int = 0, lost: int = 0, seed: 
     details = [_ONE_SCALE] if len(groups) > 1 else []
     details += [_IPC_SCALE] if any(len({row["ipc"] for row in group}) > 1 for group in groups) else []
     details += [_regret(promoted) for group in groups if len(promoted := _promoted(group)) > 1]
-    if (audit := audit_of(rows, population, lost)) is not None:
+    if (audit := audit_of(rows, population, lost, further)) is not None:
         details += audit_sentences(audit)
     largest = max(groups, key=len)
-    audited = sum(row["audited"] for row in rows) + lost
-    return _judged(largest, population / audited if audited else math.nan, len(groups) > 1, details, seed)
+    return _judged(largest, _weight(rows, population, lost, further), len(groups) > 1, details, seed)
+
+
+def _weight(rows: Sequence[Row], population: int, lost: int, further: Collection[int]) -> float:
+    """Return for how many candidates an audited model stands; NaN where nobody was drawn, or it is not said from whom.
+
+    Of the n candidates drawn at first the share s that was retrained estimates without bias that of the population that
+    could be. Whoever was drawn first or further and retrained is a uniform sample of these s · population candidates,
+    and stands for as many of them as any other; without further ones that is population / n.
+    """
+    audited = [row["trial"] for row in rows if row["audited"]]
+    first = sum(trial not in further for trial in audited)
+    if first == 0 or population < len(audited):
+        return math.nan  # with none of the first retrained, how many of the population could be is not known
+    return max(1.0, population * first / (first + lost) / len(audited))
 
 
 def _judged(rows: Sequence[Row], weight: float, one_of_several: bool, details: Sequence[str], seed: int) -> Trust:

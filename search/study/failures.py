@@ -53,7 +53,7 @@ class FailureStreak:
         params, reasons = zip(*self._failed.values(), strict=True)
         if len(reasons) == 1:
             return UserError(f"a trial failed with: {_cut(reasons[0])}; it has {self._common(params)}.")
-        ends = _reasons(reasons)
+        ends = reasons_in_words(reasons)
         return UserError(f"{len(reasons)} trials in a row failed, {ends}; they have {self._common(params)}.")
 
     def _common(self, failed: Sequence[Params]) -> str:
@@ -83,7 +83,7 @@ class FailureStreak:
         return f"none of the {self._well.total()} others"
 
 
-def _reasons(reasons: Sequence[str]) -> str:
+def reasons_in_words(reasons: Sequence[str]) -> str:
     """Return the last reason, how many failed alike (numbers aside), and with what else."""
     last = reasons[-1]
     examples = {_kind(reason): reason for reason in reasons}

@@ -66,6 +66,21 @@ def test_what_trials_are_made_of_cannot_be_changed_even_if_it_is_meant(
     assert "search.start.runs" in str(refused.value)
 
 
+@pytest.mark.parametrize("changes", [{"epochs": 6}, {"recipe": {"learning_rate": 1e-3}}, {"seeds": 3}])
+def test_retraining_may_be_changed_at_any_time(run: RunDirectory, tmp_path: Path, changes: Tree) -> None:
+    run.model("00000-seed0-1epochs-abc123").mkdir(parents=True)
+    refuse_changes(run, tree(tmp_path, retrain=changes), accepted=False)
+
+
+def test_a_recipe_that_trials_are_screened_by_cannot_be_changed(run: RunDirectory, tmp_path: Path) -> None:
+    agree(run, tree(tmp_path, search={"ladder": {"real_epochs": 2}}))
+    longer = tree(tmp_path, search={"ladder": {"real_epochs": 2}}, retrain={"epochs": 6})
+    refuse_changes(run, longer, accepted=False)
+    other = tree(tmp_path, search={"ladder": {"real_epochs": 2}}, retrain={"recipe": {"learning_rate": 1e-3}})
+    with pytest.raises(UserError, match=r"retrain\.recipe\.learning_rate: 0\.05 → 0\.001"):
+        refuse_changes(run, other, accepted=True)
+
+
 def test_a_key_that_the_run_was_started_without_knowing_is_no_change(run: RunDirectory, tmp_path: Path) -> None:
     older = tree(tmp_path)
     del older["search"]["ladder"], older["promote"]["audit"]

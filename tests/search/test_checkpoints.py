@@ -127,3 +127,14 @@ def test_a_checkpoint_in_a_bucket_keeps_the_buckets_url() -> None:
     found = store.newest(TRIAL)
     assert found is not None
     assert found.startswith("mock://")
+
+
+def test_a_trial_begins_anew_when_its_checkpoints_are_dropped(tmp_path: Path) -> None:
+    for session in (0, 1):
+        add(tmp_path, session, 1)
+    other = add(tmp_path, 2, 0, trial="00004")
+    store = CheckpointStore(str(tmp_path))
+    store.drop(TRIAL)
+    assert store.newest(TRIAL) is None
+    assert store.newest("00004") == str(other)
+    assert store.next_session() == "session-003"

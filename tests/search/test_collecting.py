@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from dp_core.data.preprocessing import Standardisation
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Mask, Ticket
+from dp_core.training import Recipe
 from search.collecting import write_tables
 from search.promotion import Promotion, write_promotion
-from search.run_directory import RunDirectory
+from search.retraining_plan import recipe_key
+from search.run_directory import RunDirectory, model_name
 from search.study.storage import read_trials
 from search.study.trials import STUDY
 from search.tables import read_rows
@@ -50,13 +54,20 @@ def write_study(run: RunDirectory, *ends: End, still_running: int = 0) -> list[d
     return candidates
 
 
-def write_model(run: RunDirectory, trial: int, seed: int, test_accuracy: float, **results: Any) -> None:
-    folder = run.model(trial, seed)
+RECIPE = Recipe(epochs=2.0)
+
+
+def write_model(
+    run: RunDirectory, trial: int, seed: int, test_accuracy: float, recipe: Recipe = RECIPE, **results: Any
+) -> Path:
+    folder = run.model(model_name(trial, seed, recipe_key(recipe)))
     folder.mkdir(parents=True)
+    results["recipe"] = recipe.to_dict()
     weights = build(SPEC, (3, 8, 8), 3, seed=0).state_dict()
     told = {"trial": trial, "seed": seed, "test_accuracy": test_accuracy, "validation_accuracy": 0.5, "seconds": 2.0}
     space = Standardisation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
     TrainedModel(SPEC, (3, 8, 8), ("a", "b", "c"), space, weights, {**told, **results}).write_into(folder)
+    return folder
 
 
 COMPLETE: Callable[..., End] = lambda *scores: (list(scores), TrialState.COMPLETE, None)  # noqa: E731
@@ -136,6 +147,49 @@ def test_replicates_are_in_every_table_and_a_run_from_before_them_had_one(
     assert {key: ranked[key] for key in new[:2]} == {key: expected[key] for key in new[:2]}
 
 
+LONGER = Recipe(epochs=6.0)
+WORSE = Recipe(epochs=6.0, learning_rate=3.0)
+
+
+def test_the_recipe_of_the_best_validation_accuracy_represents_a_ticket(run: RunDirectory) -> None:
+    """Never that of the best test accuracy: here it is the shortest training, and the one with a mean of 0.7."""
+    write_study(run, COMPLETE(0.7), COMPLETE(0.5))
+    write_model(run, 0, 0, 0.9, validation_accuracy=0.60)
+    write_model(run, 0, 0, 0.5, LONGER, validation_accuracy=0.61)
+    write_model(run, 0, 1, 0.7, LONGER, validation_accuracy=0.65)
+    write_model(run, 0, 0, 0.8, WORSE, validation_accuracy=0.1)
+    write_model(run, 1, 0, 0.7, validation_accuracy=0.2)
+    board = write_tables(run, read_trials(run.journal, None, STUDY))
+    assert read_rows(run.leaderboard) == board
+    assert [(row["rank"], row["trial"], row["recipe"], row["epochs"], row["seeds"]) for row in board] == [
+        (1, 1, recipe_key(RECIPE), 2, 1),
+        (2, 0, recipe_key(LONGER), 6, 2),
+        (None, 0, recipe_key(RECIPE), 2, 1),
+        (None, 0, recipe_key(WORSE), 6, 1),
+    ]
+    assert board[1]["test_accuracy"] == pytest.approx(0.6)
+    assert board[1]["retraining_seconds"] == 4.0
+    assert json.loads(board[3]["recipe_settings"])["learning_rate"] == 3.0
+
+
+def test_of_equal_validation_accuracy_the_longer_training_is_shown(run: RunDirectory) -> None:
+    write_study(run, COMPLETE(0.7))
+    for recipe in (LONGER, RECIPE):
+        write_model(run, 0, 0, 0.5, recipe)
+    assert [row["epochs"] for row in write_tables(run, read_trials(run.journal, None, STUDY))] == [6, 2]
+
+
+def test_a_model_from_a_version_that_named_no_recipe_is_ranked(run: RunDirectory) -> None:
+    write_study(run, COMPLETE(0.7))
+    folder = write_model(run, 0, 0, 0.5)
+    told = TrainedModel.load(folder)
+    results = {**told.results, "history": [{}, {}, {}]}
+    del results["recipe"]
+    replace(told, results=results).write_into(folder)
+    (row,) = write_tables(run, read_trials(run.journal, None, STUDY))
+    assert (row["rank"], row["recipe"], row["epochs"]) == (1, "unknown", 3)
+
+
 def test_equal_accuracies_are_ranked_by_trial(run: RunDirectory) -> None:
     write_study(run, COMPLETE(0.5), COMPLETE(0.9), COMPLETE(0.7))
     for trial in (2, 1, 0):
@@ -155,8 +209,7 @@ def test_a_run_without_models_has_an_empty_leaderboard_of_the_same_columns(run: 
 
 def test_a_damaged_model_is_named_rather_than_ranked(run: RunDirectory) -> None:
     write_study(run, COMPLETE(0.5))
-    write_model(run, 0, 0, 0.5)
-    (run.model(0, 0) / "model.safetensors").write_bytes(b"")
+    (write_model(run, 0, 0, 0.5) / "model.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="00000-seed0"):
         write_tables(run, read_trials(run.journal, None, STUDY))
 

@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search.leaderboard_table import leaderboard_table
+from search.leaderboard_table import leaderboard_table, recipes_table
 
 MODEL: dict[str, Any] = {
     "rank": 1,
+    "trial": 12,
     "audited": False,
+    "recipe": "5epochs-abc123",
+    "recipe_settings": "{}",
+    "epochs": 5,
     "test_accuracy": 0.61234,
     "test_accuracy_std": None,
     "seeds": 1,
@@ -67,6 +71,22 @@ def test_a_mean_over_replicates_shows_its_standard_error(width: int) -> None:
     assert max(len(line) for line in text.splitlines()) <= width
     for figure in ("61.23 ± 1.23", "31.0 ± 0.8", "95.1", "1,871,232", "1,234.5", "12,345.6"):
         assert figure in text
+
+
+def test_what_represents_no_ticket_is_shown_apart_by_its_validation_accuracy() -> None:
+    told = {"validation_accuracy": 0.6, "recipe_settings": '{"learning_rate": 0.1, "epochs": 5.0}'}
+    other = {"rank": None, "recipe": "9epochs-fff000", "epochs": 9, "test_accuracy": 0.99, "validation_accuracy": 0.55}
+    second = {**MODEL, **told, **other, "recipe_settings": '{"learning_rate": 0.2, "epochs": 9.0}'}
+    alone = {**MODEL, **told, "rank": 2, "trial": 13, "test_accuracy": 0.5}
+    rows = [{**MODEL, **told}, alone, second]
+    assert "99.00" not in printed(rows, 140)
+    assert recipes_table(rows[:2]) is None
+    console = Console(width=140, color_system=None)
+    with console.capture() as capture:
+        console.print(recipes_table(rows))
+    *_, first, last = capture.get().splitlines()
+    assert first.split() == ["12", "60.00", "5", "1", "12,345.6", "1", "5epochs-abc123", "learning_rate=0.1"]
+    assert last.split() == ["12", "55.00", "9", "1", "12,345.6", "-", "9epochs-fff000", "learning_rate=0.2"]
 
 
 def test_brackets_in_a_name_are_not_markup() -> None:

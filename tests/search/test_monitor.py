@@ -11,8 +11,9 @@ from optuna.trial import TrialState
 from ray import tune
 from ray.tune.experiment import Trial
 
+from search.bad_ends import BadEnd, BadEnds, read_bad_ends
 from search.lost_workers import PatientScheduler
-from search.monitor import RetrainingMonitor, ScreeningMonitor, export
+from search.monitor import RetrainingMonitor, ScreeningMonitor, TicketMonitor, export
 from search.progress import Progress
 from search.run_directory import RunDirectory
 from search.study.record import StudyRecord
@@ -65,7 +66,8 @@ def end(record: StudyRecord, monitor: ScreeningMonitor, state: TrialState, *scor
 
 
 def retraining_monitor(run: RunDirectory, progress: Progress) -> RetrainingMonitor:
-    return RetrainingMonitor(run, PatientScheduler(0, None), TensorBoardLog(run.tensorboard), progress, 4)
+    ends, board = BadEnds(run.bad_ends), TensorBoardLog(run.tensorboard)
+    return RetrainingMonitor(run, PatientScheduler(0, None), ends, board, progress, 4)
 
 
 def test_only_a_finished_trial_has_a_ticket(screened: ScreeningMonitor, run: RunDirectory, tmp_path: Path) -> None:
@@ -112,18 +114,18 @@ def test_the_best_score_is_that_of_a_finished_trial(
 
 def test_a_retrained_model_is_kept_as_soon_as_it_is_done(run: RunDirectory, tmp_path: Path) -> None:
     monitor = retraining_monitor(run, Progress(quiet=True))
-    job = {"job": {"trial": 3, "seed": 1}}
+    job = {"job": {"trial": 3, "seed": 1, "name": "00003-seed1-2epochs-abc123"}}
     found = checkpoint(tmp_path / "checkpoint", "model")
     monitor.on_checkpoint(0, [], pretended(job, status="running", epoch=1), found)
     assert run.models() == []
     monitor.on_checkpoint(0, [], pretended(job, status="finished", epoch=2, test_accuracy=0.5), found)
-    assert run.models() == [run.model(3, 1)]
+    assert run.models() == [run.model("00003-seed1-2epochs-abc123")]
 
 
 def test_epochs_of_all_trainings_are_counted_together(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     monitor = retraining_monitor(run, Progress())
     row = {"train_loss": 1.0, "validation_accuracy": 0.5, "learning_rate": 0.1, "seconds": 1.0}
-    one, other = pretended({"job": {"trial": 3, "seed": 0}}), pretended({"job": {"trial": 4, "seed": 0}})
+    one, other = (pretended({"job": {"trial": trial, "name": f"0000{trial}-seed0"}}) for trial in (3, 4))
     for trial, epoch in ((one, 1), (other, 1), (other, 2), (one, 2)):
         monitor.on_trial_result(0, [one, other], trial, {**row, "epoch": epoch})
         trial.last_result["epoch"] = epoch
@@ -131,11 +133,26 @@ def test_epochs_of_all_trainings_are_counted_together(run: RunDirectory, capsys:
     assert lines[-1].split(maxsplit=2)[2] == "4/4 epochs, 00003-seed0: validation 50.0%"
 
 
-def test_a_training_that_diverged_is_told_of(run: RunDirectory) -> None:
-    monitor = retraining_monitor(run, Progress(quiet=True))
-    trial = pretended({"job": {"trial": 3, "seed": 1}}, status="diverged", reason="the loss became nan")
-    monitor.on_trial_complete(0, [], trial)
-    assert monitor.failures == {"00003-seed1": "the loss became nan"}
+@pytest.mark.parametrize(("status", "trace"), [("diverged", None), ("failed", "Traceback: its lines")])
+def test_a_retraining_that_came_to_nothing_is_written_down(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str], status: str, trace: str | None
+) -> None:
+    run.path.mkdir()
+    monitor = retraining_monitor(run, Progress())
+    name = "00003-seed1-2epochs-abc123"
+    told = {"status": status, "reason": "the loss became nan", **({"traceback": trace} if trace else {})}
+    monitor.on_trial_complete(0, [], pretended({"job": {"trial": 3, "seed": 1, "name": name}}, **told))
+    assert read_bad_ends(run.bad_ends) == (BadEnd(3, status, "the loss became nan", name),)
+    assert f"the retraining {name} {status}: the loss became nan" in capsys.readouterr().err
+    assert run.error(name).exists() == (trace is not None)
+
+
+@pytest.mark.parametrize("status", ["collapsed", "diverged", "failed"])
+def test_a_ticket_that_came_to_nothing_is_written_down(run: RunDirectory, status: str) -> None:
+    run.path.mkdir()
+    monitor = TicketMonitor(run, PatientScheduler(0, None), BadEnds(run.bad_ends), Progress(quiet=True))
+    monitor.on_trial_complete(0, [], pretended({"trial": 5}, status=status, reason="no weights were left"))
+    assert read_bad_ends(run.bad_ends) == (BadEnd(5, status, "no weights were left"),)
 
 
 def test_a_part_of_a_checkpoint_takes_the_place_of_what_was_there(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dp_core.errors import UserError
 from dp_core.training import Recipe
 from search.preparation import Preparation, prepare
 from search.retraining import _context as retraining_context
+from search.retraining_plan import RetrainingPlan
 from search.run import wanted_sets
 from search.run_directory import RunDirectory
 from search.run_record import digests
@@ -108,7 +109,9 @@ def test_ipc_is_no_limit_where_no_set_is_made(prepared: Prepare) -> None:
 def test_trials_are_told_when_to_stream(prepared: Prepare, stream: str | None) -> None:
     found = prepared(data={"stream": stream})
     assert screening_context(found, {}).stream == (stream or "auto")
-    assert retraining_context(RunDirectory(Path("unused")), found, []).stream == (stream or "auto")
+    assert retraining_context(
+        RunDirectory(Path("unused")), found, RetrainingPlan.of(found.config.retrain), []
+    ).stream == (stream or "auto")
 
 
 @pytest.mark.parametrize("replicates", [None, 3])

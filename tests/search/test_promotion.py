@@ -17,7 +17,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dp_core.errors import UserError
 from search.config.models import PromoteSection
-from search.promotion import Promotion, promote, promote_again, read_promotion, set_aside, write_promotion
+from search.promotion import (
+    NothingToPromote,
+    Promotion,
+    promote,
+    promotion_before,
+    read_promotion,
+    set_aside,
+    write_promotion,
+)
 from search.study.objectives import objectives_of
 
 SOURCES = CategoricalDistribution(["distilled", "subset", "real"])
@@ -114,7 +122,7 @@ def test_without_a_finished_trial_there_is_nothing_to_retrain() -> None:
         trial(3, None, state=TrialState.PRUNED),
     ]
     found[3].set_user_attr("rejected", True)
-    with pytest.raises(UserError, match=r"nothing to retrain \(1 FAIL, 2 PRUNED, 1 REJECTED\)"):
+    with pytest.raises(UserError, match=r"so there is nothing to retrain: 1 failed, the last with: .*; 1 collap"):
         promote(found, PromoteSection(), SCORE, 0)
 
 
@@ -274,6 +282,9 @@ def test_a_promotion_is_read_as_it_was_written(tmp_path: Path) -> None:
         "population": 15,
         "lost": [],
         "earlier": [],
+        "further": [],
+        "replaced": [],
+        "recipe": None,
     }
 
 
@@ -302,10 +313,83 @@ def test_a_damaged_promotion_is_none(content: bytes, tmp_path: Path) -> None:
 def test_what_an_earlier_promotion_has_audited_is_known_to_the_next(tmp_path: Path) -> None:
     path = tmp_path / "promotion.json"
     found, settings = trials(0.0, 0.1, 0.2, 0.3, 0.4), PromoteSection(top=1, audit=1)
-    assert promote_again(path, found, settings, SCORE, 0) == promote(found, settings, SCORE, 0)
+    assert promotion_before(path) is None
     write_promotion(path, Promotion(promoted=(3,), audited=(4, 2), population=9, earlier=(1,)))
     set_aside(path)
     assert read_promotion(path) is None
-    again = promote_again(path, found, settings, SCORE, 0)
+    again = promote(found, settings, SCORE, 0, promotion_before(path))
     assert again.promoted == (4,)
     assert set(again.earlier) == {1, 2} - set(again.audited)
+
+
+def test_the_place_of_what_came_to_nothing_goes_to_the_next_best() -> None:
+    found, settings = trials(0.9, 0.8, 0.7, 0.6, 0.5, 0.4), PromoteSection(top=2, audit=2)
+    first = promote(found, settings, SCORE, 0)
+    assert first.promoted == (0, 1)
+    again = promote(found, settings, SCORE, 0, first, {0})
+    assert again.promoted == (1, 2)
+    assert (again.replaced, again.population) == ((0,), 3)  # 3, 4 and 5: 0 is known without a draw
+    assert 2 not in again.audited
+    assert len(again.audited) == 2
+    assert again.left == (*again.promoted, *again.audited)
+    # Once it is done, nothing changes any more, and a recipe that trains trial 0 puts nobody out.
+    assert promote(found, settings, SCORE, 0, again, {0}) == again
+    assert promote(found, settings, SCORE, 0, again) == again
+
+
+def test_a_next_best_that_was_audited_is_promoted_and_another_drawn() -> None:
+    found, settings = trials(0.9, 0.8, 0.7, 0.6, 0.5), PromoteSection(top=1, audit=2)
+    before = Promotion(promoted=(0,), audited=(1, 3), population=4)
+    again = promote(found, settings, SCORE, 0, before, {0})
+    assert again.promoted == (1,)
+    assert again.audited[0] == 3
+    assert set(again.audited) <= {2, 3, 4}
+    assert (again.population, again.further, again.earlier) == (3, (), ())
+
+
+def test_an_audited_one_that_came_to_nothing_stays_drawn_beside_another() -> None:
+    found, settings = trials(0.9, 0.8, 0.7, 0.6, 0.5), PromoteSection(top=1, audit=2)
+    first = promote(found, settings, SCORE, 0)
+    lost = first.audited[0]
+    again = promote(found, settings, SCORE, 0, first, {lost})
+    assert (again.promoted, again.audited, again.population) == (first.promoted, first.audited, 4)
+    assert (again.lost, again.replaced) == ((lost,), ())
+    assert len(again.further) == 1
+    assert set(again.left) == {0, first.audited[1], again.further[0]}
+    # By another recipe it may come to something: then the further one is not needed, and is remembered.
+    back = promote(found, settings, SCORE, 0, again)
+    assert (back.audited, back.further, back.earlier) == (first.audited, (), again.further)
+
+
+def test_what_came_to_nothing_is_not_promoted_when_a_run_goes_on() -> None:
+    settings = PromoteSection(top=2, audit=1)
+    lost_before = Promotion((), (), 0, earlier=(3,), replaced=(0,))
+    chosen = promote(trials(0.9, 0.8, 0.7, 0.6, 0.5), settings, SCORE, 0, lost_before, {0, 3})
+    assert chosen.promoted == (1, 2)
+    assert chosen.population == 2  # 3, which was found out by a draw, and 4
+    assert (3 in chosen.lost) == (3 in chosen.audited)
+
+
+def test_with_everything_lost_there_is_nobody_left() -> None:
+    found = trials(0.9, 0.8)
+    first = promote(found, PromoteSection(top=1, audit=1), SCORE, 0)
+    chosen = promote(found, PromoteSection(top=1, audit=1), SCORE, 0, first, {0, 1})
+    assert chosen.left == ()
+
+
+def test_a_search_without_tickets_says_what_became_of_its_trials() -> None:
+    found = [
+        trial(0, None, state=TrialState.FAIL, reason="RuntimeError: view size 3 is not compatible"),
+        trial(1, None, state=TrialState.FAIL, reason="ValueError: no such layer."),
+        trial(2, None, state=TrialState.FAIL, reason="RuntimeError: view size 7 is not compatible"),
+        trial(3, 0.1, state=TrialState.PRUNED, reason="collapsed: all weights of a layer were removed"),
+        trial(4, 0.1, state=TrialState.PRUNED, reason=STOPPED),
+        trial(5, None, state=TrialState.RUNNING),
+    ]
+    with pytest.raises(NothingToPromote) as refused:
+        promote(found, PromoteSection(), SCORE, 0)
+    assert str(refused.value) == (
+        "No trial reached its sparsity, so there is nothing to retrain: 3 failed, the last with: RuntimeError: view "
+        "size 7 is not compatible (2 so, 1 with: ValueError: no such layer); 1 collapsed, the last with: collapsed: "
+        "all weights of a layer were removed; 1 stopped early as others were better; 1 not finished."
+    )

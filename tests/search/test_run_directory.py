@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dp_core.errors import UserError
-from search.run_directory import RunDirectory, find_run
+from search.run_directory import RunDirectory, find_run, model_name
 
 # Holds the lock until its standard input closes or it is killed.
 HOLDER = """
@@ -73,12 +73,13 @@ def test_tickets_and_models_are_those_that_are_whole(tmp_path: Path) -> None:
     run.ticket(12).mkdir(parents=True)
     run.ticket(3).mkdir()
     (tmp_path / "tickets" / ".00007.abc.tmp").mkdir()  # being written, or left so by a killed driver
-    run.model(12, 1).mkdir(parents=True)
-    run.model(12, 0).mkdir()
+    names = [model_name(12, seed, "5epochs-abc123") for seed in (0, 1)]
+    for name in reversed(names):
+        run.model(name).mkdir(parents=True)
     (tmp_path / "models" / ".00003-seed0.abc.tmp").mkdir()
     assert run.tickets() == [3, 12]
-    assert run.models() == [run.model(12, 0), run.model(12, 1)]
-    assert run.model(12, 1) == tmp_path / "models" / "00012-seed1"
+    assert run.models() == [run.model(name) for name in names]
+    assert run.model(names[1]) == tmp_path / "models" / "00012-seed1-5epochs-abc123"
     assert run.ticket(12) == tmp_path / "tickets" / "00012"
 
 

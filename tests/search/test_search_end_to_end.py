@@ -36,7 +36,7 @@ from search.distilling import make_sets
 from search.preparation import prepare
 from search.progress import Progress
 from search.run import wanted_sets
-from search.run_directory import RunDirectory
+from search.run_directory import RunDirectory, model_name
 from search.screening import screening_context
 from search.study.storage import read_trials
 from search.study.trials import STUDY, candidate_of, reason_of, rounds_of
@@ -335,7 +335,7 @@ def test_the_leaderboard_is_what_json_prints(story: Story) -> None:
 
 def test_models_are_their_tickets_retrained(story: Story) -> None:
     for row in pq.read_table(story.run.leaderboard).to_pylist():
-        model = TrainedModel.load(story.run.model(row["trial"], 0))
+        model = TrainedModel.load(story.run.model(model_name(row["trial"], 0, row["recipe"])))
         assert model.results["test_accuracy"] == row["test_accuracy"]
         for name, kept in Ticket.load(story.run.ticket(row["trial"])).mask.items():
             assert torch.count_nonzero(model.weights[name][~kept]) == 0

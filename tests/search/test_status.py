@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from dp_core.errors import UserError
 from search.promotion import Promotion, write_promotion
+from search.retraining_plan import RetrainingPlan
 from search.run_directory import RunDirectory
 from search.status import status_of
 from search.study.record import StudyRecord
@@ -66,6 +67,7 @@ def test_fewer_finished_trials_than_promoted_want_fewer_models(run: RunDirectory
 
 def test_a_run_is_screening_then_retraining_then_finished(run: RunDirectory, tmp_path: Path) -> None:
     record = record_of(run, tmp_path)
+    plan = RetrainingPlan.of(config_of(tmp_path, **SETTINGS).retrain)
     with run.locked():
         assert status_of(run)["state"] == "screening"
         for score in (0.1, 0.2, 0.3, 0.4):
@@ -77,7 +79,7 @@ def test_a_run_is_screening_then_retraining_then_finished(run: RunDirectory, tmp
         for trial in (3, 2):
             for seed in (0, 1):
                 assert status_of(run)["state"] == "retraining"
-                run.model(trial, seed).mkdir(parents=True)
+                run.model(plan.names(trial)[seed]).mkdir(parents=True)
         assert status_of(run)["state"] == "finished"
     assert status_of(run)["state"] == "finished"
 

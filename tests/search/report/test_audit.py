@@ -63,3 +63,25 @@ def test_what_came_to_nothing_counts_as_worse() -> None:
     assert found.beat_best.high == pytest.approx(beta.ppf(0.975, 2, 3))
     assert "3 of them came to nothing" in audit_sentences(found)[0]
     assert "1 of 4 audited candidates beat the worst" in audit_sentences(found)[1]
+
+
+def test_those_drawn_in_place_of_others_tell_the_regret_but_no_share() -> None:
+    rows = [
+        model_row(1, 0.4, 0.6),
+        model_row(2, 0.2, 0.5, audited=True),
+        model_row(3, 0.2, 0.7, audited=True),
+        model_row(4, 0.2, 0.8, audited=True),
+    ]
+    # Drawn were trials 12, two that came to nothing, and then 13 and 14 in their places.
+    found = audit_of(rows, 40, lost=2, further={13, 14})
+    assert found is not None
+    assert (found.audited, found.lost, found.further) == (3, 2, 2)
+    assert found.regret == pytest.approx(0.2)
+    # Clopper–Pearson for none of 3.
+    assert (found.beat_worst.better, found.beat_worst.low) == (0, 0)
+    assert found.beat_worst.high == pytest.approx(1 - 0.025 ** (1 / 3))
+    first, second = audit_sentences(found)
+    assert "3 candidates drawn at random from the 40" in first
+    assert "2 of them came to nothing" in first
+    assert "For these 2 more candidates were drawn, which the shares leave out." in first
+    assert "0 of 3 audited candidates beat the worst" in second

@@ -281,3 +281,20 @@ def test_a_report_of_ten_thousand_trials_is_quick_and_no_heavier_than_a_browser_
     assert drawn["figure-rounds"] <= MOST_CURVES * 6
     assert "ValueError: the loss became nan 436" in page.words  # as `drawn_trials` says of this seed
     assert "The first 200 of 3,409" in page.words
+
+
+def test_the_cheap_score_is_judged_by_models_of_one_recipe(tmp_path: Path) -> None:
+    """Of trial 11 two recipes are known: the better one is on the leaderboard, and the other is the promotion's."""
+    folder = tmp_path / "twice"
+    folder.mkdir()
+    rows = [model_row(rank, 0.5 - 0.01 * rank, 0.7 - 0.02 * rank) for rank in range(1, 6)]
+    rows[0] = {**rows[0], "recipe": "9epochs-ffffff", "epochs": 9, "validation_accuracy": 0.9}
+    own = {**model_row(1, 0.49, 0.30), "rank": None, "validation_accuracy": 0.2}
+    write_promotion(folder / "promotion.json", Promotion((11, 12, 13, 14, 15), (), 0, recipe="5epochs-abc123"))
+    page = make_run(folder, trials=[trial_row(11, "COMPLETE", 0.4)], leaderboard=[*rows, own])
+    # By hand: proxies fall from trial 11 to 15, tests are 0.30 and then 0.66, 0.64, 0.62, 0.60: Σd² = 4² + 4 · 1 = 20,
+    # and 1 - 6 · 20 / (5 · 24) = 0. By the models of the leaderboard it would be 1.
+    assert "Spearman rank correlation of proxy accuracy with test accuracy is +0.00" in page.words
+    assert "Retrained by several recipes" in page.words
+    assert "11 90.0 9" in page.words
+    assert "11 20.0 5" in page.words

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from search.audit_draw import draw
+from search.report.trust import _weight as weight_of
 from search.report.trust import trust
 from tests.search.report.report_rows import model_row
 
@@ -130,3 +132,44 @@ def test_numbers_of_images_a_class_are_said_to_be_on_different_scales() -> None:
     rows = [model_row(n, 0.1 * n, 0.1 * n, ipc=ipc) for n, ipc in enumerate((1, 10, 10, 1, 1, 10), start=1)]
     assert "search.ladder.real_epochs" in " ".join(trust(rows).details)
     assert "search.ladder.real_epochs" not in " ".join(trust([{**row, "ipc": 10} for row in rows]).details)
+
+
+def test_an_audited_model_stands_for_its_share_of_those_that_come_to_something() -> None:
+    """Of 2 drawn at first one came to nothing, so half of 40 candidates are taken to; 20 are shared by 2 models."""
+    rows = audited_rows([50, 51, 52, 53, 54, 55])
+    found = trust(rows, population=40, lost=1, further={15})
+    weights = [1, 1, 1, 1, 10, 10]
+    repeated = [np.repeat([row[name] for row in rows], weights) for name in ("proxy_accuracy", "test_accuracy")]
+    assert found.overall is not None
+    assert found.overall.rho == pytest.approx(scipy.stats.spearmanr(*repeated).statistic)
+    assert any("each audited one stands for 10 candidates" in detail for detail in found.details)
+
+
+def test_where_all_drawn_at_first_came_to_nothing_nothing_is_said_of_all_candidates() -> None:
+    rows = audited_rows([50, 51, 52, 53, 54, 55])
+    assert trust(rows, population=40, lost=2, further={14, 15}).overall is None
+
+
+def test_a_model_stands_for_itself_at_least() -> None:
+    """Of a population of 3 all were drawn: 2 models and one that came to nothing."""
+    rows = audited_rows([50, 51, 52, 53, 54, 55])
+    found = trust(rows, population=3, lost=1, further={15})
+    assert found.overall is not None
+    told = [[row[name] for row in rows] for name in ("proxy_accuracy", "test_accuracy")]
+    assert found.overall.rho == pytest.approx(scipy.stats.spearmanr(*told).statistic)
+
+
+def test_the_weights_estimate_all_candidates_without_bias() -> None:
+    """By simulation: the weights of the models that were drawn add up to the candidates that come to something."""
+    population, lost = range(20), set(range(6))
+    totals = []
+    for seed in range(3000):
+        drawn = draw(population, 4, seed, lost)
+        rows = [
+            model_row(number, 0.1, 0.5, audited=True, trial=number)
+            for number in (*drawn.first, *drawn.further)
+            if number not in lost
+        ]
+        weight = weight_of(rows, len(population), len(lost.intersection(drawn.first)), set(drawn.further))
+        totals.append(0.0 if np.isnan(weight) else weight * len(rows))
+    assert np.mean(totals) == pytest.approx(14, abs=0.3)
