@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
@@ -19,7 +20,7 @@ from search.config.models import PromoteSection
 from search.pareto import hypervolume_subset, non_dominated_ranks
 from search.study.objectives import OBJECTIVES, Objective
 from search.study.sampling import source_of
-from search.study.trials import is_rejected, is_stopped_early, rounds_of
+from search.study.trials import is_stopped_early, rounds_of, state_of
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,21 @@ class _Finisher:
 
 _Ranking = Callable[[list[_Finisher], int], list[_Finisher]]
 
+Identify: TypeAlias = Callable[[FrozenTrial], Hashable]
+"""Returns what trials of one candidate have in common."""
+
+
+def _by_number(trial: FrozenTrial) -> int:
+    """Take every trial for a candidate of its own."""
+    return trial.number
+
 
 def promote(
-    trials: Sequence[FrozenTrial], settings: PromoteSection, objectives: Sequence[Objective], seed: int
+    trials: Sequence[FrozenTrial],
+    settings: PromoteSection,
+    objectives: Sequence[Objective],
+    seed: int,
+    identify: Identify = _by_number,
 ) -> Promotion:
     """Return which trials are retrained, by their last rounds.
 
@@ -78,11 +91,15 @@ def promote(
     The audit is drawn from all others that keep to the constraints and either reached their sparsity or were stopped
     early because others were better.
 
+    A candidate that several trials have, as in runs from before repeats were noticed, is taken once: by the first of
+    them that reached its sparsity. Taking the best of them would favour what was tried most often.
+
     Args:
         trials: all trials of the study.
         settings: `promote`.
         objectives: what is optimised.
         seed: the run's; with the same trials it always draws the same audit.
+        identify: tells candidates apart.
 
     Raises:
         UserError: no trial reached its sparsity and keeps to the constraints.
@@ -90,8 +107,8 @@ def promote(
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and rounds_of(trial)]
     feasible = [trial for trial in finished if not _broken(trial)]
     measures = _measures(settings, objectives)
-    candidates = [_finisher(trial, measures) for trial in feasible]
-    candidates = [candidate for candidate in candidates if not any(math.isnan(gain) for gain in candidate.gains)]
+    measured = [trial for trial in feasible if not any(math.isnan(gain) for gain in _finisher(trial, measures).gains)]
+    candidates = [_finisher(trial, measures) for trial in _distinct(measured, identify)]
     if not candidates:
         raise UserError(_why_nothing(trials, finished))
     if settings.by == "sparsity":
@@ -101,8 +118,17 @@ def promote(
         chosen = _in_turns(candidates, settings.top, ranking)[: settings.top]
     promoted = tuple(candidate.number for candidate in chosen)
     stopped = [trial for trial in trials if _was_stopped_for_others(trial) and not _broken(trial)]
-    others = sorted({trial.number for trial in [*feasible, *stopped]} - set(promoted))
+    everyone = _distinct([*measured, *feasible, *stopped], identify)
+    others = sorted({trial.number for trial in everyone} - set(promoted))
     return Promotion(promoted, _drawn(others, settings.audit, seed), len(others))
+
+
+def _distinct(trials: Sequence[FrozenTrial], identify: Identify) -> list[FrozenTrial]:
+    """Return the first trial of each candidate."""
+    first: dict[Hashable, FrozenTrial] = {}
+    for trial in trials:
+        first.setdefault(identify(trial), trial)
+    return list(first.values())
 
 
 def set_aside(path: Path) -> None:
@@ -112,10 +138,15 @@ def set_aside(path: Path) -> None:
 
 
 def promote_again(
-    path: Path, trials: Sequence[FrozenTrial], settings: PromoteSection, objectives: Sequence[Objective], seed: int
+    path: Path,
+    trials: Sequence[FrozenTrial],
+    settings: PromoteSection,
+    objectives: Sequence[Objective],
+    seed: int,
+    identify: Identify = _by_number,
 ) -> Promotion:
     """Return what `promote` does, and what the promotion that was set aside has audited."""
-    promotion, before = promote(trials, settings, objectives, seed), read_promotion(_aside(path))
+    promotion, before = promote(trials, settings, objectives, seed, identify), read_promotion(_aside(path))
     if before is None:
         return promotion
     chosen = {*promotion.promoted, *promotion.audited}
@@ -168,7 +199,7 @@ def _why_nothing(trials: Sequence[FrozenTrial], finished: Sequence[FrozenTrial])
             f"None of the {len(finished)} trials that reached their sparsity keeps to 'search.constraints' "
             f"({count} break '{name}'), so there is nothing to retrain."
         )
-    counts = Counter("REJECTED" if is_rejected(trial) else trial.state.name for trial in trials)
+    counts = Counter(state_of(trial) for trial in trials)
     listed = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     return f"No trial reached its sparsity, so there is nothing to retrain ({listed})."
 

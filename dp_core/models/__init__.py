@@ -3,7 +3,7 @@
 from dp_core.models.checking import check_forward
 from dp_core.models.initialisation import INITIALISATIONS
 from dp_core.models.spaces import SPACES, convnet720, nasbench201_space, resnet_family, vit_family
-from dp_core.models.spec import ARCHITECTURES, ModelSpec, build, source_digest
+from dp_core.models.spec import ARCHITECTURES, ModelSpec, build, source_digest, with_defaults
 from dp_core.models.stratified import stratified
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "source_digest",
     "stratified",
     "vit_family",
+    "with_defaults",
 ]
