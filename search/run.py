@@ -38,14 +38,17 @@ from search.run_record import (
     write_record,
 )
 from search.screening import phase_storage, screen
+from search.sources import SOURCES, refuse_changed_sources
 from search.space import ChoiceParameter, FloatParameter, IntParameter, Space
 from search.study.objectives import objectives_of
 from search.study.opening import make_study, open_record, refuse_used_database
 from search.study.reading import refuse_lost_study
 from search.study.record import StudyRecord
 from search.study.storage import resolve_url
+from search.study.trials import candidate_of
 from search.tables import damaged_tables
 from search.tensorboard import TensorBoardLog
+from trainables.identity import identity_of
 
 
 def start(
@@ -88,7 +91,7 @@ def resume(
         address: of a Ray cluster.
         progress: is told what happens.
         overrides: keys to change, `dotted.key=value`.
-        accepted: whether changes of the config, by these or in run.yaml, are meant.
+        accepted: whether changes of the config, by these or in run.yaml, and of the user's own modules are meant.
 
     Raises:
         UserError: the run cannot be read, its config or data have changed, or another process drives it.
@@ -100,10 +103,13 @@ def resume(
     if overrides:
         config = override_config(SearchConfig, recorded["config"], run.config, overrides)
     recorded["config"] = dumped(config)
-    refuse_changes(run, recorded["config"], accepted)
+    moved = refuse_changes(run, recorded["config"], accepted)
+    recorded[SOURCES] = refuse_changed_sources(run, recorded, recorded["config"], accepted)
     refuse_lost_study(run, config)
     prepared = prepare(config, str(run.config), local=address is None)
     refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.place)
+    for change in moved:
+        progress.say("run", f"{change}: moved, and the same")
     with run.locked(), _session(prepared, address):
         run.sweep()
         write_record(run, recorded)
@@ -147,7 +153,7 @@ def _screen_and_retrain(
             set_aside(run.promotion)  # of a run that had fewer trials
             screen(run, prepared, record, sets, board, progress)
         trials = record.trials()
-        promotion = _promotion(run, prepared.config, trials)
+        promotion = _promotion(run, prepared, trials)
         lost = complete_tickets(run, prepared, sets, trials, promotion.left, progress)
         tickets = [number for number in promotion.left if has_sound_ticket(run, number)]
         lost |= retrain(run, prepared, tickets, board, progress)
@@ -159,12 +165,17 @@ def _screen_and_retrain(
     return rows
 
 
-def _promotion(run: RunDirectory, config: SearchConfig, trials: Sequence[FrozenTrial]) -> Promotion:
+def _promotion(run: RunDirectory, prepared: Preparation, trials: Sequence[FrozenTrial]) -> Promotion:
     """Return the trials to retrain, promoted and audited; once chosen they stay chosen."""
+    config, classes = prepared.config, prepared.splits.train.classes
+
+    def identify(trial: FrozenTrial) -> str:
+        return identity_of(candidate_of(trial), classes, config.search.ladder.ipc)
+
     promotion = read_promotion(run.promotion)
     if promotion is None:
         objectives = objectives_of(config.search.objectives)
-        promotion = promote_again(run.promotion, trials, config.promote, objectives, config.run.seed)
+        promotion = promote_again(run.promotion, trials, config.promote, objectives, config.run.seed, identify)
         write_promotion(run.promotion, promotion)
     return promotion
 
@@ -184,7 +195,6 @@ def _record(prepared: Preparation, command: Sequence[str]) -> dict[str, Any]:
     record = new_record(command, prepared.config, prepared.splits)
     storage = prepared.config.run.storage
     record["config"]["run"]["storage"] = None if storage is None else absolute(storage)
-    record["config"]["distill"]["sets"] = [str(path.resolve()) for path in prepared.config.distill.sets]
     url = prepared.config.search.storage
     record["config"]["search"]["storage"] = None if url is None else resolve_url(url, Path.cwd())
     record["config"]["search"]["start"]["runs"] = [str(path.resolve()) for path in prepared.config.search.start.runs]
