@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dp_core.errors import UserError
 from dp_core.files import write_json
+from search.config.overrides import Override
 from search.run_directory import RunDirectory
 from search.wording import show
 
 _FIXED = (
     "run.name",
     "run.seed",
-    "data.root",
-    "data.format",
     "data.validation",
     "distill.method",
     "distill.settings",
     "distill.architectures",
-    "distill.sets",
     "space",
     "screen",
     "search.objectives",
@@ -31,6 +29,21 @@ _FIXED = (
 )
 """What the trials so far would have been other trials with."""
 
+_PLACES = (
+    "data.root",
+    "data.format",
+    "data.cache",
+    "distill.directory",
+    "distill.experts",
+    "distill.output",
+    "distill.sets",
+    "published",
+    "sets",
+    "truth.directory",
+    "truth.table",
+)
+"""Where things are: whether they are the same things, digests of their contents decide."""
+
 Config = Mapping[str, Any]
 
 
@@ -39,18 +52,21 @@ def agree(run: RunDirectory, config: Config) -> None:
     write_json(run.agreed, dict(config))
 
 
-def refuse_changes(run: RunDirectory, config: Config, accepted: bool) -> None:
+def refuse_changes(run: RunDirectory, config: Config, accepted: bool) -> list[str]:
     """See that the config is that of the run's trials, or was changed where it may be, and this was `accepted`.
 
     How tickets are retrained may be changed without that: what was retrained otherwise is kept beside it.
 
+    Returns:
+        What was moved, as `key: before → after`: nothing has to be accepted about it.
+
     Raises:
-        UserError: it shows what differs.
+        UserError: it shows what else differs.
     """
     before = _agreed(run)
     if before is None:
-        return
-    changes = list(_changes(before, config, ""))
+        return []
+    moved, changes = _split(_changes(before, config, ""))
     fixed = [change for key, change in changes if _is_fixed(key, config)]
     if fixed:
         raise UserError(
@@ -63,6 +79,43 @@ def refuse_changes(run: RunDirectory, config: Config, accepted: bool) -> None:
             f"The config of the run {run.path} has changed: {'; '.join(told)}. "
             "Resume it with --accept-changes to go on with this, or put it back."
         )
+    return moved
+
+
+def refuse_all_but_moves(run: RunDirectory, what: str, before: Config, config: Config) -> list[str]:
+    """See that nothing differs but where things are, for runs that are `what` and take no other changes.
+
+    Returns:
+        What was moved, as `key: before → after`.
+
+    Raises:
+        UserError: it shows what else differs.
+    """
+    moved, changes = _split(_changes(before, config, ""))
+    if changes:
+        raise UserError(
+            f"The run {run.path} is {what}: when it is resumed, only keys that say where its files are can be changed, "
+            f"such as data.root, not {'; '.join(change for _, change in changes)}. Start another run with that."
+        )
+    return moved
+
+
+def moving(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the overrides that say where things are, and the others."""
+    moves = [text for text in overrides if _is_any_of(".".join(Override.parse(text).path), _PLACES)]
+    return moves, [text for text in overrides if text not in moves]
+
+
+def _split(changes: Iterable[tuple[str, str]]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return what was only moved, in words, and the other changes."""
+    found = list(changes)
+    return [text for key, text in found if _is_any_of(key, _PLACES)], [
+        (key, text) for key, text in found if not _is_any_of(key, _PLACES)
+    ]
+
+
+def _is_any_of(key: str, names: Iterable[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
 def has_changed(run: RunDirectory, config: Config, section: str) -> bool:
@@ -83,8 +136,7 @@ def _agreed(run: RunDirectory) -> Config | None:
 def _is_fixed(key: str, config: Config) -> bool:
     # The last rung of the ladder trains by the recipe of retraining, for a number of epochs of its own.
     on_ladder = bool(config["search"].get("ladder", {}).get("real_epochs"))
-    fixed = (*_FIXED, *(("retrain.recipe",) if on_ladder else ()))
-    return any(key == name or key.startswith(f"{name}.") for name in fixed)
+    return _is_any_of(key, (*_FIXED, *(("retrain.recipe",) if on_ladder else ())))
 
 
 def _changes(before: Any, after: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -104,37 +104,40 @@ def resume(
     run: RunArgument,
     overrides: OverridesArgument = None,
     accept_changes: Annotated[
-        bool, typer.Option("--accept-changes", help="Go on with a config that was changed, here or in run.yaml.")
+        bool,
+        typer.Option(
+            "--accept-changes", help="Go on with a config (here or in run.yaml) or modules of yours that were changed."
+        ),
     ] = False,
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a run, of whatever kind, on from wherever it stopped; a search or distillation with keys to change, too."""
+    """Take a run, of whatever kind, on from wherever it stopped.
+
+    Keys of a search can be changed, such as search.trials, and step sizes of a distillation; of every kind those of
+    files that were moved: data.root.
+    """
     from search.distill.run import resume_distillation
     from search.progress import Progress
     from search.proxy.run import resume_proxies
     from search.prune.study import resume_study
     from search.run import resume as resume_search
     from search.run_directory import find_run
-    from search.run_kinds import DISTILLATION, PROXIES, SEARCH, STUDY, described, kind_of
+    from search.run_kinds import DISTILLATION, PROXIES, STUDY, kind_of
     from search.run_record import read_run
 
     found, progress = find_run(run), Progress()
     kind = kind_of(read_run(found))
-    if overrides and kind not in (SEARCH, DISTILLATION):
-        raise UserError(
-            f"Keys can be changed when a search or a distillation is resumed; "
-            f"the run {found.path} is {described(kind)}."
-        )
+    changes = overrides or [], accept_changes
     with stoppable(run):
         if kind == DISTILLATION:
-            rows = resume_distillation(found, progress, overrides or [], accept_changes)
+            rows = resume_distillation(found, progress, *changes)
         elif kind == STUDY:
-            rows = resume_study(found, address, progress)
+            rows = resume_study(found, address, progress, *changes)
         elif kind == PROXIES:
-            rows = resume_proxies(found, address, progress)
+            rows = resume_proxies(found, address, progress, *changes)
         else:
-            rows = resume_search(found, address, progress, overrides or [], accept_changes)
+            rows = resume_search(found, address, progress, *changes)
     show = {DISTILLATION: show_sets, STUDY: show_study, PROXIES: show_proxies}.get(kind, show_leaderboard)
     show(rows, found.path, as_json)
 
@@ -185,7 +188,7 @@ def report(run: RunArgument, as_json: JsonOption = False) -> None:
     """Write the tables of a run anew, and the report of a search or the plots of other kinds; list distilled sets."""
     from search.collecting import write_tables
     from search.config.models import SearchConfig
-    from search.distill.run import reopened, rows_of
+    from search.distill.run import recorded_plan, rows_of
     from search.proxy.run import rewrite_outputs as rewrite_proxies
     from search.prune.study import rewrite_outputs
     from search.report import write_report
@@ -202,7 +205,7 @@ def report(run: RunArgument, as_json: JsonOption = False) -> None:
         show_proxies(rewrite_proxies(found), found.path, as_json)
         return
     if kind == DISTILLATION:
-        _, prepared = reopened(found)
+        _, prepared = recorded_plan(found)
         show_sets(rows_of(prepared), found.path, as_json)
         return
     if kind == STUDY:

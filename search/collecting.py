@@ -16,7 +16,7 @@ from dp_core.pruning import Ticket
 from search.promotion import read_promotion
 from search.retraining_plan import recipe_in, recipe_key
 from search.run_directory import RunDirectory
-from search.study.trials import candidate_of, is_rejected, reason_of, rounds_of
+from search.study.trials import candidate_of, reason_of, rounds_of, state_of
 from search.tables import LEADERBOARD, PARAMETER_PREFIX, ROUNDS, TRIALS, write_leaderboard, write_rounds, write_trials
 from trainables.candidate import default_source
 from trainables.trained_model import TrainedModel
@@ -118,7 +118,7 @@ def _trial_row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
         **{name: last.get(name) for name in TRIALS.names},
         **_description(trial),
         "trial": trial.number,
-        "state": "REJECTED" if is_rejected(trial) else trial.state.name,
+        "state": state_of(trial),
         "reason": reason_of(trial),
         "broken_constraints": ", ".join(name for name, excess in trial.constraints.items() if excess > 0) or None,
         "rounds": len(rounds),

@@ -22,6 +22,7 @@ from dp_core.seeds import generator
 from dp_core.training import Recipe, rehearsed
 from search.checkpoints import absolute, open_storage
 from search.config.models import SearchConfig
+from search.images import ImageFacts, facts_of, recorded_facts
 from search.machine import this_machine
 from search.progress import Progress
 from search.run_kinds import RunConfig
@@ -157,6 +158,11 @@ def splits_of(config: RunConfig) -> Splits:
         seed=config.run.seed,
         reading=config.data.reading,
     )
+
+
+def images_of(recorded: Mapping[str, Any], config: RunConfig) -> ImageFacts:
+    """Return what tables need to know of a run's images; only those of an old run have to be there for it."""
+    return recorded_facts(recorded) or facts_of(splits_of(config))
 
 
 def say_data(splits: Splits, progress: Progress) -> None:

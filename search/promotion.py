@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
@@ -84,6 +85,14 @@ class _Finisher:
 
 _Ranking = Callable[[list[_Finisher], int], list[_Finisher]]
 
+Identify: TypeAlias = Callable[[FrozenTrial], Hashable]
+"""Returns what trials of one candidate have in common."""
+
+
+def _by_number(trial: FrozenTrial) -> int:
+    """Take every trial for a candidate of its own."""
+    return trial.number
+
 
 def promote(
     trials: Sequence[FrozenTrial],
@@ -92,6 +101,7 @@ def promote(
     seed: int,
     before: Promotion | None = None,
     lost: Collection[int] = (),
+    identify: Identify = _by_number,
 ) -> Promotion:
     """Return which trials are retrained, by their last rounds.
 
@@ -110,6 +120,9 @@ def promote(
     An audited one that is lost stays drawn, since it says how many come to nothing, and a further one is drawn
     beside it, see `draw`.
 
+    A candidate that several trials have, as in runs from before repeats were noticed, is taken once: by the first of
+    them that reached its sparsity. Taking the best of them would favour what was tried most often.
+
     Args:
         trials: all trials of the study.
         settings: `promote`.
@@ -117,6 +130,7 @@ def promote(
         seed: the run's; with the same trials it always draws the same audit.
         before: what has been chosen so far, from the same trials.
         lost: trials that are known to have come to nothing.
+        identify: tells candidates apart.
 
     Raises:
         NothingToPromote: no trial is left that reached its sparsity and keeps to the constraints.
@@ -125,8 +139,8 @@ def promote(
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and rounds_of(trial)]
     feasible = [trial for trial in finished if not _broken(trial)]
     measures = _measures(settings, objectives)
-    candidates = [_finisher(trial, measures) for trial in feasible]
-    candidates = [candidate for candidate in candidates if not any(math.isnan(gain) for gain in candidate.gains)]
+    measured = [trial for trial in feasible if not any(math.isnan(gain) for gain in _finisher(trial, measures).gains)]
+    candidates = [_finisher(trial, measures) for trial in _distinct(measured, identify)]
     if not candidates:
         raise NothingToPromote(_why_nothing(trials, finished))
     kept = tuple(number for number in before.promoted if number not in lost)
@@ -134,7 +148,8 @@ def promote(
     promoted = (*kept, *(number for number in best if number not in kept))[: settings.top]
     replaced = {*before.replaced, *set(lost).difference(before.ever_audited)}
     stopped = [trial for trial in trials if _was_stopped_for_others(trial) and not _broken(trial)]
-    others = {trial.number for trial in [*feasible, *stopped]}.difference(promoted, replaced)
+    everyone = _distinct([*measured, *feasible, *stopped], identify)
+    others = {trial.number for trial in everyone}.difference(promoted, replaced)
     drawn = draw(others, settings.audit, seed, lost, (*before.audited, *before.further))
     named = {*promoted, *drawn.first, *drawn.further}
     return Promotion(
@@ -156,6 +171,14 @@ def _best(candidates: Sequence[_Finisher], settings: PromoteSection) -> list[int
     in_turns = _in_turns(candidates, settings.top, ranking)
     best = _over_buckets(in_turns, settings.top) if settings.by == "sparsity" else in_turns[: settings.top]
     return [candidate.number for candidate in best]
+
+
+def _distinct(trials: Sequence[FrozenTrial], identify: Identify) -> list[FrozenTrial]:
+    """Return the first trial of each candidate."""
+    first: dict[Hashable, FrozenTrial] = {}
+    for trial in trials:
+        first.setdefault(identify(trial), trial)
+    return list(first.values())
 
 
 def set_aside(path: Path) -> None:

@@ -11,7 +11,6 @@ from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
 from search.bad_ends import BadEnds
 from search.completing import complete_tickets, has_sound_ticket
-from search.config.models import SearchConfig
 from search.preparation import Preparation
 from search.progress import Progress
 from search.promotion import (
@@ -30,7 +29,9 @@ from search.retraining_plan import RetrainingPlan
 from search.run_directory import RunDirectory, where_tracebacks
 from search.study.failures import reasons_in_words
 from search.study.objectives import objectives_of
+from search.study.trials import candidate_of
 from search.tensorboard import TensorBoardLog
+from trainables.identity import identity_of
 
 
 def retrain_chosen(
@@ -53,7 +54,7 @@ def retrain_chosen(
     lost, known = ends.lost(plan.names, models_of(run)), None
     while lost != known:
         known = lost
-        promotion = _chosen(run, prepared.config, plan.key, trials, lost, progress)
+        promotion = _chosen(run, prepared, plan.key, trials, lost, progress)
         complete_tickets(run, prepared, sets, trials, promotion.left, ends, progress)
         tickets = [number for number in promotion.left if has_sound_ticket(run, number)]
         retrain(run, prepared, plan, tickets, ends, board, progress)
@@ -81,7 +82,7 @@ def told_ends(run: RunDirectory, recipe: str) -> str:
 
 def _chosen(
     run: RunDirectory,
-    config: SearchConfig,
+    prepared: Preparation,
     recipe: str,
     trials: Sequence[FrozenTrial],
     lost: Collection[int],
@@ -91,6 +92,11 @@ def _chosen(
 
     Once chosen they stay chosen, unless they come to nothing by this recipe: by another, the best are the best again.
     """
+    config, classes = prepared.config, prepared.splits.train.classes
+
+    def identify(trial: FrozenTrial) -> str:
+        return identity_of(candidate_of(trial), classes, config.search.ladder.ipc)
+
     before = start = read_promotion(run.promotion)
     if before is None:
         start = promotion_before(run.promotion)
@@ -103,7 +109,7 @@ def _chosen(
     else:
         objectives = objectives_of(config.search.objectives)
         try:
-            promotion = promote(trials, config.promote, objectives, config.run.seed, start, lost)
+            promotion = promote(trials, config.promote, objectives, config.run.seed, start, lost, identify)
         except NothingToPromote as error:
             raise UserError(f"{error}{where_tracebacks(run)}") from error
     promotion = replace(promotion, recipe=recipe)

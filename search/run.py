@@ -35,6 +35,7 @@ from search.run_record import (
     write_record,
 )
 from search.screening import phase_storage, screen
+from search.sources import SOURCES, refuse_changed_sources
 from search.space import ChoiceParameter, FloatParameter, IntParameter, Space
 from search.study.opening import make_study, open_record, refuse_used_database
 from search.study.reading import refuse_lost_study
@@ -84,7 +85,7 @@ def resume(
         address: of a Ray cluster.
         progress: is told what happens.
         overrides: keys to change, `dotted.key=value`.
-        accepted: whether changes of the config, by these or in run.yaml, are meant.
+        accepted: whether changes of the config, by these or in run.yaml, and of the user's own modules are meant.
 
     Raises:
         UserError: the run cannot be read, its config or data have changed, or another process drives it.
@@ -96,10 +97,13 @@ def resume(
     if overrides:
         config = override_config(SearchConfig, recorded["config"], run.config, overrides)
     recorded["config"] = dumped(config)
-    refuse_changes(run, recorded["config"], accepted)
+    moved = refuse_changes(run, recorded["config"], accepted)
+    recorded[SOURCES] = refuse_changed_sources(run, recorded, recorded["config"], accepted)
     refuse_lost_study(run, config)
     prepared = prepare(config, str(run.config), local=address is None)
     refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.place)
+    for change in moved:
+        progress.say("run", f"{change}: moved, and the same")
     with run.locked(), _session(prepared, address):
         run.sweep()
         write_record(run, recorded)
@@ -167,7 +171,6 @@ def _record(prepared: Preparation, command: Sequence[str]) -> dict[str, Any]:
     record = new_record(command, prepared.config, prepared.splits)
     storage = prepared.config.run.storage
     record["config"]["run"]["storage"] = None if storage is None else absolute(storage)
-    record["config"]["distill"]["sets"] = [str(path.resolve()) for path in prepared.config.distill.sets]
     url = prepared.config.search.storage
     record["config"]["search"]["storage"] = None if url is None else resolve_url(url, Path.cwd())
     record["config"]["search"]["start"]["runs"] = [str(path.resolve()) for path in prepared.config.search.start.runs]

@@ -19,15 +19,18 @@ from dp_core.data import Splits
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
 from dp_core.files import write_text
+from dp_core.source_code import sources_within
 from search.config.mistakes import describe
 from search.config.models import SearchConfig
 from search.config.sections import NamedRunSection
 from search.distill.config import DistillConfig
+from search.images import IMAGE, digests
 from search.machine import this_machine
 from search.proxy.config import ProxyEvaluationConfig
 from search.prune.config import StudyConfig
 from search.run_directory import LOCK, RunDirectory
 from search.run_kinds import RunConfig, described, kind_for, kind_of
+from search.sources import SOURCES
 
 _LAST = "distilled_sets"
 """What every record ends with: half of one may be valid YAML, too."""
@@ -93,8 +96,10 @@ def new_record(command: Sequence[str], config: RunConfig, splits: Splits) -> dic
         "versions": {name: version(name) for name in _LIBRARIES},
         "data": dict(digests(splits)),
         "splits": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
+        IMAGE: {"shape": list(splits.train.image_shape), "classes": list(splits.train.class_names)},
         "images": {**splits.described(), "notes": list(splits.notes())},
         "config": dumped(config),
+        SOURCES: sources_within(dumped(config)),
         _LAST: {},
     }
 
@@ -104,13 +109,24 @@ def dumped(config: RunConfig) -> dict[str, Any]:
     tree = config.model_dump(mode="json")
     for section, key in _FOLDERS:
         if tree.get(section, {}).get(key) is not None:
-            tree[section][key] = str(Path(tree[section][key]).resolve())
+            tree[section][key] = _in_full(tree[section][key])
+    if "sets" in tree:  # an entry that an override has taken out is null
+        tree["sets"] = {name: _in_full(path) for name, path in tree["sets"].items() if path is not None}
+    if tree.get("published") is not None:
+        tree["published"] = _in_full(tree["published"])
+    if "sets" in tree.get("distill", {}):
+        tree["distill"]["sets"] = [_in_full(path) for path in tree["distill"]["sets"]]
     return tree
+
+
+def _in_full(path: str) -> str:
+    return str(Path(path).resolve())
 
 
 def write_record(run: RunDirectory, record: Mapping[str, Any]) -> None:
     """Write run.yaml."""
-    write_text(run.config, yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True))
+    ordered = {key: value for key, value in record.items() if key != _LAST} | {_LAST: record[_LAST]}
+    write_text(run.config, yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True))
 
 
 def read_run(run: RunDirectory) -> dict[str, Any]:
@@ -155,8 +171,3 @@ def record_sets(run: RunDirectory, sets: Mapping[str, DistilledSet]) -> None:
             raise UserError(f"The distilled set '{key}' of the run {run.path} has changed since it started.")
     recorded["distilled_sets"] |= found
     write_record(run, recorded)
-
-
-def digests(splits: Splits) -> dict[str, str]:
-    """Return the digests of the three splits."""
-    return {"train": splits.train.digest, "validation": splits.validation.digest, "test": splits.test.digest}

@@ -35,6 +35,8 @@ def screen(
     search = prepared.config.search
     storage = phase_storage(run, prepared, "screening")
     store = CheckpointStore(storage)
+    if record.used_up:
+        progress.say("screening", record.used_up)
     progress.say("screening", f"{record.unfinished} of {record.target} trials, {search.concurrency} at a time")
     scheduler = StudyScheduler(
         record, lambda number: (run.ticket(number) / "card.json").exists(), search.max_failures, search.round_seconds
@@ -55,6 +57,8 @@ def screen(
         scheduler=scheduler,
         stopper=HaltStopper(lambda: record.halted is not None),
     )
+    if record.used_up:
+        progress.say("screening", record.used_up)
     if record.halted is not None:
         raise UserError(
             f"{record.halted}{where_tracebacks(run)} What has ended is kept; go on with: winnow resume {run.path}"

@@ -16,7 +16,7 @@ from search.run_directory import RunDirectory
 from search.run_record import config_of, read_run
 from search.study.objectives import OBJECTIVES
 from search.study.reading import trials_of
-from search.study.trials import is_rejected
+from search.study.trials import is_rejected, repeated_by
 
 
 def status_of(run: RunDirectory) -> dict[str, Any]:
@@ -24,6 +24,7 @@ def status_of(run: RunDirectory) -> dict[str, Any]:
     config = config_of(run, read_run(run), SearchConfig)
     known = trials_of(run, config)
     trials = [trial for trial in known if not is_rejected(trial)]
+    repeated = sum(repeated_by(trial) is not None for trial in known)
     counts = {state.name: sum(trial.state == state for trial in trials) for state in TrialState}
     objective = OBJECTIVES[config.search.objectives[0]]
     best = _best([trial for trial in trials if _is_best_worthy(trial)], objective.maximised)
@@ -32,13 +33,14 @@ def status_of(run: RunDirectory) -> dict[str, Any]:
     ended = sum(counts[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
     return {
         "run": str(run.path),
-        "state": _state(run, ended >= config.search.trials, names is not None and names <= models),
+        "state": _state(run, ended >= config.search.trials or names is not None, names is not None and names <= models),
         "trials_wanted": config.search.trials,
         "trials_finished": counts["COMPLETE"],
         "trials_stopped_early": counts["PRUNED"],
         "trials_failed": counts["FAIL"],
         "trials_running": counts["RUNNING"],
-        "trials_rejected": len(known) - len(trials),
+        "trials_rejected": len(known) - len(trials) - repeated,
+        "trials_repeated": repeated,
         "best_trial": None if best is None else best.number,
         f"best_{objective.name}": None if best is None else best.values[0],
         "tickets": len(run.tickets()),

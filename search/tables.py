@@ -110,10 +110,10 @@ def write_rounds(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 def write_trials(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write `trials.parquet`: one row per trial, with its last round's measures (null before the first round).
 
-    `state` is COMPLETE, PRUNED, FAIL, RUNNING, WAITING or, for a proposal that broke a constraint before it was
-    trained, REJECTED; `broken_constraints` names the constraints that a trial breaks, separated by commas. Every
-    further key must be `params.<dotted name>`; rows need not share these, since a conditional parameter exists in some
-    trials only. Raises as `write_rounds`.
+    `state` is COMPLETE, PRUNED, FAIL, RUNNING, WAITING or, for a proposal that was never trained, REJECTED (it broke a
+    constraint) or REPEATED (`reason` names the trial that has its candidate). `broken_constraints` names the
+    constraints that a trial breaks, separated by commas. Every further key must be `params.<dotted name>`; rows need
+    not share these, since a conditional parameter exists in some trials only. Raises as `write_rounds`.
     """
     names = sorted({name for row in rows for name in row if name.startswith(PARAMETER_PREFIX)})
     parameters = {name: [row.get(name) for row in rows] for name in names}

@@ -5,22 +5,36 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from dp_core.data import ImageDataset
 from dp_core.distillation.base import HERE, Distiller, Workspace
 from dp_core.distillation.distilled_set import FORMAT, DistilledSet, card_path
 from dp_core.files import digest_of_json
+from dp_core.source_code import combined, sources_within
+
+
+class Digested(Protocol):
+    """Images of which the contents are known: an ImageDataset, or what is recorded of one."""
+
+    @property
+    def digest(self) -> str:
+        """Of their contents."""
 
 
 class DistilledLibrary:
-    """Makes each set once: the key is the digest of distiller, settings, source digest, ipc and seed."""
+    """Makes each set once: the key is the digest of distiller, settings, source digest, ipc and seed.
+
+    The source of a user's own networks is part of it (`sources_within`).
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def path(self, distiller: Distiller, source: ImageDataset, images_per_class: int, seed: int) -> Path:
+    def path(self, distiller: Distiller, source: Digested, images_per_class: int, seed: int) -> Path:
         """Return where the set is, or will be."""
         settings = distiller.settings()
+        code = combined(sources_within(settings))
         key = digest_of_json(
             {
                 "format": FORMAT,
@@ -28,11 +42,12 @@ class DistilledLibrary:
                 "source": source.digest,
                 "images_per_class": images_per_class,
                 "seed": seed,
+                **({} if code is None else {"code": code}),
             }
         )
         return self._folder / f"{settings['method']}-{images_per_class}ipc-{key[:12]}.safetensors"
 
-    def holds(self, distiller: Distiller, source: ImageDataset, images_per_class: int, seed: int) -> bool:
+    def holds(self, distiller: Distiller, source: Digested, images_per_class: int, seed: int) -> bool:
         """Return whether the set has been made."""
         path = self.path(distiller, source, images_per_class, seed)
         return path.exists() and card_path(path).exists()

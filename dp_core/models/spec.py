@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from dp_core.errors import UserError, in_one_line, nearest
+from dp_core.files import digest_of_file
 from dp_core.models.alexnet import alexnet
 from dp_core.models.checking import failure
 from dp_core.models.convnet import convnet
@@ -25,6 +26,7 @@ from dp_core.models.products import record_products
 from dp_core.models.resnet import resnet18, resnet20
 from dp_core.models.vgg import vgg11, vgg16
 from dp_core.models.vit import vit
+from dp_core.source_code import combined, sources_of
 
 Builder = Callable[..., nn.Module]
 
@@ -110,21 +112,39 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
     return model
 
 
-def source_digest(spec: ModelSpec) -> str | None:
-    """Return a digest of the file that a user's own function is in; None for Winnow's own architectures.
+def with_defaults(spec: ModelSpec) -> ModelSpec:
+    """Return the same network with every hyperparameter written out that its function has a default of.
 
-    What was found out about a network is about another one when its file has changed.
+    So two specs that say the same in other words are equal. One whose function cannot be had stays as it is.
+    """
+    try:
+        defaults = _defaults(_builder(spec.name))
+    except UserError:
+        return spec
+    return ModelSpec(spec.name, {**defaults, **spec.hyperparameters})
+
+
+def source_digest(spec: ModelSpec) -> str | None:
+    """Return a digest of a user's own function: of its module and all of the user's that this imports.
+
+    What was found out about a network is about another one when its source says something else. Of a function that is
+    installed it is the digest of its file; None for Winnow's own architectures.
 
     Raises:
         UserError: the function cannot be imported.
     """
     if spec.name in ARCHITECTURES:
         return None
+    function = inspect.unwrap(_builder(spec.name))
+    modules = {spec.name.partition(":")[0], getattr(function, "__module__", None) or ""} - {""}
+    sources = {name: digest for module in sorted(modules) for name, digest in sources_of(module).items()}
+    if sources:
+        return combined(sources)
     try:
-        file = inspect.getsourcefile(inspect.unwrap(_builder(spec.name)))
+        file = inspect.getsourcefile(function)
     except TypeError:  # it is no Python function
         file = None
-    return None if file is None or not Path(file).is_file() else hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return None if file is None or not Path(file).is_file() else digest_of_file(Path(file))
 
 
 def _told(error: BaseException) -> str:
@@ -188,6 +208,20 @@ def _arguments(spec: ModelSpec, builder: Builder) -> tuple[dict[str, Any], str]:
     initialisation = hyperparameters.pop(_INITIALISATION, "default")
     require_known(f"The architecture '{spec.name}'", _INITIALISATION, initialisation, INITIALISATIONS)
     return hyperparameters, initialisation
+
+
+@functools.lru_cache(maxsize=256)
+def _defaults(builder: Builder) -> Mapping[str, Any]:
+    """Return the defaults of what a function takes by name, and of what every model has."""
+    known, _ = _keywords(builder)
+    found = {} if _INITIALISATION in known else {_INITIALISATION: "default"}
+    try:
+        parameters = inspect.signature(builder).parameters
+    except ValueError:
+        return found
+    empty = inspect.Parameter.empty
+    own = {name: parameters[name].default for name in known if name in parameters}
+    return {**found, **{name: default for name, default in own.items() if default is not empty}}
 
 
 def _keywords(builder: Builder) -> tuple[list[str], bool]:

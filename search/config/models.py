@@ -122,7 +122,8 @@ class SearchSection(Section):
     """What is proposed, and how many trials run where."""
 
     trials: int = Field(default=24, ge=1)
-    """Candidates to screen; the sources of the space take turns."""
+    """Different candidates to screen; the sources of the space take turns. What is proposed again is not trained again
+    and does not count, and a space with fewer candidates ends the search when all have been tried."""
     concurrency: int = Field(default=2, ge=1)
     """Trials that run at a time."""
     cpus_per_trial: int = Field(default=1, ge=1)

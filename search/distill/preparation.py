@@ -20,25 +20,24 @@ from search.preparation import naming, splits_of
 
 
 @dataclass(frozen=True)
-class DistillPreparation:
-    """A config that has been found sound, with what was read on the way.
+class DistillPlan:
+    """What the sets of a run are, and where.
 
     Attributes:
         run: the run directory.
+        train: digest of the training images.
     """
 
     config: DistillConfig
     run: Path
     distiller: Distiller
-    splits: Splits
+    train: str
 
     @property
     def identity(self) -> str:
         """Digest of all that decides what the sets of the run are."""
         config = self.config
-        return digest_of_json(
-            [self.distiller.settings(), config.distill.images_per_class, config.run.seed, self.splits.train.digest]
-        )
+        return digest_of_json([self.distiller.settings(), config.distill.images_per_class, config.run.seed, self.train])
 
     @property
     def step_sizes(self) -> Mapping[str, float]:
@@ -73,14 +72,21 @@ class DistillPreparation:
         path = self.path(images_per_class)
         if not (path.exists() and card_path(path).exists()):
             return None
-        found, train = DistilledSet.load(path), self.splits.train
+        found = DistilledSet.load(path)
         made: list[Any] = [self._lasting(found.provenance.get("distiller") or {})]
         made += [found.provenance.get(key) for key in ("seed", "source_digest")]
-        wanted = [self._lasting(self.distiller.settings()), self.config.run.seed, train.digest]
+        wanted = [self._lasting(self.distiller.settings()), self.config.run.seed, self.train]
         # As JSON, in which a tuple of a setting is the list that a card gives back.
         if digest_of_json(made) != digest_of_json(wanted):
             raise UserError(f"{path} is not what the run {self.run} makes: move it away.")
         return found
+
+
+@dataclass(frozen=True)
+class DistillPreparation(DistillPlan):
+    """A config that has been found sound, with what was read on the way."""
+
+    splits: Splits
 
 
 def prepare_distillation(config: DistillConfig, run: Path, where: str) -> DistillPreparation:
@@ -99,7 +105,7 @@ def prepare_distillation(config: DistillConfig, run: Path, where: str) -> Distil
     with naming(where):
         for ipc in config.distill.images_per_class:
             distiller.check(splits.train, ipc)
-    return DistillPreparation(config, run, distiller, splits)
+    return DistillPreparation(config, run, distiller, splits.train.digest, splits)
 
 
 def refuse_taken_outputs(prepared: DistillPreparation) -> None:

@@ -10,12 +10,20 @@ from typing import Any
 from dp_core.distillation import DistilledSet, Workspace
 from dp_core.distillation.recovery import DistillationDiverged
 from dp_core.errors import UserError
+from search.agreement import moving
 from search.distill.changing import changed
 from search.distill.config import DistillConfig
-from search.distill.preparation import DistillPreparation, make_output, prepare_distillation, refuse_taken_outputs
+from search.distill.preparation import (
+    DistillPlan,
+    DistillPreparation,
+    make_output,
+    prepare_distillation,
+    refuse_taken_outputs,
+)
 from search.distill.watching import Watch
 from search.preparation import say_data
 from search.progress import Progress
+from search.reopening import reopen, write_reopened
 from search.run_directory import RunDirectory
 from search.run_record import (
     claimed,
@@ -56,36 +64,42 @@ def resume_distillation(
     Args:
         run: the run.
         progress: is told what happens.
-        overrides: step sizes to change, `distill.settings.NAME=value`; see `changed`.
-        accepted: whether these changes are meant.
+        overrides: where its files are now, `dotted.key=path`, and step sizes to change, `distill.settings.NAME=value`;
+            see `changed`.
+        accepted: whether changes of step sizes and of the user's own modules are meant.
 
     Raises:
-        UserError: the run cannot be read, its config or data have changed, or another process drives it.
+        UserError: the run cannot be read, its config, data or modules have changed, or another process drives it.
     """
-    recorded, prepared = reopened(run)
+    moves, others = moving(overrides)
+    found = reopen(run, DistillConfig, moves, accepted)
+    recorded, prepared = found.recorded, prepare_distillation(found.config, run.path, str(run.config))
     refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.place)
     if recorded.get("identity") != prepared.identity:
         raise UserError(f"The config in {run.config} has changed since the run started: start another run with it.")
     if is_finished(recorded, prepared):
-        if overrides:
+        if others:
             raise UserError(f"The run {run.path} is finished: start another one to have other sets.")
+        with run.locked():
+            write_reopened(run, found, progress)
         progress.say("run", f"{run.path} is finished: there is nothing left to do")
         return rows_of(prepared)
     with run.locked():
-        if overrides:
-            prepared = changed(run, prepared, overrides, accepted)
+        write_reopened(run, found, progress)
+        if others:
+            prepared = changed(run, prepared, others, accepted)
             write_record(run, {**recorded, "config": dumped(prepared.config), "identity": prepared.identity})
         return _advance(run, prepared, progress)
 
 
-def reopened(run: RunDirectory) -> tuple[dict[str, Any], DistillPreparation]:
-    """Return what run.yaml says, and the config in it checked again."""
+def recorded_plan(run: RunDirectory) -> tuple[dict[str, Any], DistillPlan]:
+    """Return what run.yaml says, and the plan of its sets; the images need not be there."""
     recorded = read_run(run)
     config = config_of(run, recorded, DistillConfig)
-    return recorded, prepare_distillation(config, run.path, str(run.config))
+    return recorded, DistillPlan(config, run.path, config.distill.distiller(), recorded["data"]["train"])
 
 
-def is_finished(recorded: Mapping[str, Any], prepared: DistillPreparation) -> bool:
+def is_finished(recorded: Mapping[str, Any], prepared: DistillPlan) -> bool:
     """Return whether every set of the run has been made and recorded, and is there with its card.
 
     Raises:
@@ -95,7 +109,7 @@ def is_finished(recorded: Mapping[str, Any], prepared: DistillPreparation) -> bo
     return all(_key(ipc) in recorded["distilled_sets"] and prepared.ready(ipc) is not None for ipc in ipcs)
 
 
-def rows_of(prepared: DistillPreparation) -> list[dict[str, Any]]:
+def rows_of(prepared: DistillPlan) -> list[dict[str, Any]]:
     """Return a row for each set that has been made: where it is, and what its card says."""
     return [
         row_of(prepared, ipc, made)
@@ -104,7 +118,7 @@ def rows_of(prepared: DistillPreparation) -> list[dict[str, Any]]:
     ]
 
 
-def row_of(prepared: DistillPreparation, images_per_class: int, made: DistilledSet) -> dict[str, Any]:
+def row_of(prepared: DistillPlan, images_per_class: int, made: DistilledSet) -> dict[str, Any]:
     """Return what is said of a set; its validation accuracy is None where nothing was chosen by it."""
     cost = made.provenance["cost"]
     return {

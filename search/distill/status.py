@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from search.distill.preparation import DistillPreparation
-from search.distill.run import is_finished, reopened
+from search.distill.preparation import DistillPlan
+from search.distill.run import is_finished, recorded_plan
 from search.run_directory import RunDirectory
 
 
@@ -15,7 +15,7 @@ def distillation_status(run: RunDirectory) -> dict[str, Any]:
     `iteration` is that of the last checkpoint of the set that is being made, and `best_validation_accuracy` that of its
     best state so far; both are None if there is no such set, or no such thing.
     """
-    recorded, prepared = reopened(run)
+    recorded, prepared = recorded_plan(run)
     ipcs = prepared.config.distill.images_per_class
     left = [ipc for ipc in ipcs if prepared.ready(ipc) is None]
     state = "running" if run.is_driven() else "stopped"
@@ -27,7 +27,7 @@ def distillation_status(run: RunDirectory) -> dict[str, Any]:
     }
 
 
-def _next(prepared: DistillPreparation, images_per_class: int | None) -> dict[str, Any]:
+def _next(prepared: DistillPlan, images_per_class: int | None) -> dict[str, Any]:
     if images_per_class is None:
         return {"images_per_class": None, "iteration": None, "iterations": None, "best_validation_accuracy": None}
     unfinished = prepared.unfinished(images_per_class)

@@ -21,13 +21,13 @@ from search.proxy.parquet import (
     write_truths,
 )
 from search.proxy.plan import ProxyPlan
-from search.proxy.preparation import ProxyPreparation, foreign_sets
+from search.proxy.preparation import ProxyDesign
 from search.proxy.scores import flops_of, scores_of
 from search.proxy.truths import accuracies, training_costs, truth_rows
 
 
 def write_outputs(
-    folder: Path, prepared: ProxyPreparation, plan: ProxyPlan, rows: Sequence[Mapping[str, Any]]
+    folder: Path, prepared: ProxyDesign, plan: ProxyPlan, rows: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Write everything that follows from the journal's `rows` and the truth so far; return the answers, best first."""
     truths = truth_rows(prepared, plan)
@@ -48,14 +48,14 @@ def write_outputs(
         truths,
         within=prepared.config.answers.within,
         unfinished=_unfinished(prepared, truths, rows),
-        foreign_sets=foreign_sets(prepared.inputs),
+        foreign_sets=prepared.foreign_sets,
     )
     write_text(folder / "results.md", f"# Proxies: {folder.name}\n\n{body}")
     write_figures(answers.overall, answers.budgets, truths, columns, folder / "figures")
     return answers.overall
 
 
-def _unfinished(prepared: ProxyPreparation, truths: list[dict[str, Any]], rows: Sequence[Mapping[str, Any]]) -> str:
+def _unfinished(prepared: ProxyDesign, truths: list[dict[str, Any]], rows: Sequence[Mapping[str, Any]]) -> str:
     """Return what is missing, as a sentence; "" for nothing."""
     wanted = len(prepared.candidates) * sum(section.replicates for section in prepared.config.chosen_proxies.values())
     unknown = sum(row["status"] == "unfinished" for row in truths)
@@ -65,7 +65,7 @@ def _unfinished(prepared: ProxyPreparation, truths: list[dict[str, Any]], rows: 
 
 
 def _answered(
-    prepared: ProxyPreparation, rows: Sequence[Mapping[str, Any]], truths: list[dict[str, Any]]
+    prepared: ProxyDesign, rows: Sequence[Mapping[str, Any]], truths: list[dict[str, Any]]
 ) -> tuple[Answers, dict[str, Sequence[float]]]:
     truth, costs = accuracies(truths), training_costs(truths)
     scores = scores_of(prepared, rows, truth, costs)
@@ -83,7 +83,7 @@ def _answered(
     return answers, {name: score.values.tolist() for name, score in scores.items()}
 
 
-def _long(prepared: ProxyPreparation, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _long(prepared: ProxyDesign, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each architecture, reading and replicate; a proxy that failed has one without a value."""
     found = {candidate.label: candidate for candidate in prepared.candidates}
     table = []

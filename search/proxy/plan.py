@@ -9,7 +9,7 @@ from typing import Any
 from dp_core.proxies import RealTraining
 from dp_core.proxies.short_training import ShortTraining
 from search.proxy.journal import ScoreJournal
-from search.proxy.preparation import ProxyPreparation
+from search.proxy.preparation import ProxyDesign
 from search.proxy.space import Candidate
 from search.proxy.truth_cache import TruthCache
 from trainables.proxies import ScoreJob
@@ -29,10 +29,10 @@ class ProxyPlan:
         truth: the trainings that there are; None where a table has the accuracies.
     """
 
-    def __init__(self, prepared: ProxyPreparation, journal: ScoreJournal, truth: TruthCache | None) -> None:
+    def __init__(self, prepared: ProxyDesign, journal: ScoreJournal, truth: TruthCache | None) -> None:
         self._prepared = prepared
         self._truth = truth
-        self._images = len(prepared.splits.train)
+        self._images = prepared.images.train
         self._candidates = sorted(prepared.candidates, key=lambda candidate: -candidate.flops)
         done = {(row["architecture"], row["proxy"], row["replicate"]) for row in journal.read()}
         wanted = {name: section.replicates for name, section in prepared.config.chosen_proxies.items()}

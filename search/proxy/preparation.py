@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dp_core.data import Splits
@@ -16,6 +16,7 @@ from dp_core.models import ARCHITECTURES
 from dp_core.proxies import Proxy, ProxyInputs, TruthPlan
 from dp_core.seeds import derive_seed
 from dp_core.training import Recipe, rehearsed
+from search.images import ImageFacts, facts_of
 from search.preparation import check_machine, naming, scoring_images, some_of, splits_of
 from search.proxy.config import ProxyEvaluationConfig
 from search.proxy.names import reading_name
@@ -25,17 +26,16 @@ from search.proxy.truth_table import FEWEST, TruthTable, read_truth_table
 
 
 @dataclass(frozen=True)
-class ProxyPreparation:
-    """A config that has been found sound, with what was read on the way.
+class ProxyDesign:
+    """What an evaluation is about: enough to say what is done of it, without its images.
 
     `truth` is what is to be trained, or None where the accuracies come from `table`. `readings` are the names that the
     tables give the scores, by proxy and key.
     """
 
     config: ProxyEvaluationConfig
-    splits: Splits
-    inputs: ProxyInputs
-    space: Standardisation
+    images: ImageFacts
+    sets: Mapping[str, DistilledSet]
     candidates: Sequence[Candidate]
     proxies: Mapping[str, Proxy]
     truth: TruthPlan | None
@@ -46,6 +46,24 @@ class ProxyPreparation:
         """The names of all readings, by proxy and key."""
         return {(name, key): reading_name(name, key) for name, proxy in self.proxies.items() for key in proxy.keys}
 
+    @property
+    def foreign_sets(self) -> list[str]:
+        """The sets that were not made from the training images, so that they may know those that score them.
+
+        That is a matter of the validation fraction, the seed and the data: a set of this split says so in its card.
+        """
+        own = self.images.digest
+        return [name for name, found in self.sets.items() if found.provenance.get("source_digest") != own]
+
+
+@dataclass(frozen=True)
+class ProxyPreparation(ProxyDesign):
+    """A config that has been found sound, with what was read on the way."""
+
+    splits: Splits
+    inputs: ProxyInputs
+    space: Standardisation
+
 
 def prepare_proxies(config: ProxyEvaluationConfig, where: str, *, local: bool) -> ProxyPreparation:
     """Check `config`, read from `where`, against itself, the machine (if jobs run here: `local`) and the data.
@@ -55,7 +73,8 @@ def prepare_proxies(config: ProxyEvaluationConfig, where: str, *, local: bool) -
     """
     with naming(where):
         proxies = config.parsed_proxies()
-        truth = None if config.truth.table is not None else _truth_plan(config)
+        if config.truth.table is None:
+            _truth_plan(config)
         if local:
             resources = config.resources
             keys = ("resources.concurrency", "resources.cpus_per_job", "resources.gpus_per_job")
@@ -67,46 +86,50 @@ def prepare_proxies(config: ProxyEvaluationConfig, where: str, *, local: bool) -
         space = standardisation_of(splits.train)
     with naming(where):
         scored = scoring_images(splits.validation, config.validation_images, config.run.seed)
-        sets = {name: _loaded(name, config) for name in config.chosen_sets}
-        inputs = ProxyInputs(splits.train, scored, sets, space)
+        inputs = ProxyInputs(splits.train, scored, _sets(config), space)
         for name, proxy in proxies.items():
             with naming(f"'proxies.{name}'"):
                 proxy.check(inputs)
-        shape, classes = splits.train.image_shape, splits.train.classes
+    design = design_proxies(config, where, facts_of(splits))
+    _rehearse(design, Recipe(steps=1) if design.truth is None else design.truth.recipe, where)
+    if design.truth is not None:
+        with naming(where):
+            _check_folder(config.truth.directory, local=local)
+    found = {field.name: getattr(design, field.name) for field in fields(design)}
+    return ProxyPreparation(**found, splits=splits, inputs=inputs, space=space)
+
+
+def design_proxies(config: ProxyEvaluationConfig, where: str, images: ImageFacts) -> ProxyDesign:
+    """Return what a config, read from `where`, is about for such images.
+
+    Raises:
+        UserError: an architecture, a set, the table or a name that cannot be.
+    """
+    with naming(where):
         section, seed = config.space, derive_seed(config.run.seed, "space")
         table = None
         if config.truth.table is not None:
             columns = config.truth.architecture, config.truth.accuracy
             table = read_truth_table(config.truth.table, *columns, known=known_names(section))
-        found = candidates(section, seed, shape, classes, None if table is None else table.names)
+        names = None if table is None else table.names
+        found = candidates(section, seed, images.image_shape, images.classes, names)
         if len(found) < FEWEST:
             raise UserError(
                 f"'space' has {len(found)} architectures: there is no correlation without its interval, "
                 f"and no interval with fewer than {FEWEST}."
             )
-        _rehearse(found, shape, classes, Recipe(steps=1) if truth is None else truth.recipe)
-        prepared = ProxyPreparation(config, splits, inputs, space, found, proxies, truth, table)
-        _check_names(prepared)
-        if truth is not None:
-            _check_folder(config.truth.directory, local=local)
-    return prepared
+        truth = _truth_plan(config) if table is None else None
+        design = ProxyDesign(config, images, _sets(config), found, config.parsed_proxies(), truth, table)
+        _check_names(design)
+    return design
 
 
-def foreign_sets(inputs: ProxyInputs) -> list[str]:
-    """Return the sets that were not made from the training images, so that they may know those that score them.
-
-    That is a matter of the validation fraction, the seed and the data: a set of this split says so in its card.
-    """
-    own = inputs.train.digest
-    return [name for name, found in inputs.sets.items() if found.provenance.get("source_digest") != own]
-
-
-def _rehearse(found: Sequence[Candidate], shape: tuple[int, int, int], classes: int, recipe: Recipe) -> None:
+def _rehearse(design: ProxyDesign, recipe: Recipe, where: str) -> None:
     """See that architectures of a user's own, or some of many, can be trained; ours take what they are built for."""
-    own = [candidate.spec for candidate in found if candidate.spec.name not in ARCHITECTURES]
-    with naming("'space'"):
+    own = [candidate.spec for candidate in design.candidates if candidate.spec.name not in ARCHITECTURES]
+    with naming(f"{where}: 'space'"):
         for spec in some_of(own):
-            rehearsed(spec, shape, classes, recipe)
+            rehearsed(spec, design.images.image_shape, design.images.classes, recipe)
 
 
 def _truth_plan(config: ProxyEvaluationConfig) -> TruthPlan:
@@ -124,12 +147,16 @@ def _check_folder(folder: Path, *, local: bool) -> None:
             raise UserError(f"no training can be kept in {folder}, as {there} is no folder that can be written to.")
 
 
+def _sets(config: ProxyEvaluationConfig) -> dict[str, DistilledSet]:
+    return {name: _loaded(name, config) for name in config.chosen_sets}
+
+
 def _loaded(name: str, config: ProxyEvaluationConfig) -> DistilledSet:
     with naming(f"'sets.{name}'"):
         return DistilledSet.load(config.chosen_sets[name])
 
 
-def _check_names(prepared: ProxyPreparation) -> None:
+def _check_names(prepared: ProxyDesign) -> None:
     """Raise UserError if two scores have one name, or a combination or the baseline names one that there is not."""
     config, names = prepared.config, list(prepared.readings.values())
     for name in config.chosen_combinations:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from dp_core.errors import UserError
-from dp_core.models import source_digest
-from search.preparation import say_data
+from search.preparation import images_of, say_data
 from search.progress import Progress
 from search.proxy.config import ProxyEvaluationConfig
 from search.proxy.driver import Driver
 from search.proxy.journal import ScoreJournal
 from search.proxy.outputs import write_outputs
 from search.proxy.plan import ProxyPlan
-from search.proxy.preparation import ProxyPreparation, foreign_sets, prepare_proxies
+from search.proxy.preparation import ProxyDesign, ProxyPreparation, design_proxies, prepare_proxies
 from search.proxy.truth_cache import TruthCache
 from search.ray_session import ray_session
+from search.reopening import reopen, write_reopened
 from search.run_directory import RunDirectory
 from search.run_record import (
     claimed,
     config_of,
-    digests,
     new_record,
     read_run,
     record_sets,
@@ -45,56 +44,67 @@ def start_proxies(
     prepared = prepare_proxies(config, where, local=address is None)
     with claimed(run, config.run):
         record = new_record(command, config, prepared.splits)
-        record["config"]["sets"] = {name: str(path.resolve()) for name, path in config.chosen_sets.items()}
         record["table"] = prepared.table and prepared.table.digest
-        record["networks"] = _sources(prepared)
         with _session(config, address):
             write_record(run, record)
             return _advance(run, prepared, progress)
 
 
-def resume_proxies(run: RunDirectory, address: str | None, progress: Progress) -> list[dict[str, Any]]:
+def resume_proxies(
+    run: RunDirectory, address: str | None, progress: Progress, overrides: Sequence[str] = (), accepted: bool = False
+) -> list[dict[str, Any]]:
     """Take an evaluation on from wherever it is; a finished one only writes its tables and plots again.
 
+    Args:
+        run: the run.
+        address: of a Ray cluster.
+        progress: is told what happens.
+        overrides: where its files are now, `dotted.key=path`.
+        accepted: whether changes of the user's own modules are meant.
+
     Raises:
-        UserError: it cannot be read, its data have changed, or another process drives it.
+        UserError: it cannot be read, its data, table or modules have changed, or another process drives it.
     """
-    prepared = reopened(run, local=address is None)
+    found = reopen(run, ProxyEvaluationConfig, overrides, accepted)
+    prepared = _prepared(run, found.recorded, found.config, local=address is None)
     with run.locked():
+        write_reopened(run, found, progress)
         session = nullcontext() if plan_of(run, prepared).finished else _session(prepared.config, address)
         with session:
             return _advance(run, prepared, progress)
 
 
-def reopened(run: RunDirectory, *, local: bool) -> ProxyPreparation:
-    """Return what a run was started with; UserError if its data, truth table or networks have changed since."""
+def recorded_design(run: RunDirectory) -> ProxyDesign:
+    """Return what an evaluation is about, by its run.yaml; UserError if its truth table has changed since."""
     recorded = read_run(run)
     config = config_of(run, recorded, ProxyEvaluationConfig)
+    design = design_proxies(config, str(run.config), images_of(recorded, config))
+    _refuse_changed_table(run, recorded, design)
+    return design
+
+
+def _prepared(
+    run: RunDirectory, recorded: Mapping[str, Any], config: ProxyEvaluationConfig, *, local: bool
+) -> ProxyPreparation:
     prepared = prepare_proxies(config, str(run.config), local=local)
     refuse_changed_data(run, recorded, prepared.splits, config.data.place)
-    if recorded.get("table") != (prepared.table and prepared.table.digest):
-        raise UserError(f"The truth table of the run {run.path} has changed since it started: {config.truth.table}.")
-    then, now = recorded.get("networks", {}), _sources(prepared)
-    for name in now:
-        if then.get(name) != now[name]:
-            raise UserError(f"The network '{name}' of the run {run.path} has changed since it started.")
+    _refuse_changed_table(run, recorded, prepared)
     return prepared
 
 
-def _sources(prepared: ProxyPreparation) -> dict[str, str]:
-    """Return digests of the files of the user's own networks, by name."""
-    specs = {candidate.spec.name: candidate.spec for candidate in prepared.candidates}
-    found = {name: source_digest(spec) for name, spec in specs.items()}
-    return {name: digest for name, digest in found.items() if digest is not None}
+def _refuse_changed_table(run: RunDirectory, recorded: Mapping[str, Any], design: ProxyDesign) -> None:
+    if recorded.get("table") != (design.table and design.table.digest):
+        table = design.config.truth.table
+        raise UserError(f"The truth table of the run {run.path} has changed since it started: {table}.")
 
 
 def rewrite_outputs(run: RunDirectory) -> list[dict[str, Any]]:
     """Write tables and plots of what is finished anew, also while the evaluation runs; return the answers."""
-    prepared = reopened(run, local=False)
+    prepared = recorded_design(run)
     return write_outputs(run.path, prepared, plan_of(run, prepared), journal_of(run).read())
 
 
-def plan_of(run: RunDirectory, prepared: ProxyPreparation) -> ProxyPlan:
+def plan_of(run: RunDirectory, prepared: ProxyDesign) -> ProxyPlan:
     """Return what is left to be done."""
     return ProxyPlan(prepared, journal_of(run), _truth_of(prepared))
 
@@ -104,10 +114,10 @@ def journal_of(run: RunDirectory) -> ScoreJournal:
     return ScoreJournal(run.path / "scores.jsonl")
 
 
-def _truth_of(prepared: ProxyPreparation) -> TruthCache | None:
+def _truth_of(prepared: ProxyDesign) -> TruthCache | None:
     if prepared.truth is None:
         return None
-    return TruthCache(prepared.config.truth.directory, digests(prepared.splits))
+    return TruthCache(prepared.config.truth.directory, prepared.images.digests)
 
 
 def _session(config: ProxyEvaluationConfig, address: str | None) -> AbstractContextManager[None]:
@@ -117,7 +127,7 @@ def _session(config: ProxyEvaluationConfig, address: str | None) -> AbstractCont
 def _advance(run: RunDirectory, prepared: ProxyPreparation, progress: Progress) -> list[dict[str, Any]]:
     progress.say("proxies", f"{run.path}: {len(prepared.candidates)} architectures")
     say_data(prepared.splits, progress)
-    for name in foreign_sets(prepared.inputs):
+    for name in prepared.foreign_sets:
         progress.say("proxies", f"the set '{name}' was not made from these training images, and may know the held-back")
     record_sets(run, prepared.inputs.sets)
     journal, truth = journal_of(run), _truth_of(prepared)

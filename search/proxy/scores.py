@@ -14,7 +14,7 @@ from dp_core.errors import UserError
 from search.proxy.combination import fitted, rank_average
 from search.proxy.config import CombinationSection
 from search.proxy.names import reading_name
-from search.proxy.preparation import ProxyPreparation
+from search.proxy.preparation import ProxyDesign
 from search.proxy.space import Candidate
 
 UNITS = ("seconds", "processor_seconds", "image_gradients", "flops")
@@ -44,7 +44,7 @@ class Score:
 
 
 def scores_of(
-    prepared: ProxyPreparation, rows: Sequence[Mapping[str, Any]], truth: Column, truth_costs: Mapping[str, Column]
+    prepared: ProxyDesign, rows: Sequence[Mapping[str, Any]], truth: Column, truth_costs: Mapping[str, Column]
 ) -> dict[str, Score]:
     """Return every score by the name that tables give it, those of the config's proxies before the combinations.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from search.proxy.run import journal_of, plan_of, reopened
+from search.proxy.run import journal_of, plan_of, recorded_design
 from search.proxy.truths import truth_rows
 from search.run_directory import RunDirectory
 
 
 def proxies_status(run: RunDirectory) -> dict[str, Any]:
     """Return the state of an evaluation and how many scores and true accuracies there are; reads only."""
-    prepared = reopened(run, local=False)
+    prepared = recorded_design(run)
     plan = plan_of(run, prepared)
     truths = truth_rows(prepared, plan)
     known = sum(row["accuracy"] is not None for row in truths)

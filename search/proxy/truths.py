@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from search.proxy.plan import ProxyPlan
-from search.proxy.preparation import ProxyPreparation
+from search.proxy.preparation import ProxyDesign
 from search.proxy.scores import UNITS, Column, flops_of
 from search.proxy.space import Candidate
 
 
-def truth_rows(prepared: ProxyPreparation, plan: ProxyPlan) -> list[dict[str, Any]]:
+def truth_rows(prepared: ProxyDesign, plan: ProxyPlan) -> list[dict[str, Any]]:
     """Return a row for each architecture, in the order of the candidates; `accuracy` is None where it is not known.
 
     Costs are those of the trainings, of those that chose the learning rate too, and so many times of one architecture.
@@ -41,7 +41,7 @@ def _row(candidate: Candidate) -> dict[str, Any]:
     return {"architecture": candidate.label, "parameters": candidate.parameters, "forward_flops": candidate.flops}
 
 
-def _of_table(prepared: ProxyPreparation, candidate: Candidate, accuracy: float) -> dict[str, Any]:
+def _of_table(prepared: ProxyDesign, candidate: Candidate, accuracy: float) -> dict[str, Any]:
     gradients = prepared.config.truth.image_gradients
     # With hyperparameters of the user's on top, it is other networks than the table's that are counted here.
     same = gradients is not None and not prepared.config.space.hyperparameters

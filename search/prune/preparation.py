@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from dp_core.data import Splits
@@ -12,9 +12,10 @@ from dp_core.data.preprocessing import Standardisation
 from dp_core.distillation import DistilledSet, Distiller
 from dp_core.distillation.base import check_images_per_class, standardisation_of
 from dp_core.errors import UserError
-from dp_core.models import ModelSpec
+from dp_core.models import ModelSpec, build
 from dp_core.pruning import Mask, Scope, check_criterion, criterion_named
 from dp_core.training import Recipe, rehearsed
+from search.images import ImageFacts, facts_of
 from search.preparation import built, check_machine, naming, splits_of
 from search.prune.config import StudyConfig
 from search.prune.figures import Published
@@ -26,16 +27,15 @@ from trainables.laboratory import Method, StudyFiles
 
 
 @dataclass(frozen=True)
-class StudyPreparation:
-    """A config that has been found sound, with what was read on the way.
+class StudyDesign:
+    """What a study is about: enough to say what is done of it, without its images.
 
     `sizes` has for each network its `prunable_parameters` and all `parameters`. `barrier_at` and `eigenvalue_at` are
     the methods' own targets: those of a pattern such as 2:4 have more digits than anybody types.
     """
 
     config: StudyConfig
-    splits: Splits
-    space: Standardisation
+    images: ImageFacts
     distiller: Distiller
     sets: Mapping[str, DistilledSet]
     networks: Mapping[str, ModelSpec]
@@ -60,6 +60,14 @@ class StudyPreparation:
         return tuple(dict.fromkeys(s.ipc for s in sections if s.source == "distilled" and s.ipc is not None))
 
 
+@dataclass(frozen=True)
+class StudyPreparation(StudyDesign):
+    """A config that has been found sound, with what was read on the way."""
+
+    splits: Splits
+    space: Standardisation
+
+
 def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPreparation:
     """Check `config`, read from `where`, against itself, the machine (if jobs run here: `local`) and the data.
 
@@ -68,7 +76,7 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
     """
     with naming(where):
         distiller = config.distill.distiller()
-        recipe, rates = _final_recipe(config)
+        recipe, _ = _final_recipe(config)
         if local:
             resources = config.resources
             keys = ("resources.concurrency", "resources.cpus_per_job", "resources.gpus_per_job")
@@ -78,47 +86,65 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
         if splits.train.classes < 2:
             raise UserError(f"there is one class, '{splits.train.class_names[0]}', and so nothing to tell apart.")
         space = standardisation_of(splits.train)
-    scope = Scope(config.scope.include, config.scope.exclude)
     with naming(where):
-        sets = {name: _ready_set(name, config, splits) for name in config.chosen_sets}
-        networks, methods, sizes = {}, {}, {}
+        models = {}
         for name, given in config.chosen_models.items():
             with naming(f"'models.{name}'"):
-                networks[name] = ModelSpec.from_dict(given)
-                model = built(networks[name], splits, recipe)
-            dense = Mask.ones(model, scope)
-            parameters = sum(parameter.numel() for parameter in model.parameters())
-            sizes[name] = {"prunable_parameters": dense.total, "parameters": parameters}
-            methods[name] = methods_of(Setting(config, dense, len(splits.train), splits.train.classes, sets, recipe))
-            rounds = [method.recipe for method in methods[name].values() if method.recipe is not None]
+                models[name] = built(ModelSpec.from_dict(given), splits, recipe)
+    design = design_study(config, where, facts_of(splits))
+    with naming(where):
+        for name, methods in design.methods.items():
+            rounds = [method.recipe for method in methods.values() if method.recipe is not None]
             with naming(f"'models.{name}'"):
-                rehearsed(networks[name], splits.train.image_shape, splits.train.classes, *rounds)
-            for method in methods[name].values():
+                rehearsed(design.networks[name], splits.train.image_shape, splits.train.classes, *rounds)
+            for method in methods.values():
                 with naming(f"'methods.{method.family}' on '{name}'"):
-                    check_criterion(criterion_named(method.criterion), model)
+                    check_criterion(criterion_named(method.criterion), models[name])
         for family, section in config.chosen_methods.items():
             if section.ipc is not None:
                 with naming(f"'methods.{family}.ipc'"):
                     check_images_per_class(splits.train, section.ipc)
                     if section.source == "distilled":
                         distiller.check(splits.train, section.ipc)
+    found = {field.name: getattr(design, field.name) for field in fields(design)}
+    return StudyPreparation(**found, splits=splits, space=space)
+
+
+def design_study(config: StudyConfig, where: str, images: ImageFacts) -> StudyDesign:
+    """Return what a config, read from `where`, is about for such images.
+
+    Raises:
+        UserError: a method, set or network that cannot be.
+    """
+    with naming(where):
+        recipe, rates = _final_recipe(config)
+        scope = Scope(config.scope.include, config.scope.exclude)
+        sets = {name: _ready_set(name, config, images) for name in config.chosen_sets}
+        networks, methods, sizes = {}, {}, {}
+        for name, given in config.chosen_models.items():
+            with naming(f"'models.{name}'"):
+                networks[name] = ModelSpec.from_dict(given)
+                model = build(networks[name], images.image_shape, images.classes, seed=0)
+                dense = Mask.ones(model, scope)
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            sizes[name] = {"prunable_parameters": dense.total, "parameters": parameters}
+            methods[name] = methods_of(Setting(config, dense, images.train, images.classes, sets, recipe))
         barrier_at, eigenvalue_at = (_targets(key, config, methods) for key in ("barrier_at", "eigenvalue_at"))
-    return StudyPreparation(
-        config=config,
-        splits=splits,
-        space=space,
-        distiller=distiller,
-        sets=sets,
-        networks=networks,
-        methods=methods,
-        recipe=recipe,
-        learning_rates=rates,
-        scope=scope,
-        sizes=sizes,
-        published=() if config.published is None else read_published(config.published),
-        barrier_at=barrier_at,
-        eigenvalue_at=eigenvalue_at,
-    )
+        return StudyDesign(
+            config=config,
+            images=images,
+            distiller=config.distill.distiller(),
+            sets=sets,
+            networks=networks,
+            methods=methods,
+            recipe=recipe,
+            learning_rates=rates,
+            scope=scope,
+            sizes=sizes,
+            published=() if config.published is None else read_published(config.published),
+            barrier_at=barrier_at,
+            eigenvalue_at=eigenvalue_at,
+        )
 
 
 def _final_recipe(config: StudyConfig) -> tuple[Recipe, tuple[float, ...]]:
@@ -136,12 +162,12 @@ def _final_recipe(config: StudyConfig) -> tuple[Recipe, tuple[float, ...]]:
     return recipes[0], rates
 
 
-def _ready_set(name: str, config: StudyConfig, splits: Splits) -> DistilledSet:
+def _ready_set(name: str, config: StudyConfig, images: ImageFacts) -> DistilledSet:
     with naming(f"'sets.{name}'"):
         if name in ("real", "subset", "distilled") or re.fullmatch(r"distilled-\d+", name):
             raise UserError("this name is taken: real, subset, distilled and distilled-<ipc> are Winnow's own.")
         found = DistilledSet.load(config.chosen_sets[name])
-        found.check_fits(splits.train.image_shape, splits.train.class_names)
+        found.check_fits(images.image_shape, images.class_names)
     return found
 
 

@@ -9,13 +9,13 @@ from typing import Any
 from dp_core.data.preprocessing import ZCA
 from dp_core.distillation import DistilledLibrary, DistilledSet
 from dp_core.errors import UserError
-from search.prune.preparation import StudyPreparation
+from search.prune.preparation import StudyDesign
 from trainables.laboratory import Method
 
 
-def sets_at_hand(prepared: StudyPreparation) -> dict[str, DistilledSet]:
+def sets_at_hand(prepared: StudyDesign) -> dict[str, DistilledSet]:
     """Return the ready-made sets of a study and those of its library that have been made; makes none."""
-    config, train = prepared.config, prepared.splits.train
+    config, train = prepared.config, prepared.images
     library, seed = DistilledLibrary(config.distill.directory), config.run.seed
     found = dict(prepared.sets)
     for ipc in prepared.images_per_class:

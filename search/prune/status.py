@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from search.prune.config import StudyConfig
-from search.prune.preparation import prepare_study
+from search.prune.study import recorded_design
 from search.run_directory import RunDirectory
-from search.run_record import config_of, read_run
 from trainables.laboratory import JobKind
 
 
 def study_status(run: RunDirectory) -> dict[str, Any]:
     """Return the state of a study and how many jobs of each kind are done; reads only."""
-    prepared = prepare_study(config_of(run, read_run(run), StudyConfig), str(run.config), local=False)
-    plan = prepared.plan(run.path)
+    plan = recorded_design(run).plan(run.path)
     wanted, left = Counter(job.kind for job in plan.jobs), Counter(job.kind for job in plan.open)
     named: dict[JobKind, str] = {"tune": "learning_rates", "find": "searches", "train": "trainings"}
     state = "running" if run.is_driven() else "stopped"

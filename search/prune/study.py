@@ -14,17 +14,18 @@ from ray.exceptions import RayError, RayTaskError
 from dp_core.errors import UserError
 from dp_core.files import write_text
 from search.distilling import make_sets
-from search.preparation import say_data
+from search.preparation import images_of, say_data
 from search.progress import Progress
 from search.prune.config import StudyConfig
 from search.prune.figures import write_figures
 from search.prune.page import page_body
 from search.prune.parquet import write_results, write_rounds
 from search.prune.planning import Plan
-from search.prune.preparation import StudyPreparation, prepare_study
+from search.prune.preparation import StudyDesign, StudyPreparation, design_study, prepare_study
 from search.prune.rows import result_rows, round_rows
 from search.prune.sets import set_facts, sets_at_hand
 from search.ray_session import ray_session
+from search.reopening import reopen, write_reopened
 from search.run_directory import RunDirectory
 from search.run_record import (
     claimed,
@@ -53,30 +54,38 @@ def start_study(
     prepared = prepare_study(config, where, local=address is None)
     with claimed(run, config.run):
         record = new_record(command, config, prepared.splits)
-        record["config"]["sets"] = {name: str(path.resolve()) for name, path in config.chosen_sets.items()}
-        record["config"]["published"] = config.published and str(config.published.resolve())
         with _session(config, address):
             write_record(run, record)
             return _advance(run, prepared, progress)
 
 
-def resume_study(run: RunDirectory, address: str | None, progress: Progress) -> list[dict[str, Any]]:
+def resume_study(
+    run: RunDirectory, address: str | None, progress: Progress, overrides: Sequence[str] = (), accepted: bool = False
+) -> list[dict[str, Any]]:
     """Take a study on from wherever it is; a finished one only writes its tables and plots again.
 
+    Args:
+        run: the run.
+        address: of a Ray cluster.
+        progress: is told what happens.
+        overrides: where its files are now, `dotted.key=path`.
+        accepted: whether changes of the user's own modules are meant.
+
     Raises:
-        UserError: the study cannot be read, its data have changed, or another process drives it.
+        UserError: the study cannot be read, its data or modules have changed, or another process drives it.
     """
-    recorded = read_run(run)
-    config = config_of(run, recorded, StudyConfig)
+    found = reopen(run, StudyConfig, overrides, accepted)
+    config = found.config
     prepared = prepare_study(config, str(run.config), local=address is None)
-    refuse_changed_data(run, recorded, prepared.splits, config.data.place)
+    refuse_changed_data(run, found.recorded, prepared.splits, config.data.place)
     with run.locked():
+        write_reopened(run, found, progress)
         plan = prepared.plan(run.path)
         with _session(config, address) if plan.left else nullcontext():
             return _advance(run, prepared, progress)
 
 
-def write_outputs(run: RunDirectory, prepared: StudyPreparation, *, figures: bool = True) -> list[dict[str, Any]]:
+def write_outputs(run: RunDirectory, prepared: StudyDesign, *, figures: bool = True) -> list[dict[str, Any]]:
     """Write the tables, and the plots, of what is finished; return the rows."""
     files, seeds = StudyFiles(run.path), prepared.config.run.seeds
     methods = {name: method for found in prepared.methods.values() for name, method in found.items()}
@@ -92,8 +101,14 @@ def write_outputs(run: RunDirectory, prepared: StudyPreparation, *, figures: boo
 
 def rewrite_outputs(run: RunDirectory) -> list[dict[str, Any]]:
     """Write tables and plots of what is finished anew, also while the study runs; return the rows."""
-    config = config_of(run, read_run(run), StudyConfig)
-    return write_outputs(run, prepare_study(config, str(run.config), local=False))
+    return write_outputs(run, recorded_design(run))
+
+
+def recorded_design(run: RunDirectory) -> StudyDesign:
+    """Return what a study is about, by its run.yaml."""
+    recorded = read_run(run)
+    config = config_of(run, recorded, StudyConfig)
+    return design_study(config, str(run.config), images_of(recorded, config))
 
 
 def _session(config: StudyConfig, address: str | None) -> AbstractContextManager[None]:

@@ -88,18 +88,23 @@ def _of_prunable(row: Row) -> str:
 
 
 def cards(trials: Sequence[Row], leaderboard: Sequence[Row]) -> list[Card]:
-    """Return the headline figures: trials, stopped, failed, rejected, and what screening and retraining cost."""
+    """Return the headline figures: trials, stopped, failed, never trained, and what screening and retraining cost."""
     states = [row["state"] for row in trials]
-    rejected = states.count("REJECTED")
+    rejected, repeated = states.count("REJECTED"), states.count("REPEATED")
     unfinished = sum(states.count(state) for state in _UNFINISHED)
     retraining = sum(row["retraining_seconds"] for row in leaderboard)
     screening = screening_cost(trials, leaderboard)
-    never_trained = [Card("Rejected", count(rejected), "broke a constraint before training")] if rejected else []
+    never_trained = [
+        *([Card("Rejected", count(rejected), "broke a constraint before training")] if rejected else []),
+        *([Card("Repeated", count(repeated), "proposed again, and not trained again")] if repeated else []),
+    ]
     audited = sum(row["audited"] for row in leaderboard)
     of_these = f", {audited} of them for the audit" if audited else ""
     return [
         Card(
-            "Trials", count(len(trials) - rejected), f"{count(unfinished)} unfinished" if unfinished else "all finished"
+            "Trials",
+            count(len(trials) - rejected - repeated),
+            f"{count(unfinished)} unfinished" if unfinished else "all finished",
         ),
         Card("Completed", count(states.count("COMPLETE")), "reached their last round"),
         Card("Stopped early", count(states.count("PRUNED")), "by the scheduler"),

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
 from search.config.models import SearchConfig
+from search.images import digests
 from search.preparation import Preparation
 from search.progress import Progress
 from search.report.formats import plural
 from search.run_directory import RunDirectory
-from search.run_record import digests
 from search.study.objectives import objectives_of
 from search.study.reading import study_name
 from search.study.record import StudyRecord

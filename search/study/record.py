@@ -9,18 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dp_core.errors import UserError
 from dp_core.seeds import derive_seed
 from search.config.models import SearchConfig
+from search.report.formats import plural
 from search.space import Space
 from search.study.constraints import Limits
 from search.study.failures import FailureStreak
 from search.study.memory import MemoryStudy
 from search.study.objectives import objectives_of
-from search.study.sampling import build_sampler, source_of, sources_of
-from search.study.sampling.strata import SOURCE
+from search.study.proposals import Draw, Proposals
+from search.study.sampling import build_sampler, source_of
 from search.study.stopping import Look, build_stopping
 from search.study.storage import TrialStore
 from search.study.trials import (
@@ -28,15 +29,20 @@ from search.study.trials import (
     POINT,
     REASON,
     REJECTED,
+    REPEATS,
     ROUND,
     STOP,
     candidate_of,
     is_rejected,
+    repeats_trial,
     rounds_of,
+    state_of,
     step_of,
     stopped_early,
 )
+from search.study.untried import DRAWS
 from trainables import Candidate
+from trainables.identity import identity_of
 
 MOST_REJECTIONS = 100
 """Proposals in a row that may break a constraint before the run stops."""
@@ -108,9 +114,8 @@ class StudyRecord:
     ) -> None:
         settings = config.search
         self._store, self._space, self._classes, self._limits = store, space, classes, limits
-        self._target, self._sampler = settings.trials, settings.sampler
+        self._trials = settings.trials
         self._objectives = objectives_of(settings.objectives)
-        self._sources = sources_of(space)
         _end_foreign(store)
         known = store.trials()
         sampler = build_sampler(
@@ -133,16 +138,28 @@ class StudyRecord:
         self._ends: dict[int, End] = {}
         self._asked = 0
         self.halted: UserError | None = None
+        tried = [trial.user_attrs[POINT] for trial in known if POINT in trial.user_attrs]
+        ladder = settings.ladder.ipc
+        self._proposals = Proposals(
+            self._memory,
+            space,
+            identify=lambda candidate: identity_of(candidate, classes, ladder),
+            check=self._broken,
+            points=[point for point in points if dict(point) not in tried],
+            trials=settings.trials,
+            seed=config.run.seed,
+            sampler=settings.sampler,
+        )
         for position, trial in enumerate(known):
             self._take_up(trial, self._memory.known(len(earlier) + position))
-        tried = [trial.user_attrs[POINT] for trial in known if POINT in trial.user_attrs]
-        self._points = [dict(point) for point in points if dict(point) not in tried]
         self._end_stopped()
 
     def _take_up(self, trial: FrozenTrial, identifier: int) -> None:
         """Learn of a trial that an earlier driver proposed."""
+        if CANDIDATE in trial.user_attrs:
+            self._proposals.learn(candidate_of(trial), trial.number)
         if is_rejected(trial):
-            self._counts["REJECTED"] += 1
+            self._counts[state_of(trial)] += 1
             return
         self._asked += 1
         self._counts[trial.state.name] += 1
@@ -169,8 +186,24 @@ class StudyRecord:
 
     @property
     def target(self) -> int:
-        """Number of trials that the run is to have, rejected proposals not counted."""
-        return self._target
+        """Number of trials that the run is to have, rejected proposals and repeats not counted.
+
+        A space with fewer candidates has as many trials as it has candidates that keep to the constraints.
+        """
+        return int(min(self._trials, self._asked + self._proposals.left))
+
+    @property
+    def used_up(self) -> str | None:
+        """That the space has fewer candidates than there were to be trials, in words; None as long as it has not."""
+        if self.target >= self._trials:
+            return None
+        total, left = self._proposals.total, self._proposals.left
+        wanted = f"the {self._trials} trials of 'search.trials'"
+        if math.isinf(total):
+            return f"no other candidate of the space was found in {DRAWS} draws, fewer than {wanted}"
+        if not left:
+            return f"all {plural(int(total), 'candidate')} of the space have been tried, fewer than {wanted}"
+        return f"the space has {plural(int(total), 'candidate')}, fewer than {wanted}: the search ends with the last"
 
     @property
     def ended(self) -> int:
@@ -180,10 +213,10 @@ class StudyRecord:
     @property
     def unfinished(self) -> int:
         """Trials still to be run or to be run to their end."""
-        return max(self._target - self.ended, len(self._orphans) + len(self._open))
+        return max(self.target - self.ended, len(self._orphans) + len(self._open))
 
     def counts(self) -> dict[str, int]:
-        """Return how many trials are in each state; REJECTED are the proposals that broke a constraint."""
+        """Return how many trials are in each state, as `state_of` names them."""
         return {state: count for state, count in self._counts.items() if count}
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
@@ -221,77 +254,60 @@ class StudyRecord:
             orphan = self._orphans.pop(0)
             self._open[orphan.number] = orphan
             return Proposal(orphan.number, orphan.candidate, resumed=True)
-        for _ in range(MOST_REJECTIONS):
-            if self._asked >= self._target:
+        broken: list[str] = []
+        while len(broken) < MOST_REJECTIONS:
+            if self._asked >= self.target:
                 return None
-            if (proposal := self._ask()) is not None:
-                return proposal
-        assert self._limits is not None
+            draw = self._proposals.draw(self._asked)
+            number = self._record(draw)
+            if draw.repeats is None and draw.broken is None:
+                return self._begun(draw, number)
+            broken += [] if draw.broken is None else [draw.broken]
         raise UserError(
             f"The last {MOST_REJECTIONS} proposals all broke a constraint, so the search has nothing left to try: "
-            f"the last has {self._why}. Loosen 'search.constraints' or the space."
+            f"the last has {broken[-1]}. Loosen 'search.constraints' or the space."
         )
 
-    def _ask(self) -> Proposal | None:
-        """Draw a candidate and record it; None if it breaks a constraint."""
-        attributes: dict[str, Any] = {}
-        fixed: dict[str, Any] = {}
-        if len(self._sources) > 1:
-            fixed[SOURCE] = self._sources[self._asked % len(self._sources)]
-        if self._points:
-            attributes[POINT] = point = self._points.pop(0)
-            fixed |= point
-        with self._blaming_sampler():
-            trial = self._memory.ask(fixed, attributes)
-            candidate = self._space.suggest(trial)
-        rejection = self._rejection(trial, candidate)
-        drawn = self._memory.drawn(trial._trial_id)
-        attributes = {**drawn.user_attrs, CANDIDATE: candidate}
-        state = TrialState.RUNNING
-        if rejection is not None:
-            attributes |= {REJECTED: True, REASON: f"rejected before training: {rejection}"}
+    def _record(self, draw: Draw) -> int:
+        """Record a candidate that was drawn, one that is not to be trained as pruned; return its number."""
+        state, attributes = TrialState.RUNNING, {**draw.trial.user_attrs, CANDIDATE: draw.candidate}
+        if draw.repeats is not None:
+            attributes |= {REJECTED: True, REPEATS: draw.repeats, REASON: repeats_trial(draw.repeats)}
+            state = TrialState.PRUNED
+        elif draw.broken is not None:
+            attributes |= {REJECTED: True, REASON: f"rejected before training: {draw.broken}"}
             state = TrialState.PRUNED
         number = self._store.add(
             create_trial(
                 state=state,
-                params=drawn.params,
-                distributions=drawn.distributions,
+                params=draw.trial.params,
+                distributions=draw.trial.distributions,
                 user_attrs=attributes,
                 # A sampler's pickled state is nothing that anybody should have to load.
-                system_attrs={key: value for key, value in drawn.system_attrs.items() if not key.startswith("cma:")},
+                system_attrs={
+                    key: value for key, value in draw.trial.system_attrs.items() if not key.startswith("cma:")
+                },
             )
         )
-        if rejection is not None:
-            self._memory.tell(trial._trial_id, TrialState.PRUNED, None)
-            self._counts["REJECTED"] += 1
-            return None
+        self._proposals.recorded(draw, number)
+        if draw.repeats is not None or draw.broken is not None:
+            self._counts["REJECTED" if draw.repeats is None else "REPEATED"] += 1
+        return number
+
+    def _begun(self, draw: Draw, number: int) -> Proposal:
         self._asked += 1
         self._counts["RUNNING"] += 1
-        self._open[number] = OpenTrial(number, trial._trial_id, candidate, dict(drawn.params), source_of(drawn))
-        return Proposal(number, candidate, resumed=False)
+        params, source = dict(draw.trial.params), source_of(draw.trial)
+        self._open[number] = OpenTrial(number, draw.identifier, draw.candidate, params, source)
+        return Proposal(number, draw.candidate, resumed=False)
 
-    @contextmanager
-    def _blaming_sampler(self) -> Iterator[None]:
-        """Make whatever a sampler raises, which may be of the user's own making, a sentence."""
-        try:
-            yield
-        except UserError:
-            raise
-        except (Exception, SystemExit) as error:
-            what = " ".join(f"{type(error).__name__}: {error}".split())[:500].rstrip(".")
-            raise UserError(f"The sampler '{self._sampler}' (search.sampler) has failed with {what}.") from error
-
-    def _rejection(self, trial: Trial, candidate: Mapping[str, Any]) -> str | None:
-        """Return what a candidate breaks before it is trained, if anything, and let the sampler know."""
+    def _broken(self, candidate: Mapping[str, Any]) -> tuple[Mapping[str, float], str | None]:
+        """Return by how much a candidate breaks its constraints before it is trained, and in words what it breaks."""
         if self._limits is None or not self._limits.limits:
-            return None
+            return {}, None
         parsed = Candidate.parse(candidate, self._classes)
         excess = self._limits.before(parsed)
-        if all(value <= 0 for value in excess.values()):
-            return None
-        self._memory.constrain(trial._trial_id, excess)
-        self._why = self._limits.sentence(parsed)
-        return self._why
+        return excess, self._limits.sentence(parsed) if any(value > 0 for value in excess.values()) else None
 
     def report(self, number: int, row: Mapping[str, Any], *, last: bool = False) -> bool:
         """Record a round; return whether the trial should be stopped for lack of promise.

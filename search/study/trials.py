@@ -9,6 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 STUDY = "winnow"
 CANDIDATE, REASON, ROUND, REJECTED, POINT = "candidate", "reason", "round:", "rejected", "point"
+REPEATS = "repeats"
+"""Number of the trial that had the candidate before; a trial that has it is rejected, too."""
 STOP = "stop"
 """Key of a round that tells that the trial was to be stopped after it."""
 
@@ -31,8 +33,25 @@ def reason_of(trial: FrozenTrial) -> str | None:
 
 
 def is_rejected(trial: FrozenTrial) -> bool:
-    """Return whether the candidate broke a constraint and was never trained."""
+    """Return whether the candidate was never trained: it broke a constraint or repeats another's."""
     return bool(trial.user_attrs.get(REJECTED))
+
+
+def repeated_by(trial: FrozenTrial) -> int | None:
+    """Return the number of the trial whose candidate this one repeats; None if it has its own."""
+    return trial.user_attrs.get(REPEATS)
+
+
+def repeats_trial(number: int) -> str:
+    """Return the reason of a trial whose candidate another has had before."""
+    return f"repeats trial {number}"
+
+
+def state_of(trial: FrozenTrial) -> str:
+    """Return Optuna's state, or REPEATED or REJECTED (it broke a constraint) for what was never trained."""
+    if repeated_by(trial) is not None:
+        return "REPEATED"
+    return "REJECTED" if is_rejected(trial) else str(trial.state.name)
 
 
 def stopped_early(round_number: int) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dp_core.errors import UserError, nearest
+from dp_core.source_code import sources_within
 from search.config.models import SearchConfig, StartSection
 from search.run_directory import RunDirectory, find_run
 from search.run_record import config_of, read_run
+from search.sources import changed_modules
 from search.space import Constant, Parameter, Space
 from search.space.parameters import is_active
 from search.space.place import Place
@@ -186,6 +188,11 @@ def _opened(
     if differing:
         raise UserError(
             f"search.start.runs: {path} was run on other data: its {' and '.join(differing)} images are not this run's."
+        )
+    changed = changed_modules(recorded, sources_within(config.space))
+    if changed:
+        raise UserError(
+            f"search.start.runs: {path} was run with another {' and '.join(changed)}: its source has changed since."
         )
     earlier = proxy_settings(config)
     for name, value in proxy.items():

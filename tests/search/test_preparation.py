@@ -10,12 +10,12 @@ import pytest
 
 from dp_core.errors import UserError
 from dp_core.training import Recipe
+from search.images import digests
 from search.preparation import Preparation, prepare
 from search.retraining import _context as retraining_context
 from search.retraining_plan import RetrainingPlan
 from search.run import wanted_sets
 from search.run_directory import RunDirectory
-from search.run_record import digests
 from search.screening import screening_context
 from tests.search.prune.tiny_study import ready_made
 from tests.search.tiny import CLASSES, TEST, TRAIN, config_of, write_images

@@ -393,3 +393,19 @@ def test_a_search_without_tickets_says_what_became_of_its_trials() -> None:
         "size 7 is not compatible (2 so, 1 with: ValueError: no such layer); 1 collapsed, the last with: collapsed: "
         "all weights of a layer were removed; 1 stopped early as others were better; 1 not finished."
     )
+
+
+def test_a_candidate_that_several_trials_have_is_promoted_and_audited_once() -> None:
+    # Trials 0 and 2 are one candidate, and so are 1 and 4.
+    found = [*trials(0.5, 0.7, 0.9, 0.6, 0.8), trial(5, 0.1, state=TrialState.PRUNED, reason=STOPPED)]
+    kinds = {0: "a", 1: "b", 2: "a", 3: "c", 4: "b", 5: "c"}
+    settings = PromoteSection.model_validate({"top": 2, "audit": 9})
+    chosen = promote(found, settings, SCORE, 0, identify=lambda one: kinds[one.number])
+    assert chosen == Promotion(promoted=(1, 3), audited=(0,), population=1)
+
+
+def test_of_equal_trials_the_one_that_reached_its_sparsity_is_taken() -> None:
+    found = [trial(0, 0.9, state=TrialState.PRUNED, reason=STOPPED), trial(1, 0.4)]
+    settings = PromoteSection.model_validate({"top": 1, "audit": 9})
+    chosen = promote(found, settings, SCORE, 0, identify=lambda one: "same")
+    assert chosen == Promotion(promoted=(1,), audited=(), population=0)

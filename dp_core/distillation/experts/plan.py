@@ -15,6 +15,7 @@ from dp_core.errors import UserError, nearest
 from dp_core.files import digest_of_json
 from dp_core.models import ModelSpec
 from dp_core.seeds import derive_seed
+from dp_core.source_code import combined, sources_within
 from dp_core.training import Mode, Precision, Recipe, rehearsed
 
 FORMAT = 1
@@ -133,11 +134,13 @@ class ExpertPlan:
         """
         plan = {**asdict(self), "models": [dict(model) for model in self.models]}
         del plan["experts"]
+        code = combined(sources_within(plan["models"]))
         return {
             "format": FORMAT,
             "source": source.digest,
             "classes": source.classes,
             "space": _fingerprint(space),
+            **({} if code is None else {"code": code}),  # of a user's own networks, which may be changed
             **plan,
         }
 

@@ -157,3 +157,19 @@ def test_distillers_are_told_where_to_work(tmp_path: Path) -> None:
     mine = Workspace(folder=tmp_path / "mine", experts=tmp_path / "shared", checkpoint_every=7, validation=held_back)
     library.get(distiller, source, 2, 0, mine)
     assert distiller.workspace == mine
+
+
+def test_a_network_of_ones_own_that_was_edited_makes_another_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    library, source = DistilledLibrary(tmp_path / "sets"), random_dataset()
+    matching = DistributionMatching(architectures={"name": "my_embedding:network", "width": 4})
+
+    def place(text: str) -> Path:
+        (tmp_path / "my_embedding.py").write_text(text)
+        return library.path(matching, source, 2, 0)
+
+    first = place("def network(shape, classes, width):\n    return width\n")
+    assert place("def network(shape, classes, width):\n    return width  # channels\n") == first
+    assert place("def network(shape, classes, width):\n    return 2 * width\n") != first

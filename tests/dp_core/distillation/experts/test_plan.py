@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,3 +113,14 @@ def test_networks_that_do_not_fit_the_images_are_refused() -> None:
         small_plan(models=(SMALL, {"name": "convnet", "widht": 3})).check(source())
     with pytest.raises(UserError, match="depth"):
         small_plan(models=({"name": "convnet", "depth": 9},)).check(source())
+
+
+def test_a_network_of_ones_own_that_was_edited_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plan = small_plan(models=({"name": "my_expert:network"},))
+
+    def digest(text: str) -> str:
+        (tmp_path / "my_expert.py").write_text(text)
+        return plan.digest(source(), SPACE)
+
+    assert digest("WIDTH = 4\n") == digest("WIDTH = 4  # channels\n") != digest("WIDTH = 5\n")

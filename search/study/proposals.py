@@ -1,0 +1,177 @@
+"""What is proposed next: a start point, what the sampler draws, or a candidate that is left; none of them twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from dp_core.errors import UserError
+from dp_core.seeds import derive_seed
+from search.space import Space
+from search.study.memory import MemoryStudy
+from search.study.sampling import sources_of
+from search.study.sampling.strata import SOURCE
+from search.study.trials import POINT
+from search.study.untried import Identify, Params, Untried
+
+REPEATS = 3
+"""Candidates in a row that a sampler may propose again, before one that is left is taken instead."""
+
+SMALL = 1000
+"""Points up to which a space, or a source's part of it, is counted in any case."""
+
+Check = Callable[[Mapping[str, Any]], tuple[Mapping[str, float], str | None]]
+"""Returns by how much a candidate breaks its constraints, and in words what it breaks, None for nothing."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A candidate that was drawn, before it has a number.
+
+    Attributes:
+        trial: as the sampler's study has it.
+        identifier: of that trial.
+        candidate: nested as the space is.
+        identity: what equal candidates share.
+        repeats: number of the trial that had the candidate before, if one has.
+        broken: what it breaks before it is trained, if anything.
+    """
+
+    trial: FrozenTrial
+    identifier: int
+    candidate: dict[str, Any]
+    identity: str
+    repeats: int | None
+    broken: str | None
+
+
+class Proposals:
+    """Draws candidates and knows which of them were proposed before.
+
+    Where the space has a choice of sources they take turns, each as long as it has candidates left. What the sampler
+    proposes a second time is told to it as pruned at once, which makes it look elsewhere: told a second time with its
+    value, a good candidate would weigh twice, and be proposed ever more often. A sampler that goes on repeating itself,
+    as one that only exploits does in a small space, is given a candidate that is left.
+
+    Args:
+        memory: the study as the sampler sees it.
+        space: of the run.
+        identify: tells candidates apart.
+        check: holds them against the constraints.
+        points: candidates to try first, as flat parameters.
+        trials: how many the run is to have.
+        seed: of the run.
+        sampler: its name, for the user.
+    """
+
+    def __init__(
+        self,
+        memory: MemoryStudy,
+        space: Space,
+        *,
+        identify: Identify,
+        check: Check,
+        points: Sequence[Params],
+        trials: int,
+        seed: int,
+        sampler: str,
+    ) -> None:
+        self._memory, self._space, self._identify, self._check = memory, space, identify, check
+        self._points = [dict(point) for point in points]
+        self._most, self._seed, self._name = max(SMALL, 2 * trials), seed, sampler
+        self._sources: tuple[str | None, ...] = sources_of(space) or (None,)
+        self._known: dict[str, int] = {}
+        self._parts: dict[str | None, Untried] = {}
+        self._in_a_row = 0
+
+    def learn(self, candidate: Mapping[str, Any], number: int) -> None:
+        """Take note of a trial that an earlier driver proposed, one after the other."""
+        identity = self._identify(candidate)
+        self._in_a_row = self._in_a_row + 1 if identity in self._known else 0
+        self._note(identity, number)
+
+    def _note(self, identity: str, number: int) -> None:
+        self._known.setdefault(identity, number)
+        for part in self._parts.values():
+            part.forget(identity)
+
+    def _part(self, source: str | None) -> Untried:
+        if source not in self._parts:
+            space = self._space if source is None else self._space.fixed(SOURCE, source)
+            # Another seed whenever the study has grown, so that a resumed run does not draw what it has drawn before.
+            seed = derive_seed(self._seed, "untried", str(source), len(self._known))
+            self._parts[source] = Untried(space, self._identify, self._known, most=self._most, seed=seed)
+        return self._parts[source]
+
+    @property
+    def total(self) -> int | float:
+        """Number of different candidates of the space; infinity if there are too many to be counted."""
+        return sum(self._part(source).total for source in self._sources)
+
+    @property
+    def left(self) -> int | float:
+        """How many of them have not been proposed; infinity as long as they are not used up."""
+        return sum(self._left_of(self._part(source)) for source in self._sources)
+
+    def _left_of(self, part: Untried) -> int | float:
+        # Whether a large space is used up is asked only when its sampler seems to find nothing else.
+        return 0 if self._in_a_row >= REPEATS and part.one() is None else part.left
+
+    def draw(self, turn: int) -> Draw:
+        """Return the next candidate; something must be `left`.
+
+        Args:
+            turn: how many candidates were proposed before, which decides whose turn of the sources it is.
+
+        Raises:
+            UserError: the sampler has failed.
+        """
+        sources = [source for source in self._sources if self._left_of(self._part(source))]
+        source = self._sources[turn % len(self._sources)]
+        if source not in sources:
+            source = sources[turn % len(sources)]
+        fixed: dict[str, Any] = {} if source is None or len(self._sources) == 1 else {SOURCE: source}
+        attributes: dict[str, Any] = {}
+        if self._points:
+            attributes[POINT] = point = self._points[0]
+            fixed |= point
+        elif self._in_a_row >= REPEATS:
+            fixed |= self._part(source).one() or {}
+        return self._drawn(fixed, attributes)
+
+    def _drawn(self, fixed: dict[str, Any], attributes: dict[str, Any]) -> Draw:
+        with self._blaming_sampler():
+            trial = self._memory.ask(fixed, attributes)
+            candidate = self._space.suggest(trial)
+        identity = self._identify(candidate)
+        excess, broken = self._check(candidate)
+        self._memory.constrain(trial._trial_id, excess if broken else {})
+        repeats = self._known.get(identity)
+        self._in_a_row = 0 if repeats is None else self._in_a_row + 1
+        drawn = self._memory.drawn(trial._trial_id)
+        # A point of which nothing was left to the sampler would only be drawn again.
+        if attributes and (repeats is None or self._in_a_row >= REPEATS or drawn.params.keys() <= fixed.keys()):
+            del self._points[0]
+            self._in_a_row = 0
+        return Draw(drawn, trial._trial_id, candidate, identity, repeats, broken)
+
+    def recorded(self, draw: Draw, number: int) -> None:
+        """Take note that a drawn candidate has become the trial of this number; one not to be trained ends here."""
+        self._note(draw.identity, number)
+        if draw.repeats is not None or draw.broken is not None:
+            self._memory.tell(draw.identifier, TrialState.PRUNED, None)
+
+    @contextmanager
+    def _blaming_sampler(self) -> Iterator[None]:
+        """Make whatever a sampler raises, which may be of the user's own making, a sentence."""
+        try:
+            yield
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            what = " ".join(f"{type(error).__name__}: {error}".split())[:500].rstrip(".")
+            raise UserError(f"The sampler '{self._name}' (search.sampler) has failed with {what}.") from error
