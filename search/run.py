@@ -121,6 +121,8 @@ def _session(prepared: Preparation, address: str | None) -> AbstractContextManag
 def _advance(run: RunDirectory, prepared: Preparation, progress: Progress) -> list[dict[str, Any]]:
     progress.say("run", f"{run.path}")
     say_data(prepared.splits, progress)
+    for sentence in prepared.space.notes:
+        progress.say("run", sentence)
     for sentence in damaged_tables(run):
         progress.say("run", f"{sentence} It is written anew from the study.")
     ready = {f"distilled-{ipc}": found for ipc, found in prepared.ready.items()}
