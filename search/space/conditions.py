@@ -60,11 +60,7 @@ def link(parameters: Sequence[Parameter], where: str) -> Linked:
         if parameter.name not in absent:
             linked[parameter.name] = dataclasses.replace(parameter, when=tuple(dict.fromkeys(conditions)))
     kept = tuple(linked[parameter.name] for parameter in parameters if parameter.name in linked)
-    notes = tuple(
-        f"'{Place(where, name).name}' is left out of the space: it {absent[name]}."
-        for name in by_name
-        if name in absent
-    )
+    notes = tuple(f"'{name}' is left out of the space: it {absent[name]}." for name in by_name if name in absent)
     return Linked(kept, notes)
 
 

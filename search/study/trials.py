@@ -50,6 +50,10 @@ def step_of(row: Mapping[str, Any]) -> int:
     return 1000 * int(row.get("rung", 0)) + int(row.get("rung_round", row["round"]))
 
 
+METRIC_NAMES = "study:metric_names"
+"""System attribute in which Optuna keeps the names of a study's objectives (Study.set_metric_names)."""
+
+
 def constraint_key(name: str) -> str:
     """Return the system attribute in which Optuna keeps by how much a constraint is broken (Trial.set_constraint)."""
     return f"constraints:{name}"
