@@ -67,6 +67,7 @@ def _run(
     storage = phase_storage(run, prepared, "screening")
     store = CheckpointStore(storage)
     session = store.next_session()
+    run.enter("completing tickets")
     progress.say("tickets", f"{plural(len(numbers), 'trial')} to be taken to the end")
     scheduler = _TicketScheduler(prepared.config.search.max_failures, prepared.config.search.round_seconds, progress)
     jobs = [

@@ -56,6 +56,7 @@ def retrain(
         {"trial": number, "seed": seed, "resume_from": store.newest(trial_directory(number, seed), say)}
         for number, seed in missing
     ]
+    run.enter("retraining")
     progress.say(
         "retraining", f"{len(jobs)} trainings of {settings.epochs} epochs on {len(prepared.splits.train)} images"
     )

@@ -20,6 +20,7 @@ from search.config.loader import override_config
 from search.config.models import SearchConfig
 from search.distilling import make_sets
 from search.preparation import Preparation, prepare, say_data
+from search.estimate import Estimate, estimate_search
 from search.progress import Progress
 from search.promotion import Promotion, promote_again, read_promotion, set_aside, write_promotion
 from search.ray_session import ray_session
@@ -59,12 +60,15 @@ def start(
     run = RunDirectory((config.run.directory / config.run.name).resolve())
     refuse_taken(run, config.run)
     prepared = prepare(config, where, local=address is None)
+    estimate = estimate_search(prepared, wanted_sets(prepared))
+    for sentence in estimate.lines():
+        progress.say("estimate", sentence)
     with claimed(run, config.run):
         _refuse_used_storage(run, prepared)
         refuse_used_database(config)
         with _session(prepared, address):
             make_study(run, config)
-            recorded = _record(prepared, command)
+            recorded = _record(prepared, command, estimate)
             write_record(run, recorded)
             agree(run, recorded["config"])
             return _advance(run, prepared, progress)
@@ -126,7 +130,7 @@ def _advance(run: RunDirectory, prepared: Preparation, progress: Progress) -> li
     for sentence in damaged_tables(run):
         progress.say("run", f"{sentence} It is written anew from the study.")
     ready = {f"distilled-{ipc}": found for ipc, found in prepared.ready.items()}
-    sets = {**ready, **make_sets(wanted_sets(prepared), prepared.splits, prepared.config, progress)}
+    sets = {**ready, **make_sets(wanted_sets(prepared), prepared.splits, prepared.config, run, progress)}
     record_sets(run, sets)
     with open_record(run, prepared, sets, progress) as record:
         rows = _screen_and_retrain(run, prepared, record, sets, progress)
@@ -155,6 +159,7 @@ def _screen_and_retrain(
         lost |= retrain(run, prepared, tickets, board, progress)
         write_promotion(run.promotion, replace(promotion, lost=tuple(sorted({*promotion.lost, *lost}))))
     finally:
+        run.enter("reporting")
         board.close()
         rows = write_tables(run, record.trials())
         write_report(run.path)
@@ -182,8 +187,8 @@ def wanted_sets(prepared: Preparation) -> dict[str, tuple[Distiller, int]]:
     }
 
 
-def _record(prepared: Preparation, command: Sequence[str]) -> dict[str, Any]:
-    record = new_record(command, prepared.config, prepared.splits)
+def _record(prepared: Preparation, command: Sequence[str], estimate: Estimate) -> dict[str, Any]:
+    record = new_record(command, prepared.config, prepared.splits, estimate.to_dict())
     storage = prepared.config.run.storage
     record["config"]["run"]["storage"] = None if storage is None else absolute(storage)
     record["config"]["distill"]["sets"] = [str(path.resolve()) for path in prepared.config.distill.sets]

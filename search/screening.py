@@ -35,6 +35,7 @@ def screen(
     search = prepared.config.search
     storage = phase_storage(run, prepared, "screening")
     store = CheckpointStore(storage)
+    run.enter("screening")
     progress.say("screening", f"{record.unfinished} of {record.target} trials, {search.concurrency} at a time")
     scheduler = StudyScheduler(
         record, lambda number: (run.ticket(number) / "card.json").exists(), search.max_failures, search.round_seconds

@@ -1,7 +1,8 @@
-"""How far a run is."""
+"""How far a search is."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -10,36 +11,65 @@ from search.config.models import SearchConfig
 from search.promotion import read_promotion
 from search.run_directory import RunDirectory
 from search.run_record import config_of, read_run
-from search.study.objectives import OBJECTIVES
+from search.study.objectives import OBJECTIVES, Objective
 from search.study.reading import trials_of
-from search.study.trials import is_rejected
+from search.study.trials import is_rejected, outcome_of, reason_of, scale_of
+
+SCREENING = "screening"
 
 
 def status_of(run: RunDirectory) -> dict[str, Any]:
-    """Return state, trials by state, best trial and retrained models of a run; reads only."""
+    """Return state, trials by what became of them, the best of each scale and the retrained models; reads only.
+
+    `trials_interrupted` began under a driver that was stopped or lost, and are taken up when the run is resumed.
+    """
     config = config_of(run, read_run(run), SearchConfig)
     known = trials_of(run, config)
     trials = [trial for trial in known if not is_rejected(trial)]
-    counts = {state.name: sum(trial.state == state for trial in trials) for state in TrialState}
-    objective = OBJECTIVES[config.search.objectives[0]]
-    best = _best([trial for trial in trials if _is_best_worthy(trial)], objective.maximised)
-    wanted = _models_wanted(run, config, counts)
-    ended = sum(counts[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
+    ends = Counter(outcome_of(trial.state, reason_of(trial)) for trial in trials)
+    begun = ends.pop("running", 0)
+    wanted = max(config.search.trials, len(trials))
+    promotion, seeds = read_promotion(run.promotion), config.retrain.seeds
+    models = [] if promotion is None else [run.model(n, seed) for n in promotion.left for seed in range(seeds)]
+    retrained = sum(model.exists() for model in models)
+    finished = ends.total() >= wanted and promotion is not None and retrained == len(models)
+    state = run.state(finished=finished)
+    running = min(begun, config.search.concurrency) if state == SCREENING else 0
     return {
         "run": str(run.path),
-        "state": _state(run, ended >= config.search.trials, _is_retrained(run, config.retrain.seeds)),
-        "trials_wanted": config.search.trials,
-        "trials_finished": counts["COMPLETE"],
-        "trials_stopped_early": counts["PRUNED"],
-        "trials_failed": counts["FAIL"],
-        "trials_running": counts["RUNNING"],
+        "state": state,
+        "trials_wanted": wanted,
+        "trials_finished": ends["finished"],
+        "trials_stopped_early": ends["stopped early"],
+        "trials_collapsed": ends["collapsed"],
+        "trials_failed": ends["failed"],
+        "trials_running": running,
+        "trials_interrupted": begun - running,
         "trials_rejected": len(known) - len(trials),
-        "best_trial": None if best is None else best.number,
-        f"best_{objective.name}": None if best is None else best.values[0],
+        "best": best_by_scale(trials, OBJECTIVES[config.search.objectives[0]]),
         "tickets": len(run.tickets()),
-        "models": len(run.models()),
-        "models_wanted": wanted,
+        "models_retrained": retrained,
+        "models_wanted": len(models) if promotion is not None else _models_wanted(config, ends),
+        "models": [str(model) for model in run.models()],
     }
+
+
+def best_by_scale(trials: list[FrozenTrial], objective: Objective) -> list[dict[str, Any]]:
+    """Return the best finished trial of each scale that keeps to its constraints, by the (first) objective.
+
+    What was screened on other images, or longer, is on another scale: one best of all would compare what cannot be.
+    """
+    best: dict[str, FrozenTrial] = {}
+    sign = 1 if objective.maximised else -1
+    for trial in trials:
+        scale = scale_of(trial)
+        if scale is None or not _is_best_worthy(trial):
+            continue
+        if scale not in best or sign * trial.values[0] > sign * best[scale].values[0]:
+            best[scale] = trial
+    return [
+        {"on": scale, objective.name: trial.values[0], "trial": trial.number} for scale, trial in sorted(best.items())
+    ]
 
 
 def _is_best_worthy(trial: FrozenTrial) -> bool:
@@ -47,33 +77,9 @@ def _is_best_worthy(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.COMPLETE and all(excess <= 0 for excess in trial.constraints.values())
 
 
-def _best(finished: list[FrozenTrial], maximised: bool) -> FrozenTrial | None:
-    """Return the trial with the best value of the first objective."""
-    sign = 1 if maximised else -1
-    return max(finished, key=lambda trial: sign * trial.values[0], default=None)
-
-
-def _is_retrained(run: RunDirectory, seeds: int) -> bool:
-    """Return whether there is a model for every seed of every ticket that is to be retrained."""
-    promotion = read_promotion(run.promotion)
-    return promotion is not None and all(
-        run.model(number, seed).exists() for number in promotion.left for seed in range(seeds)
-    )
-
-
-def _models_wanted(run: RunDirectory, config: SearchConfig, counts: dict[str, int]) -> int:
-    promotion = read_promotion(run.promotion)
-    if promotion is not None:
-        return len(promotion.left) * config.retrain.seeds
-    finished = counts["COMPLETE"]
+def _models_wanted(config: SearchConfig, ends: Counter[str]) -> int:
+    """Return how many models there will be if the rest of the screening goes as it went so far."""
+    finished = ends["finished"]
     promoted = min(config.promote.top, finished or config.promote.top)
-    left = max(finished + counts["PRUNED"] - promoted, 0) if finished else config.promote.audit
+    left = max(finished + ends["stopped early"] - promoted, 0) if finished else config.promote.audit
     return (promoted + min(config.promote.audit, left)) * config.retrain.seeds
-
-
-def _state(run: RunDirectory, screened: bool, retrained: bool) -> str:
-    if screened and retrained:
-        return "finished"
-    if not run.is_driven():
-        return "stopped"
-    return "retraining" if screened else "screening"

@@ -128,6 +128,7 @@ def _advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress
             made = prepared.ready(ipc)
             progress.say("distilling", f"{'making' if made is None else 'found'} {prepared.path(ipc)}")
             if made is None:
+                run.enter("distilling")
                 made = _make(prepared, ipc, watch, _without_folders(read_run(run)["command"]))
             if _key(ipc) not in read_run(run)["distilled_sets"]:
                 watch.finished(made)

@@ -124,8 +124,10 @@ def _advance(run: RunDirectory, prepared: ProxyPreparation, progress: Progress) 
     plan = ProxyPlan(prepared, journal, truth)
     try:
         if not plan.finished:
+            run.enter("evaluating")
             Driver(prepared, plan, journal, truth, progress).work()
     finally:
+        run.enter("reporting")
         answers = write_outputs(run.path, prepared, plan, journal.read())
     if not answers:
         raise UserError(f"Nothing of the proxy evaluation {run.path} could be answered; the lines above say why.")

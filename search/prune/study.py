@@ -104,13 +104,15 @@ def _advance(run: RunDirectory, prepared: StudyPreparation, progress: Progress) 
     progress.say("study", f"{run.path}")
     say_data(prepared.splits, progress)
     wanted = {f"distilled-{ipc}": (prepared.distiller, ipc) for ipc in prepared.images_per_class}
-    sets = {**prepared.sets, **make_sets(wanted, prepared.splits, config, progress)}
+    sets = {**prepared.sets, **make_sets(wanted, prepared.splits, config, run, progress)}
     record_sets(run, sets)
     plan = prepared.plan(run.path)
     try:
         if plan.left:
+            run.enter("comparing")
             _work(laboratory(run.path, prepared, sets), plan, config, progress)
     finally:
+        run.enter("reporting")
         rows = write_outputs(run, prepared)
     if not rows:
         raise UserError(f"Nothing of the study {run.path} could be finished; the lines above say why.")

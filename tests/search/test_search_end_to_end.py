@@ -295,9 +295,8 @@ def test_trials_are_those_of_a_search_that_nobody_stopped(story: Story, tmp_path
     """Drive every trial again, from its start to its end, without Ray: the same rounds and, bit for bit, tickets."""
     config = load_config(SearchConfig, story.run.path.parents[1] / "tiny.yaml")
     prepared = prepare(config, "tiny.yaml", local=False)
-    context = screening_context(
-        prepared, make_sets(wanted_sets(prepared), prepared.splits, prepared.config, Progress(quiet=True))
-    )
+    sets = make_sets(wanted_sets(prepared), prepared.splits, prepared.config, story.run, Progress(quiet=True))
+    context = screening_context(prepared, sets)
     for number, (state, value, _, candidate, rounds) in story.after_finish.trials.items():
         trial = screening(context, candidate, trial=number)
         found = list(rows(trial))

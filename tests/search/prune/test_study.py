@@ -160,7 +160,7 @@ def by_itself(folder: Path, alone: Path) -> list[dict[str, Any]]:
     """Do every job of the same study once, in this process; return its rows."""
     prepared = prepare_study(load_config(StudyConfig, folder / "study.yaml"), "study.yaml", local=False)
     distilled = {"distilled-2": (prepared.distiller, 2)}
-    sets = make_sets(distilled, prepared.splits, prepared.config, Progress(quiet=True))
+    sets = make_sets(distilled, prepared.splits, prepared.config, RunDirectory(alone), Progress(quiet=True))
     lab, plan = laboratory(alone, prepared, sets), prepared.plan(alone)
     assert len(plan.jobs) == JOBS
     while (job := plan.next()) is not None:
