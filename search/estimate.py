@@ -25,6 +25,7 @@ from dp_core.pruning import sparsity_schedule
 from search.preparation import Preparation
 from search.report.formats import plural
 from search.timing import distilling_seconds, speed_of, trial_threads
+from search.wording import about
 from trainables import Candidate
 
 SECONDS = 1.5
@@ -71,21 +72,13 @@ class Estimate:
 
     def lines(self) -> Iterator[str]:
         """Yield what is said of it."""
+        if not self.phases:
+            yield from (f"how long {name} takes is not known before: the time left is told" for name in self.unknown)
+            return
         missing = f", and {' and '.join(self.unknown)}, of which nothing is known before" if self.unknown else ""
-        yield f"about {span(self.low, self.high)} in all{missing}"
+        yield f"{about(self.low, self.high)} in all{missing}"
         for phase in self.phases:
-            yield f"{phase.name} {span(phase.low, phase.high)}: {phase.rests_on}"
-
-
-def span(low: float, high: float) -> str:
-    """Return a range of seconds in the unit of its upper end: `40 to 90 s`, `2 to 4 minutes`, `1.5 to 3 hours`."""
-    factor, unit = (1, "s") if high < 100 else (60, "minutes") if high < 5400 else (3600, "hours")
-    ends = [_rounded(seconds / factor) for seconds in (low, high)]
-    return f"{ends[0]} to {ends[1]} {unit}" if ends[0] != ends[1] else f"{ends[1]} {unit}"
-
-
-def _rounded(number: float) -> str:
-    return f"{number:.2g}" if number < 10 else f"{number:.0f}"
+            yield f"{phase.name} {about(phase.low, phase.high)}: {phase.rests_on}"
 
 
 @dataclass(frozen=True)

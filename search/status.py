@@ -49,7 +49,7 @@ def status_of(run: RunDirectory) -> dict[str, Any]:
         "best": best_by_scale(trials, OBJECTIVES[config.search.objectives[0]]),
         "tickets": len(run.tickets()),
         "models_retrained": retrained,
-        "models_wanted": len(models) if promotion is not None else _models_wanted(config, ends),
+        "models_wanted": len(models) if promotion is not None else _models_wanted(config, ends, wanted),
         "models": [str(model) for model in run.models()],
     }
 
@@ -77,9 +77,9 @@ def _is_best_worthy(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.COMPLETE and all(excess <= 0 for excess in trial.constraints.values())
 
 
-def _models_wanted(config: SearchConfig, ends: Counter[str]) -> int:
-    """Return how many models there will be if the rest of the screening goes as it went so far."""
-    finished = ends["finished"]
-    promoted = min(config.promote.top, finished or config.promote.top)
-    left = max(finished + ends["stopped early"] - promoted, 0) if finished else config.promote.audit
-    return (promoted + min(config.promote.audit, left)) * config.retrain.seeds
+def _models_wanted(config: SearchConfig, ends: Counter[str], trials: int) -> int:
+    """Return how many models there will be if all trials that have not ended reach their last rounds."""
+    finishing = ends["finished"] + trials - ends.total()
+    promoted = min(config.promote.top, finishing)
+    audited = min(config.promote.audit, finishing + ends["stopped early"] - promoted)
+    return (promoted + audited) * config.retrain.seeds

@@ -14,6 +14,7 @@ from search.distill.changing import changed
 from search.distill.config import DistillConfig
 from search.distill.preparation import DistillPreparation, make_output, prepare_distillation, refuse_taken_outputs
 from search.distill.watching import Watch
+from search.estimate import SECONDS, Estimate, distilling_phases
 from search.preparation import say_data
 from search.progress import Progress
 from search.run_directory import RunDirectory
@@ -43,9 +44,21 @@ def start_distillation(
     prepared = prepare_distillation(config, run.path, where)
     refuse_taken_outputs(prepared)
     make_output(prepared)
+    estimate = _estimate(prepared)
+    for sentence in estimate.lines():
+        progress.say("estimate", sentence)
     with claimed(run, config.run):
-        write_record(run, {**new_record(command, config, prepared.splits), "identity": prepared.identity})
+        record = new_record(command, config, prepared.splits, estimate.to_dict())
+        write_record(run, {**record, "identity": prepared.identity})
         return _advance(run, prepared, progress)
+
+
+def _estimate(prepared: DistillPreparation) -> Estimate:
+    """Return how long the sets take that are not there yet."""
+    makers = [
+        (prepared.distiller, ipc) for ipc in prepared.config.distill.images_per_class if prepared.ready(ipc) is None
+    ]
+    return Estimate(*distilling_phases(makers, prepared.splits.train, prepared.config.run.seed, SECONDS))
 
 
 def resume_distillation(

@@ -148,6 +148,7 @@ def _template() -> Template:
         formats.duration,
         formats.times,
         formats.milliseconds,
+        facts.outcome,
     ):
         environment.filters[filter_.__name__] = filter_
     for function in (formats.accuracy, formats.proxy, formats.correlation):

@@ -11,7 +11,7 @@ import torch
 from dp_core.distillation import DISTILLERS
 from dp_core.distillation.base import standardisation_of
 from search import estimate as module
-from search.estimate import Estimate, Phase, distilling_phases, estimate_search, span
+from search.estimate import Estimate, Phase, distilling_phases, estimate_search
 from search.preparation import Preparation, prepare
 from search.run import wanted_sets
 from search.timing import Speed, distilling_seconds, speed_of
@@ -107,28 +107,13 @@ def test_what_is_only_chosen_takes_no_time_worth_telling(tmp_path: Path) -> None
     assert distilling_phases([], train, 0, 0.1) == ((), ())
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [
-        (2.34, 9.96, "2.3 to 10 s"),
-        (40, 90, "40 to 90 s"),
-        (100, 230, "1.7 to 3.8 minutes"),
-        (3000, 5000, "50 to 83 minutes"),
-        (5000, 20000, "1.4 to 5.6 hours"),
-        (7.1, 7.12, "7.1 s"),
-    ],
-)
-def test_a_range_is_in_the_unit_of_its_end(low: float, high: float, words: str) -> None:
-    assert span(low, high) == words
-
-
 def test_an_estimate_in_words_and_as_data() -> None:
     parts = (Phase("distilling", 10, 20, "2 sets"), Phase("screening", 50, 100, "4 trials"))
     found = Estimate(parts, ("retraining",))
     assert list(found.lines()) == [
         "about 1 to 2 minutes in all, and retraining, of which nothing is known before",
-        "distilling 10 to 20 s: 2 sets",
-        "screening 0.83 to 1.7 minutes: 4 trials",
+        "distilling about 10 to 20 s: 2 sets",
+        "screening about 0.83 to 1.7 minutes: 4 trials",
     ]
     assert found.to_dict() == {
         "distilling": [10, 20], "screening": [50, 100], "total": [60, 120], "unknown": ["retraining"],

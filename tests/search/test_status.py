@@ -105,8 +105,14 @@ def test_there_are_never_more_of_a_kind_than_in_all(run: RunDirectory, tmp_path:
 
 
 def test_fewer_finished_trials_than_promoted_want_fewer_models(run: RunDirectory, tmp_path: Path) -> None:
-    end(record_of(run, tmp_path), TrialState.COMPLETE, 0.4)
-    assert status_of(run)["models_wanted"] == 2  # one ticket, two seeds
+    record = record_of(run, tmp_path)
+    end(record, TrialState.COMPLETE, 0.4)
+    for _ in range(2):
+        end(record, TrialState.FAIL, 0.4)
+    assert status_of(run)["models_wanted"] == 4, "of the three that may still finish two are promoted"
+    for _ in range(2):
+        end(record, TrialState.FAIL, 0.4)
+    assert status_of(run)["models_wanted"] == 2, "one ticket, two seeds"
 
 
 def test_a_run_that_is_driven_is_in_the_phase_that_its_driver_has_entered(run: RunDirectory, tmp_path: Path) -> None:
