@@ -18,7 +18,7 @@ import optuna
 import torch
 from optuna.samplers import RandomSampler
 
-from dp_core.data import ImageDataset
+from dp_core.data import Splits
 from dp_core.distillation import DistilledLibrary, Distiller
 from dp_core.distillation.base import standardisation_of
 from dp_core.pruning import sparsity_schedule
@@ -101,7 +101,7 @@ def estimate_search(prepared: Preparation, wanted: Mapping[str, tuple[Distiller,
     train, seed = prepared.splits.train, config.run.seed
     library = DistilledLibrary(config.distill.directory)
     missing = [(maker, ipc) for maker, ipc in wanted.values() if not library.holds(maker, train, ipc, seed)]
-    distilling, unknown = distilling_phases(missing, train, seed, SECONDS / 3)
+    distilling, unknown = distilling_phases(missing, prepared.splits, seed, SECONDS / 3)
     if not timed:
         return Estimate(distilling, (*unknown, "screening", "retraining"))
     search, retrain = config.search, config.retrain
@@ -124,17 +124,17 @@ def estimate_search(prepared: Preparation, wanted: Mapping[str, tuple[Distiller,
         "retraining",
         0.7 * one * jobs / at_once,
         crowd * one * math.ceil(jobs / at_once) + audit,
-        f"{plural(jobs, 'model')}, {retrain.epochs} epochs of {len(prepared.splits.train):,} images each",
+        f"{plural(jobs, 'model')}, {plural(retrain.epochs, 'epoch')} of {len(prepared.splits.train):,} images each",
     )
     starting = Phase("starting", *_STARTING, "what Ray usually takes")
     return Estimate((*distilling, starting, screening, retraining), unknown)
 
 
 def distilling_phases(
-    makers: Sequence[tuple[Distiller, int]], train: ImageDataset, seed: int, within: float
+    makers: Sequence[tuple[Distiller, int]], splits: Splits, seed: int, within: float
 ) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
     """Return the phase in which sets are made, by timing some iterations of each, or that nothing is known of it."""
-    found = [distilling_seconds(maker, train, ipc, seed, within / len(makers)) for maker, ipc in makers]
+    found = [distilling_seconds(maker, splits, ipc, seed, within / len(makers)) for maker, ipc in makers]
     seconds = [each for each in found if each is not None]
     if len(seconds) < len(makers):
         return (), ("distilling",)

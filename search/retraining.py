@@ -17,6 +17,7 @@ from search.lost_workers import PatientScheduler
 from search.monitor import RetrainingMonitor, model_name, trial_of
 from search.preparation import Preparation
 from search.progress import Progress
+from search.report.formats import plural
 from search.run_directory import RunDirectory
 from search.screening import phase_storage, resources_of
 from search.tensorboard import TensorBoardLog
@@ -57,9 +58,8 @@ def retrain(
         for number, seed in missing
     ]
     run.enter("retraining")
-    progress.say(
-        "retraining", f"{len(jobs)} trainings of {settings.epochs} epochs on {len(prepared.splits.train)} images"
-    )
+    epochs, images = plural(settings.epochs, "epoch"), plural(len(prepared.splits.train), "image")
+    progress.say("retraining", f"{plural(len(jobs), 'training')} of {epochs} on {images}")
     scheduler = _RetrainingScheduler(prepared.config.search.max_failures, prepared.config.search.round_seconds)
     monitor = RetrainingMonitor(run, scheduler, board, progress, settings.epochs * len(jobs))
     run_trials(

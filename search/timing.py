@@ -11,9 +11,10 @@ from statistics import median
 
 import torch
 
-from dp_core.data import ImageDataset
+from dp_core.data import ImageDataset, Splits
 from dp_core.data.preprocessing import Preprocessing
 from dp_core.distillation import Distiller, Workspace
+from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
 from dp_core.training import Recipe, Training, TrainingData, evaluate
 from trainables.device import claim_device
@@ -75,11 +76,12 @@ class _Enough(Exception):
 
 
 def distilling_seconds(
-    distiller: Distiller, train: ImageDataset, images_per_class: int, seed: int, within: float
+    distiller: Distiller, splits: Splits, images_per_class: int, seed: int, within: float
 ) -> float | None:
     """Return how long making a set takes, by the iterations that it does `within` so many seconds or a little longer.
 
-    None where something else is to be made first, such as experts, whose number tells nothing of the set's.
+    None where something else is to be made first, such as experts, whose number tells nothing of the set's, and where
+    it fails, which it will say when it is made.
     """
     wanted = getattr(distiller, "iterations", None)
     if hasattr(distiller, "experts"):
@@ -92,12 +94,15 @@ def distilling_seconds(
         if spent > _PATIENCE * within or (spent > within and len(told) > _SLOW + 2):
             raise _Enough
 
+    workspace = Workspace(progress=progress, validation=splits.validation)
     started = time.perf_counter()
     try:
-        distiller.distill(train, images_per_class, seed, Workspace(progress=progress))
+        distiller.distill(splits.train, images_per_class, seed, workspace)
     except _Enough:
         _, total, _ = told[-1]
         paces = [(now - then) / max(done - before, 1) for (before, _, then), (done, _, now) in pairwise(told)]
         pace = median(paces[_SLOW - 1 :] or paces or [told[0][2] - started])
         return pace * total if wanted in (None, total) else None
+    except (UserError, RuntimeError):
+        return None
     return time.perf_counter() - started

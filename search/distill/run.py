@@ -58,7 +58,7 @@ def _estimate(prepared: DistillPreparation) -> Estimate:
     makers = [
         (prepared.distiller, ipc) for ipc in prepared.config.distill.images_per_class if prepared.ready(ipc) is None
     ]
-    return Estimate(*distilling_phases(makers, prepared.splits.train, prepared.config.run.seed, SECONDS))
+    return Estimate(*distilling_phases(makers, prepared.splits, prepared.config.run.seed, SECONDS))
 
 
 def resume_distillation(

@@ -94,17 +94,17 @@ DM = {"architectures": {"name": "convnet", "depth": 1, "width": 4}}
 
 
 def test_distilling_is_multiplied_from_some_iterations(tmp_path: Path) -> None:
-    train = prepared(tmp_path, **ALONE).splits.train
+    splits = prepared(tmp_path, **ALONE).splits
     few, many = (DISTILLERS["distribution_matching"](**DM, iterations=n) for n in (2_000, 200_000))
-    seconds = [distilling_seconds(maker, train, 1, 0, 0.1) for maker in (few, many)]
+    seconds = [distilling_seconds(maker, splits, 1, 0, 0.1) for maker in (few, many)]
     assert None not in seconds
     assert 10 < seconds[1] / seconds[0] < 1000, "a hundred times as long"
 
 
 def test_what_is_only_chosen_takes_no_time_worth_telling(tmp_path: Path) -> None:
-    train = prepared(tmp_path, **ALONE).splits.train
-    assert distilling_phases([(DISTILLERS["random_images"](), 2)], train, 0, 0.1) == ((), ())
-    assert distilling_phases([], train, 0, 0.1) == ((), ())
+    splits = prepared(tmp_path, **ALONE).splits
+    assert distilling_phases([(DISTILLERS["random_images"](), 2)], splits, 0, 0.1) == ((), ())
+    assert distilling_phases([], splits, 0, 0.1) == ((), ())
 
 
 def test_an_estimate_in_words_and_as_data() -> None:

@@ -43,7 +43,8 @@ def finished(winnow: Winnow, *arguments: str) -> list[dict[str, Any]]:
     """Return the rows of a command that ended well."""
     outcome = winnow(*arguments, "--json")
     assert outcome.status == 0, outcome.err
-    return rows_of_run(outcome.out, Path("runs/tiny").resolve())
+    rows = rows_of(outcome.out)
+    return rows_of_run(outcome.out, rows[0]["run"])
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, images_per_class: int, iteration: int) -> None:
@@ -149,7 +150,9 @@ def test_a_stopped_run_says_how_to_go_on_and_ends_with_the_same_sets(
     assert stopped.out == ""
     assert stopped.err.endswith(f"go on with: winnow resume {folder / 'runs' / 'tiny'}\n")
     assert status(winnow) == {
+        "kind": "distillation",
         "run": str(folder / "runs" / "tiny"),
+        "models": [],
         "state": "stopped",
         "sets_done": "1 of 2",
         "images_per_class": 2,
