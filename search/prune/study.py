@@ -171,10 +171,10 @@ def _work(lab: Laboratory, plan: Plan, config: StudyConfig, progress: Progress) 
         if not job.result(lab.files).exists():
             raise UserError(f"Jobs do not write to {lab.folder}: run.directory must be a folder that all machines see.")
         plan.drop_impossible()
-        waiting = Counter(each.kind for each in (*plan.open, *(at_work for at_work, _ in running.values())))
+        waiting = Counter[str](each.kind for each in (*plan.open, *(at_work for at_work, _ in running.values())))
         counted = f"{len(plan.jobs) - waiting.total()}/{len(plan.jobs)}"
-        told = (f"{counted} {job.cell.name}{_told(job, lab.files)}", pace.left(waiting))
-        progress.say(job.kind, ", ".join(part for part in told if part))
+        said = (f"{counted} {job.cell.name}{_told(job, lab.files)}", pace.left(waiting))
+        progress.say(job.kind, ", ".join(part for part in said if part))
     for job, failure in failures[:1]:
         cause = failure.cause if isinstance(failure, RayTaskError) else failure
         told = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"

@@ -74,15 +74,15 @@ def headline(trials: Sequence[Row], leaderboard: Sequence[Row]) -> str:
     scored = [row for row in finished if not row["broken_constraints"]]
     if not scored:
         return f"{plural(len(finished), 'trial')} finished, but none keeps to the constraints of the search."
-    best = [
+    highest = [
         f"{proxy(row['proxy_accuracy'], row['proxy_accuracy_sem'])} % on {row['fidelity']}, by trial {row['trial']}, "
         f"{row['architecture']}, at {percent(row['sparsity'])} % sparsity"
         for row in best_by_fidelity(scored)
     ]
-    if len(best) == 1:
-        return f"No model has been retrained yet. The highest proxy accuracy so far is {best[0]}."
+    if len(highest) == 1:
+        return f"No model has been retrained yet. The highest proxy accuracy so far is {highest[0]}."
     apart = "No model has been retrained yet. The highest proxy accuracies so far, each on a scale of its own: "
-    return f"{apart}{'; '.join(best)}."
+    return f"{apart}{'; '.join(highest)}."
 
 
 def best_by_fidelity(trials: Sequence[Row]) -> tuple[Row, ...]:
