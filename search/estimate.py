@@ -179,12 +179,12 @@ def _time(value: Mapping[str, Any], prepared: Preparation, device: torch.device)
     rounds = len(sparsity_schedule(own.sparsity, config.screen.prune_fraction))
     speed = speed_of(own.model, own.recipe, train, space, _images(own, train.classes, len(train)), device)
     steps = [rung.recipe.total_steps(_images(rung, train.classes, len(train))) for rung in rungs]
-    evaluated = looked * speed.evaluated_image
+    evaluated = speed.judged(looked)
     of_rungs = [config.screen.replicates * (count * speed.step + evaluated) + _EACH_STEP for count in steps]
     recipe = prepared.retraining
     real = speed_of(own.model, recipe, train, space, len(train), device)
-    epoch = recipe.steps_of_epochs(1, len(train)) * real.step + scored * real.evaluated_image + _EACH_STEP
-    test = len(prepared.splits.test) * real.evaluated_image
+    epoch = recipe.steps_of_epochs(1, len(train)) * real.step + real.judged(scored) + _EACH_STEP
+    test = real.judged(len(prepared.splits.test))
     ladder = config.search.ladder.real_epochs * epoch
     stopping = config.search.early_stopping
     survivors = _share_of_rounds(rounds, stopping.first_round, stopping.reduction_factor)

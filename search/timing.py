@@ -15,6 +15,7 @@ from dp_core.data import ImageDataset, Splits
 from dp_core.data.preprocessing import Preprocessing
 from dp_core.distillation import Distiller, Workspace
 from dp_core.errors import UserError
+from dp_core.judging import CALIBRATION_IMAGES, gathers_statistics
 from dp_core.models import ModelSpec, build
 from dp_core.training import Recipe, Training, TrainingData, evaluate
 from trainables.device import claim_device
@@ -31,10 +32,21 @@ _PATIENCE = 4
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of a step of training, and of one image of an evaluation."""
+    """How fast a network is.
+
+    Attributes:
+        step: seconds of a step of training.
+        image: seconds of one image of an evaluation.
+        calibration: images that its norms see before each evaluation, see `judge`.
+    """
 
     step: float
-    evaluated_image: float
+    image: float
+    calibration: int = 0
+
+    def judged(self, images: int) -> float:
+        """Return the seconds of an evaluation on so many images."""
+        return (self.calibration + images) * self.image
 
 
 @contextmanager
@@ -62,7 +74,8 @@ def speed_of(
     training.run(2)
     steps = [_seconds(lambda: training.run(1)) for _ in range(_STEPS)]
     evaluated = _seconds(lambda: evaluate(model, looked, precision=recipe.precision, mode=mode))
-    return Speed(median(steps), evaluated / len(looked))
+    calibration = CALIBRATION_IMAGES if gathers_statistics(model) else 0
+    return Speed(median(steps), evaluated / len(looked), calibration)
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -73,6 +73,10 @@ def test_what_cannot_be_trained_is_no_reason_to_stop(tmp_path: Path, monkeypatch
     assert found.unknown == ("screening", "retraining")
 
 
+def test_norms_see_images_before_every_evaluation() -> None:
+    assert Speed(0.1, 0.01, calibration=500).judged(100) == pytest.approx(6)
+
+
 def test_real_steps_are_timed_and_threads_put_back(tmp_path: Path) -> None:
     preparation, threads = prepared(tmp_path, **ALONE), torch.get_num_threads()
     found = estimate_search(preparation, wanted_sets(preparation))
@@ -87,7 +91,8 @@ def test_a_step_takes_time(tmp_path: Path) -> None:
     train = preparation.splits.train
     speed = speed_of(candidate.model, candidate.recipe, train, standardisation_of(train), 48, torch.device("cpu"))
     assert speed.step > 0
-    assert speed.evaluated_image > 0
+    assert speed.judged(10) > 0
+    assert speed.calibration == 0, "it has no norms"
 
 
 DM: dict[str, Any] = {"architectures": {"name": "convnet", "depth": 1, "width": 4}}
