@@ -151,9 +151,11 @@ def status(run: RunArgument, as_json: JsonOption = False) -> None:
     from search.status import status_of
 
     found = find_run(run)
-    kind = kind_of(read_run(found))
+    recorded = read_run(found)
+    kind = kind_of(recorded)
     kinds = {DISTILLATION: distillation_status, STUDY: study_status, PROXIES: proxies_status}
-    show_status({"kind": kind, **kinds.get(kind, status_of)(found)}, as_json)
+    told = kinds.get(kind, status_of)(found)
+    show_status({"kind": kind, **told, "estimated_seconds": recorded.get("estimated_seconds")}, as_json)
 
 
 @app.command()

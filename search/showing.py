@@ -68,6 +68,9 @@ def show_sets(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) -> No
     console.print(f"Curves: tensorboard --logdir {run / 'tensorboard'}", highlight=False)
 
 
+_FOR_PROGRAMS = ("models", "estimated_seconds")
+
+
 def show_status(status: Mapping[str, Any], as_json: bool) -> None:
     """Print one fact a line; what is not known yet is not said."""
     if as_json:
@@ -75,7 +78,7 @@ def show_status(status: Mapping[str, Any], as_json: bool) -> None:
         return
     table = Table.grid(padding=(0, 2))
     for key, value in status.items():
-        if key != "models" and value is not None and value != []:
+        if key not in _FOR_PROGRAMS and value is not None and value != []:
             table.add_row(f"[bold]{key.replace('_', ' ')}", Text("\n".join(_lines(value))))
     console_of_width(140).print(table)
 
