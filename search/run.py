@@ -19,8 +19,8 @@ from search.completing import complete_tickets, has_sound_ticket
 from search.config.loader import override_config
 from search.config.models import SearchConfig
 from search.distilling import make_sets
-from search.preparation import Preparation, prepare, say_data
 from search.estimate import Estimate, estimate_search
+from search.preparation import Preparation, prepare, say_data
 from search.progress import Progress
 from search.promotion import Promotion, promote_again, read_promotion, set_aside, write_promotion
 from search.ray_session import ray_session

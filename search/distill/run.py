@@ -166,8 +166,7 @@ def _make(prepared: DistillPreparation, images_per_class: int, watch: Watch, com
         made = prepared.distiller.distill(splits.train, images_per_class, prepared.config.run.seed, workspace)
     except DistillationDiverged as error:
         raise UserError(
-            f"{error} Go on by: "
-            f"winnow resume {prepared.run} distill.settings.NAME=VALUE --accept-changes"
+            f"{error} Go on by: winnow resume {prepared.run} distill.settings.NAME=VALUE --accept-changes"
         ) from error
     made = replace(made, provenance={**made.provenance, "command": command})
     made.save(prepared.path(images_per_class))
