@@ -94,8 +94,10 @@ class RunDirectory:
 
     def enter(self, phase: str) -> None:
         """Say what this process, which holds the lock, does from now on, for `state` to tell others."""
-        with suppress(OSError):  # such as a full disk: a phase that is not told is no harm
-            (self.path / LOCK).write_text(f"{os.getpid()}\n{phase}", encoding="utf-8")
+        # The file is there, as it is held; on a full disk a phase that is not told is no harm.
+        with suppress(OSError), (self.path / LOCK).open("r+", encoding="utf-8") as file:
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n{phase}")
 
     def state(self, *, finished: bool) -> str:
         """Return what goes on here.
