@@ -46,6 +46,7 @@ from search.preparation import Preparation, prepare
 from search.progress import Progress
 from search.report.statistics import rank_correlation
 from search.run import wanted_sets
+from search.run_directory import RunDirectory
 from search.screening import screening_context
 from trainables import ScreeningContext
 from trainables.candidate import Candidate
@@ -87,7 +88,13 @@ def prepared() -> Preparation:
 
 def sets_made(preparation: Preparation) -> dict[str, Any]:
     """Return the distilled sets and random subsets of the quickstart, from its library if they are there."""
-    return make_sets(wanted_sets(preparation), preparation.splits, preparation.config, Progress(quiet=True))
+    return make_sets(
+        wanted_sets(preparation),
+        preparation.splits,
+        preparation.config,
+        RunDirectory(preparation.config.run.directory),
+        Progress(quiet=True),
+    )
 
 
 def drawn(space: Any, count: int) -> Iterator[dict[str, Any]]:

@@ -16,9 +16,15 @@ class UserError(Exception):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the known word closest to `word`, or an empty string if none is close."""
+    found = nearest_word(word, known)
+    return "" if found is None else f" Did you mean '{found}'?"
+
+
+def nearest_word(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word closest to `word`, or None if none is close."""
     spellings = {name.casefold(): name for name in known}
     matches = difflib.get_close_matches(word.casefold(), list(spellings), n=1, cutoff=0.6)
-    return f" Did you mean '{spellings[matches[0]]}'?" if matches else ""
+    return spellings[matches[0]] if matches else None
 
 
 def in_one_line(error: BaseException) -> str:

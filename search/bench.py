@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from search.json_rows import print_rows
 
 app = typer.Typer(no_args_is_help=True, help="Measure Winnow on this machine.")
 
@@ -64,7 +65,7 @@ def engine(
     finally:
         signal.signal(signal.SIGTERM, previous)
     if as_json:
-        print(json.dumps(rows))
+        print_rows(rows)
     else:
         # In a log file or a pipe a table is as wide as it needs to be.
         console = Console() if sys.stdout.isatty() else Console(width=140)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,8 @@ from dp_core.errors import UserError
 from search.bench import app as bench_app
 from search.distill.cli import app as distill_app
 from search.environment import prepare_environment
-from search.showing import show_facts, show_leaderboard, show_proxies, show_sets, show_study
+from search.json_rows import of_leaderboard, print_rows
+from search.showing import show_leaderboard, show_proxies, show_sets, show_status, show_study
 from search.stopping import stoppable
 
 app = typer.Typer(
@@ -179,8 +179,11 @@ def status(run: RunArgument, as_json: JsonOption = False) -> None:
     from search.status import status_of
 
     found = find_run(run)
+    recorded = read_run(found)
+    kind = kind_of(recorded)
     kinds = {DISTILLATION: distillation_status, STUDY: study_status, PROXIES: proxies_status}
-    show_facts(kinds.get(kind_of(read_run(found)), status_of)(found), as_json)
+    told = kinds.get(kind, status_of)(found)
+    show_status({"kind": kind, **told, "estimated_seconds": recorded.get("estimated_seconds")}, as_json)
 
 
 @app.command()
@@ -216,7 +219,7 @@ def report(run: RunArgument, as_json: JsonOption = False) -> None:
     rows = write_tables(found, trials_of(found, config_of(found, recorded, SearchConfig)))
     path = write_report(found.path)
     if as_json:
-        print(json.dumps({"report": str(path), "leaderboard": rows}))
+        print_rows(of_leaderboard(rows, found.path))
     else:
         print(path)
 
@@ -233,7 +236,7 @@ def doctor(
     if ray:
         checks.append(check_ray())
     if as_json:
-        print(json.dumps([asdict(check) for check in checks]))
+        print_rows([asdict(check) for check in checks])
     else:
         table = Table.grid(padding=(0, 2))
         for check in checks:

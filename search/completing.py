@@ -70,6 +70,7 @@ def _run(
     storage = phase_storage(run, prepared, "screening")
     store = CheckpointStore(storage)
     session = store.next_session()
+    run.enter("completing tickets")
     progress.say("tickets", f"{plural(len(numbers), 'trial')} to be taken to the end")
     search = prepared.config.search
     scheduler = _TicketScheduler(search.max_failures, search.round_seconds, ends, progress)

@@ -9,12 +9,14 @@ from dp_core.distillation import DistilledLibrary, DistilledSet, Distiller, Work
 from search.config.models import SearchConfig
 from search.progress import Progress
 from search.prune.config import StudyConfig
+from search.run_directory import RunDirectory
 
 
 def make_sets(
     wanted: Mapping[str, tuple[Distiller, int]],
     splits: Splits,
     config: SearchConfig | StudyConfig,
+    run: RunDirectory,
     progress: Progress,
 ) -> dict[str, DistilledSet]:
     """Return the wanted sets (distiller and ipc) by name, making those that the config's library does not have.
@@ -32,6 +34,8 @@ def make_sets(
         path = library.path(distiller, train, ipc, config.run.seed)
         found = library.holds(distiller, train, ipc, config.run.seed)
         progress.say("distilling", f"{'found' if found else 'making'} {path}")
+        if not found:
+            run.enter("distilling")
         made = library.get(distiller, train, ipc, config.run.seed, workspace)
         made.check_fits(train.image_shape, train.class_names)
         sets[name] = made

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
 from ray import tune
 from ray.tune.experiment import Trial
 
@@ -18,6 +17,7 @@ from search.progress import Progress, Throttle
 from search.prunable import prunable_of
 from search.run_directory import RunDirectory
 from search.study.record import End, StudyRecord
+from search.study.trials import outcome_of
 from search.tensorboard import TensorBoardLog
 from search.tune_parts import row_of
 from trainables import Candidate
@@ -86,18 +86,18 @@ class ScreeningMonitor(NotSaved, tune.Callback):
         if end is None:
             return  # the run has been halted, and the trial will be taken up again
         with self._record.halting(), room_for(self._run.tensorboard):
-            self._board.trial_ended(number, end.state.name, end.reason, end.row)
+            self._board.trial_ended(number, outcome_of(end.state, end.reason), end.reason, end.row)
         if self._throttle.passes() or self._record.unfinished == 0:
             self._progress.say("screening", self._line(end, self._throttle.told()))
 
     def _line(self, end: End, untold: int) -> str:
         candidate = Candidate.parse(end.candidate, self._classes)
-        reason = end.reason
+        reason, outcome = end.reason, outcome_of(end.state, end.reason)
         return (
-            f"{self._record.ended}/{self._record.target} trial {end.number} {_WORDS[end.state]}: {_outcome(end.row)}"
+            f"{self._record.ended}/{self._record.target} trial {end.number} {outcome}: {_outcome(end.row)}"
             + (f" ({reason})" if reason and not reason.startswith("stopped early") else "")
             + f", {candidate.model.label()} on {candidate.data_key}"
-            + (f"; best {end.objective} on {candidate.source} {end.best:,.4g}" if end.best is not None else "")
+            + (f"; best {end.objective} on {end.scale} {end.best:,.4g}" if end.best is not None else "")
             + (f" (and {untold} more)" if untold else "")
         )
 
@@ -115,9 +115,6 @@ def _outcome(last: Mapping[str, Any] | None) -> str:
 def _about(last: Mapping[str, Any]) -> str:
     told = prunable_of(last)
     return "" if told is None else f" ({told} parameters prunable)"
-
-
-_WORDS = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
 
 
 class RetrainingMonitor(NotSaved, tune.Callback):

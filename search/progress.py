@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 from rich.console import Console
+
+from search.wording import about
 
 
 class Progress:
@@ -40,7 +44,7 @@ class Progress:
         if done >= total:
             del self._works[phase]
         left = (now - work.began) / max(done - work.first, 1) * (total - done)
-        self.say(phase, f"{done}/{total} {text}" + (f", about {left:.0f} s left" if done < total else ""))
+        self.say(phase, f"{done}/{total} {text}" + (f", {about(left)} left" if done < total else ""))
 
 
 @dataclass
@@ -52,6 +56,30 @@ class _Work:
     total: int
     told: float
     done: int = -1
+
+
+class Pace:
+    """Tells how long jobs of several kinds will still take, by how long those took that are done.
+
+    Args:
+        at_once: jobs that run at a time.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._seconds: dict[str, list[float]] = {}
+
+    def done(self, kind: str, seconds: float) -> None:
+        """Take in that a job of this kind took so long."""
+        self._seconds.setdefault(kind, []).append(seconds)
+
+    def left(self, jobs: Mapping[str, int]) -> str:
+        """Return what is said of so many jobs of each kind, `about 12 minutes left`; "" while a kind is not known."""
+        waiting = {kind: count for kind, count in jobs.items() if count}
+        if not waiting or not waiting.keys() <= self._seconds.keys():
+            return ""
+        seconds = sum(count * fmean(self._seconds[kind]) for kind, count in waiting.items())
+        return f"{about(seconds / self._at_once)} left"
 
 
 class Throttle:

@@ -56,6 +56,7 @@ def retrain(
         {"trial": number, "seed": seed, "name": name, "resume_from": store.newest(name, say)}
         for number, seed, name in missing
     ]
+    run.enter("retraining")
     images = len(prepared.splits.train)
     progress.say(
         "retraining", f"{plural(len(jobs), 'training')} of {plural(plan.epochs, 'epoch')} on {images:,} images"

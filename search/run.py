@@ -15,6 +15,7 @@ from search.collecting import write_tables
 from search.config.loader import override_config
 from search.config.models import SearchConfig
 from search.distilling import make_sets
+from search.estimate import Estimate, estimate_search
 from search.preparation import Preparation, prepare, say_data
 from search.progress import Progress
 from search.promotion import set_aside
@@ -56,12 +57,15 @@ def start(
     run = RunDirectory((config.run.directory / config.run.name).resolve())
     refuse_taken(run, config.run)
     prepared = prepare(config, where, local=address is None)
+    estimate = estimate_search(prepared, wanted_sets(prepared))
+    for sentence in estimate.lines():
+        progress.say("estimate", sentence)
     with claimed(run, config.run):
         _refuse_used_storage(run, prepared)
         refuse_used_database(config)
         with _session(prepared, address):
             make_study(run, config)
-            recorded = _record(prepared, command)
+            recorded = _record(prepared, command, estimate)
             write_record(run, recorded)
             agree(run, recorded["config"])
             return _advance(run, prepared, progress)
@@ -121,10 +125,12 @@ def _session(prepared: Preparation, address: str | None) -> AbstractContextManag
 def _advance(run: RunDirectory, prepared: Preparation, progress: Progress) -> list[dict[str, Any]]:
     progress.say("run", f"{run.path}")
     say_data(prepared.splits, progress)
+    for sentence in prepared.space.notes:
+        progress.say("run", sentence)
     for sentence in damaged_tables(run):
         progress.say("run", f"{sentence} It is written anew from the study.")
     ready = {f"distilled-{ipc}": found for ipc, found in prepared.ready.items()}
-    sets = {**ready, **make_sets(wanted_sets(prepared), prepared.splits, prepared.config, progress)}
+    sets = {**ready, **make_sets(wanted_sets(prepared), prepared.splits, prepared.config, run, progress)}
     record_sets(run, sets)
     with open_record(run, prepared, sets, progress) as record:
         rows = _screen_and_retrain(run, prepared, record, sets, progress)
@@ -150,6 +156,7 @@ def _screen_and_retrain(
         retrain_chosen(run, prepared, record.trials(), sets, board, progress)
         retrain_requested(run, prepared, board, progress)
     finally:
+        run.enter("reporting")
         board.close()
         rows = write_tables(run, record.trials())
         write_report(run.path)
@@ -167,8 +174,8 @@ def wanted_sets(prepared: Preparation) -> dict[str, tuple[Distiller, int]]:
     }
 
 
-def _record(prepared: Preparation, command: Sequence[str]) -> dict[str, Any]:
-    record = new_record(command, prepared.config, prepared.splits)
+def _record(prepared: Preparation, command: Sequence[str], estimate: Estimate) -> dict[str, Any]:
+    record = new_record(command, prepared.config, prepared.splits, estimate.to_dict())
     storage = prepared.config.run.storage
     record["config"]["run"]["storage"] = None if storage is None else absolute(storage)
     url = prepared.config.search.storage

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +107,27 @@ class RunDirectory:
             return True
         return False
 
+    def enter(self, phase: str) -> None:
+        """Say what this process, which holds the lock, does from now on, for `state` to tell others."""
+        # The file is there, as it is held; on a full disk a phase that is not told is no harm.
+        with suppress(OSError), (self.path / LOCK).open("r+", encoding="utf-8") as file:
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n{phase}")
+
+    def state(self, *, finished: bool) -> str:
+        """Return what goes on here.
+
+        It is the phase that the driver has entered, `starting` before the first; without a driver it is `finished`, if
+        nothing is left to be done, or `stopped`.
+        """
+        if not self.is_driven():
+            return "finished" if finished else "stopped"
+        try:
+            _, _, phase = (self.path / LOCK).read_text(encoding="utf-8").partition("\n")
+        except OSError:
+            phase = ""
+        return phase or "starting"
+
     def sweep(self) -> None:
         """Remove what a killed driver has left half written, none of which has its name yet; the lock must be held."""
         for folder in (self.path, *(self.path / name for name in ("tickets", "models", "errors"))):
@@ -128,7 +149,7 @@ class RunDirectory:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 file.seek(0)
-                holder = file.read().strip() or "unknown"
+                holder = file.readline().strip() or "unknown"
                 raise UserError(f"The run {self.path} is already being driven by process {holder}.") from error
             file.truncate(0)
             file.write(str(os.getpid()))

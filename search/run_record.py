@@ -84,8 +84,13 @@ def claimed(run: RunDirectory, section: NamedRunSection) -> Iterator[None]:
                 shutil.rmtree(run.path, ignore_errors=True)
 
 
-def new_record(command: Sequence[str], config: RunConfig, splits: Splits) -> dict[str, Any]:
-    """Return the record of a run that starts now, with folders written in full."""
+def new_record(
+    command: Sequence[str], config: RunConfig, splits: Splits, estimate: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the record of a run that starts now, with folders written in full.
+
+    `estimate` is what it was said to take, see `Estimate.to_dict`.
+    """
     return {
         "kind": kind_for(type(config)),
         "command": shlex.join(command),
@@ -98,6 +103,7 @@ def new_record(command: Sequence[str], config: RunConfig, splits: Splits) -> dic
         "splits": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
         IMAGE: {"shape": list(splits.train.image_shape), "classes": list(splits.train.class_names)},
         "images": {**splits.described(), "notes": list(splits.notes())},
+        **({} if estimate is None else {"estimated_seconds": dict(estimate)}),
         "config": dumped(config),
         SOURCES: sources_within(dumped(config)),
         _LAST: {},

@@ -35,6 +35,7 @@ def screen(
     search = prepared.config.search
     storage = phase_storage(run, prepared, "screening")
     store = CheckpointStore(storage)
+    run.enter("screening")
     if record.used_up:
         progress.say("screening", record.used_up)
     progress.say("screening", f"{record.unfinished} of {record.target} trials, {search.concurrency} at a time")

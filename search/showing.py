@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from search.json_rows import of_leaderboard, of_run, of_study, print_rows
 
 
 def show_study(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) -> None:
@@ -17,7 +19,7 @@ def show_study(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) -> N
     from search.prune.tables import prune_tables
 
     if as_json:
-        print(json.dumps(rows))
+        print_rows(of_study(rows, run))
         return
     console = console_of_width(180)
     for table in prune_tables(rows):
@@ -32,7 +34,7 @@ def show_proxies(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) ->
     from search.proxy.tables import proxy_tables
 
     if as_json:
-        print(json.dumps(rows))
+        print_rows(of_run(rows, run))
         return
     console = console_of_width(180)
     for table in proxy_tables(rows, read_subsets(run / "subsets.parquet"), read_regrets(run / "regret.parquet")):
@@ -47,7 +49,7 @@ def show_leaderboard(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool
     from search.run_directory import RunDirectory
 
     if as_json:
-        print(json.dumps(rows))
+        print_rows(of_leaderboard(rows, run))
         return
     console = console_of_width(140)
     console.print(leaderboard_table(rows))
@@ -64,7 +66,7 @@ def show_sets(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) -> No
     from search.distill.table import sets_table
 
     if as_json:
-        print(json.dumps(rows))
+        print_rows(of_run(rows, run))
         return
     console = console_of_width(140)
     console.print(sets_table(rows))
@@ -72,15 +74,27 @@ def show_sets(rows: Sequence[Mapping[str, Any]], run: Path, as_json: bool) -> No
     console.print(f"Curves: tensorboard --logdir {run / 'tensorboard'}", highlight=False)
 
 
-def show_facts(facts: Mapping[str, Any], as_json: bool) -> None:
-    """Print one fact a line."""
+_FOR_PROGRAMS = ("models", "estimated_seconds")
+
+
+def show_status(status: Mapping[str, Any], as_json: bool) -> None:
+    """Print one fact a line; what is not known yet is not said."""
     if as_json:
-        print(json.dumps(facts))
+        print_rows([{"models": [], **status}])
         return
     table = Table.grid(padding=(0, 2))
-    for key, value in facts.items():
-        table.add_row(f"[bold]{key.replace('_', ' ')}", str(value))
-    Console().print(table)
+    for key, value in status.items():
+        if key not in _FOR_PROGRAMS and value is not None and value != []:
+            table.add_row(f"[bold]{key.replace('_', ' ')}", Text("\n".join(_lines(value))))
+    console_of_width(140).print(table)
+
+
+def _lines(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [", ".join(f"{key.replace('_', ' ')} {_lines(item)[0]}" for key, item in value.items())]
+    if isinstance(value, list):
+        return [line for item in value for line in _lines(item)]
+    return [f"{value:,.4g}" if isinstance(value, float) else str(value)]
 
 
 def console_of_width(width: int) -> Console:

@@ -24,7 +24,13 @@ from search.event_run import EventRun
 Scalar = bool | int | float | str | None
 
 # TensorBoard knows success, failure and unknown, and no "aborted": a trial stopped early is neither of the first two.
-_STATUS = {"COMPLETE": api_pb2.STATUS_SUCCESS, "FAIL": api_pb2.STATUS_FAILURE, "PRUNED": api_pb2.STATUS_UNKNOWN}
+_STATUS = {
+    "finished": api_pb2.STATUS_SUCCESS,
+    "failed": api_pb2.STATUS_FAILURE,
+    "stopped early": api_pb2.STATUS_UNKNOWN,
+    "collapsed": api_pb2.STATUS_UNKNOWN,
+}
+_BEST = "best_score/"
 _METRICS = ("proxy_accuracy", "score", "sparsity", "parameters_left", "flops_remaining", "seconds")
 _KEYS = frozenset({"trial", "round", "rung_round", "epoch"})
 
@@ -66,21 +72,22 @@ class TensorBoardLog:
         if trial < self._detailed_trials:
             self._run(_name(trial)).add(_scalars(row), _step(row, "round"))
 
-    def trial_ended(self, trial: int, state: str, reason: str | None, row: Mapping[str, object] | None) -> None:
-        """Close the trial's session as COMPLETE, PRUNED or FAIL and add its last `row` to `screening/all`.
+    def trial_ended(self, trial: int, outcome: str, reason: str | None, row: Mapping[str, object] | None) -> None:
+        """Close the trial's session by its outcome (see `outcome_of`) and add its last `row` to `screening/all`.
 
-        The session's status is success, failure or, for PRUNED, unknown. The best score is over COMPLETE trials, since
-        a trial stopped early was scored at another sparsity. A trial that ended before a resume is ignored.
+        The session's status is success, failure or, for what was stopped early or has collapsed, unknown. The best
+        scores, one for each fidelity, are over finished trials, since a trial stopped early was scored at another
+        sparsity. A trial that ended before a resume is ignored.
         """
-        status = _STATUS[state]
+        status = _STATUS[outcome]
         if trial not in self._ended:
             self._ended.add(trial)
-            self._counts[state] += 1
+            self._counts[outcome] += 1
             if trial < self._detailed_trials:
-                ending = state if reason is None else f"{state}: {reason}"
+                ending = outcome if reason is None or reason.startswith(outcome) else f"{outcome}: {reason}"
                 self._run(_name(trial)).add(text("state", ending))
                 self._run(_name(trial)).add(_session_end(status))
-            self._run("screening/all").add(self._totals(trial, state, row or {}), len(self._ended))
+            self._run("screening/all").add(self._totals(trial, outcome, row or {}), len(self._ended))
         self._close(_name(trial))
 
     def epoch_finished(self, model: str, epoch: int, row: Mapping[str, object]) -> None:
@@ -107,15 +114,17 @@ class TensorBoardLog:
         if run is not None:
             run.close()
 
-    def _totals(self, trial: int, state: str, row: Mapping[str, object]) -> Summary:
+    def _totals(self, trial: int, outcome: str, row: Mapping[str, object]) -> Summary:
         score = row.get("score")
-        if state == "COMPLETE" and isinstance(score, int | float) and math.isfinite(score):
-            self._best = score if self._best is None else max(self._best, score)
+        if outcome == "finished" and isinstance(score, int | float) and math.isfinite(score):
+            scale = str(row.get("fidelity"))
+            self._best[scale] = max(self._best.get(scale, score), score)
         looked = row.get("proxy_accuracy") is not None  # else its score is a zero-cost one, on another scale
         final = row if looked else {}
         values: dict[str, object] = {f"final/{name}": value for name, value in final.items() if name not in _KEYS}
-        values |= {f"trials/{name.lower()}": self._counts[name] for name in _STATUS}
-        return _scalars({**values, "trial_number": trial, "best/score": self._best})
+        values |= {f"trials/{name.replace(' ', '_')}": self._counts[name] for name in _STATUS}
+        values |= {f"{_BEST}{scale}": best for scale, best in self._best.items()}
+        return _scalars({**values, "trial_number": trial})
 
 
 def _name(trial: int) -> str:
@@ -139,17 +148,18 @@ def _is_drawn(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 
-def _ended_before(directory: Path) -> tuple[set[int], Counter[str], float | None]:
-    """Return the trials that `screening/all` says have ended, how many in each state, and the best score."""
+def _ended_before(directory: Path) -> tuple[set[int], Counter[str], dict[str, float]]:
+    """Return the trials that `screening/all` says have ended, how many each way, and the best score by fidelity."""
     if not any(directory.glob("events.out.tfevents.*")):
-        return set(), Counter(), None
+        return set(), Counter(), {}
     events = EventAccumulator(str(directory), size_guidance={SCALARS: 0})
     events.Reload()
     known = events.Tags()[SCALARS]
     series = {name: [event.value for event in events.Scalars(name)] for name in known}
     ended = {int(trial) for trial in series.get("trial_number", [])}
-    counts = Counter({state: int(max(series.get(f"trials/{state.lower()}", [0]))) for state in _STATUS})
-    return ended, counts, max(series.get("best/score", []), default=None)
+    counts = Counter({name: int(max(series.get(f"trials/{name.replace(' ', '_')}", [0]))) for name in _STATUS})
+    best = {name.removeprefix(_BEST): max(values) for name, values in series.items() if name.startswith(_BEST)}
+    return ended, counts, best
 
 
 def _experiment(parameters: Mapping[str, type]) -> Summary:

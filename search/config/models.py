@@ -219,7 +219,8 @@ class SearchConfig(Section):
     """What may vary: `model`, `sparsity`, `source` (`distilled`, `subset` or `real`), `ipc`, `image_gradients` and
     `recipe`. Without `source` it is `distilled` where there is an `ipc` and else `real`; without a length a round has
     10,000 image-gradients. A leaf is a constant or one of `{int: [low, high]}`, `{float: [low, high]}`,
-    `{choice: [...]}`, with `log: true`, `step: ...` and `when: {name: value}` where wanted."""
+    `{choice: [...]}`, with `log: true`, `step: ...` and `when: {name: value}` where wanted. What
+    waits for a value that is never taken, as an override has put another in its place, is left out."""
     screen: ScreenSection = Field(default_factory=ScreenSection)
     """The pruning rounds of a trial."""
     search: SearchSection = Field(default_factory=SearchSection)

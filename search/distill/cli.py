@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from dp_core.errors import UserError, nearest
+from search.json_rows import print_rows
 from search.showing import console_of_width, show_sets
 from search.stopping import stoppable
 
@@ -114,7 +114,7 @@ def evaluate(
         reading=Reading(data_image, data_label, data_ground),
     )
     if as_json:
-        print(json.dumps(rows))
+        print_rows(rows)
         return
     console = console_of_width(140)
     for table in evaluation_tables(rows):

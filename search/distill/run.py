@@ -21,6 +21,7 @@ from search.distill.preparation import (
     refuse_taken_outputs,
 )
 from search.distill.watching import Watch
+from search.estimate import SECONDS, Estimate, distilling_phases
 from search.preparation import say_data
 from search.progress import Progress
 from search.reopening import reopen, write_reopened
@@ -51,9 +52,21 @@ def start_distillation(
     prepared = prepare_distillation(config, run.path, where)
     refuse_taken_outputs(prepared)
     make_output(prepared)
+    estimate = _estimate(prepared)
+    for sentence in estimate.lines():
+        progress.say("estimate", sentence)
     with claimed(run, config.run):
-        write_record(run, {**new_record(command, config, prepared.splits), "identity": prepared.identity})
+        record = new_record(command, config, prepared.splits, estimate.to_dict())
+        write_record(run, {**record, "identity": prepared.identity})
         return _advance(run, prepared, progress)
+
+
+def _estimate(prepared: DistillPreparation) -> Estimate:
+    """Return how long the sets take that are not there yet."""
+    makers = [
+        (prepared.distiller, ipc) for ipc in prepared.config.distill.images_per_class if prepared.ready(ipc) is None
+    ]
+    return Estimate(*distilling_phases(makers, prepared.splits, prepared.config.run.seed, SECONDS))
 
 
 def resume_distillation(
@@ -142,6 +155,7 @@ def _advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress
             made = prepared.ready(ipc)
             progress.say("distilling", f"{'making' if made is None else 'found'} {prepared.path(ipc)}")
             if made is None:
+                run.enter("distilling")
                 made = _make(prepared, ipc, watch, _without_folders(read_run(run)["command"]))
             if _key(ipc) not in read_run(run)["distilled_sets"]:
                 watch.finished(made)

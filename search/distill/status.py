@@ -18,10 +18,9 @@ def distillation_status(run: RunDirectory) -> dict[str, Any]:
     recorded, prepared = recorded_plan(run)
     ipcs = prepared.config.distill.images_per_class
     left = [ipc for ipc in ipcs if prepared.ready(ipc) is None]
-    state = "running" if run.is_driven() else "stopped"
     return {
         "run": str(run.path),
-        "state": "finished" if is_finished(recorded, prepared) else state,
+        "state": run.state(finished=is_finished(recorded, prepared)),
         "sets_done": f"{len(ipcs) - len(left)} of {len(ipcs)}",
         **_next(prepared, left[0] if left else None),
     }

@@ -9,11 +9,12 @@ from ray.exceptions import RayError, RayTaskError
 
 from dp_core.errors import UserError
 from dp_core.proxies import RealTraining
-from search.progress import Progress
+from search.progress import Pace, Progress
 from search.proxy.journal import ScoreJournal
 from search.proxy.plan import Job, ProxyPlan
 from search.proxy.preparation import ProxyPreparation
 from search.proxy.truth_cache import TruthCache
+from search.report.formats import plural
 from trainables.proxies import ProxyBench, ScoreJob, run_scores, run_truth
 from trainables.shared_dataset import SharedDataset
 
@@ -32,6 +33,7 @@ class Driver:
         self._config = prepared.config
         self._plan, self._journal, self._truth, self._progress = plan, journal, truth, progress
         self._bench = ray.put(_bench(prepared))
+        self._pace = Pace(self._config.resources.concurrency)
         self._failures: list[str] = []
 
     def work(self) -> None:
@@ -88,12 +90,15 @@ class Driver:
         assert self._truth is not None
         self._truth.add(training, found)
         self._plan.tuned(training)
+        self._pace.done("training", found["seconds"])
         name = training.spec.label()
         if found["status"] == "failed":
             self._progress.say("truth", f"{name} cannot be trained: {found['reason']}")
         elif training.tested:
             text = f"{name}: test accuracy {found['test_accuracy']:.1%}, {found['seconds']:.0f} s"
-            self._progress.say("truth", f"{text}; {self._plan.trainings_left} trainings left")
+            left = self._plan.trainings_left
+            said = (f"{text}; {plural(left, 'training')} left", self._pace.left({"training": left}))
+            self._progress.say("truth", ", ".join(part for part in said if part))
         else:
             rate, accuracy = training.recipe.learning_rate, found["validation_accuracy"]
             self._progress.say("tuning", f"{name}: {accuracy:.1%} at {rate:g}, {found['seconds']:.0f} s")

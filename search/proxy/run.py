@@ -134,8 +134,10 @@ def _advance(run: RunDirectory, prepared: ProxyPreparation, progress: Progress) 
     plan = ProxyPlan(prepared, journal, truth)
     try:
         if not plan.finished:
+            run.enter("evaluating")
             Driver(prepared, plan, journal, truth, progress).work()
     finally:
+        run.enter("reporting")
         answers = write_outputs(run.path, prepared, plan, journal.read())
     if not any(answer["architectures"] for answer in answers):
         raise UserError(

@@ -16,10 +16,9 @@ def proxies_status(run: RunDirectory) -> dict[str, Any]:
     truths = truth_rows(prepared, plan)
     known = sum(row["accuracy"] is not None for row in truths)
     failed = sum(row["status"] == "failed" for row in journal_of(run).read())
-    state = "running" if run.is_driven() else "stopped"
     return {
         "run": str(run.path),
-        "state": "finished" if plan.finished else state,
+        "state": run.state(finished=plan.finished),
         "architectures": len(prepared.candidates),
         "scores_done": f"{plan.scores_wanted - plan.scores_left} of {plan.scores_wanted}",
         "scores_failed": failed,

@@ -15,9 +15,8 @@ def study_status(run: RunDirectory) -> dict[str, Any]:
     plan = recorded_design(run).plan(run.path)
     wanted, left = Counter(job.kind for job in plan.jobs), Counter(job.kind for job in plan.open)
     named: dict[JobKind, str] = {"tune": "learning_rates", "find": "searches", "train": "trainings"}
-    state = "running" if run.is_driven() else "stopped"
     return {
         "run": str(run.path),
-        "state": "finished" if plan.left == 0 else state,
+        "state": run.state(finished=plan.left == 0),
         **{f"{name}_done": f"{wanted[kind] - left[kind]} of {wanted[kind]}" for kind, name in named.items()},
     }

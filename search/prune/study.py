@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -15,7 +17,7 @@ from dp_core.errors import UserError
 from dp_core.files import write_text
 from search.distilling import make_sets
 from search.preparation import images_of, say_data
-from search.progress import Progress
+from search.progress import Pace, Progress
 from search.prune.config import StudyConfig
 from search.prune.figures import write_figures
 from search.prune.page import page_body
@@ -120,13 +122,15 @@ def _advance(run: RunDirectory, prepared: StudyPreparation, progress: Progress) 
     progress.say("study", f"{run.path}")
     say_data(prepared.splits, progress)
     wanted = {f"distilled-{ipc}": (prepared.distiller, ipc) for ipc in prepared.images_per_class}
-    sets = {**prepared.sets, **make_sets(wanted, prepared.splits, config, progress)}
+    sets = {**prepared.sets, **make_sets(wanted, prepared.splits, config, run, progress)}
     record_sets(run, sets)
     plan = prepared.plan(run.path)
     try:
         if plan.left:
+            run.enter("comparing")
             _work(laboratory(run.path, prepared, sets), plan, config, progress)
     finally:
+        run.enter("reporting")
         rows = write_outputs(run, prepared)
     if not any(row["status"] == "finished" for row in rows):
         first = f": {rows[0]['reason']}" if rows else ""
@@ -164,15 +168,17 @@ def _work(lab: Laboratory, plan: Plan, config: StudyConfig, progress: Progress) 
     remote = ray.remote(run_job).options(
         num_cpus=resources.cpus_per_job, num_gpus=resources.gpus_per_job, max_retries=resources.max_failures
     )
-    running: dict[Any, Job] = {}
+    running: dict[Any, tuple[Job, float]] = {}
+    pace = Pace(resources.concurrency)
     failures: list[tuple[Job, RayError]] = []
     while True:
         while len(running) < resources.concurrency and (job := plan.next()) is not None:
-            running[remote.remote(shared, job)] = job
+            running[remote.remote(shared, job)] = job, time.monotonic()
         if not running:
             break
         (done, *_), _ = ray.wait(list(running), num_returns=1)
-        job = running.pop(done)
+        job, began = running.pop(done)
+        pace.done(job.kind, time.monotonic() - began)
         try:
             ray.get(done)
         except RayError as error:
@@ -182,10 +188,10 @@ def _work(lab: Laboratory, plan: Plan, config: StudyConfig, progress: Progress) 
         if not job.result(lab.files).exists():
             raise UserError(f"Jobs do not write to {lab.folder}: run.directory must be a folder that all machines see.")
         plan.drop_impossible()
-        progress.say(
-            job.kind,
-            f"{len(plan.jobs) - plan.left - len(running)}/{len(plan.jobs)} {job.cell.name}{_told(job, lab.files)}",
-        )
+        waiting = Counter[str](each.kind for each in (*plan.open, *(at_work for at_work, _ in running.values())))
+        counted = f"{len(plan.jobs) - waiting.total()}/{len(plan.jobs)}"
+        said = (f"{counted} {job.cell.name}{_told(job, lab.files)}", pace.left(waiting))
+        progress.say(job.kind, ", ".join(part for part in said if part))
     for job, failure in failures[:1]:
         cause = failure.cause if isinstance(failure, RayTaskError) else failure
         told = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"

@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from optuna.trial import TrialState
+
 from search.prunable import prunable_of
 from search.report.formats import accuracy, count, duration, magnitude, percent, plural, proxy
+from search.study.trials import outcome_of
 
 Row = Mapping[str, Any]
 
@@ -30,15 +33,14 @@ class Card:
 
 @dataclass(frozen=True)
 class SourceCost:
-    """What screening on one source of training data cost, over all its trials."""
+    """What screening on one source of training data cost, over all its trials, and its best ones, one a fidelity."""
 
     source: str
     trials: int
     seconds: float
     image_gradients: int
     median_seconds: float
-    best_proxy_accuracy: float | None
-    best_proxy_accuracy_sem: float | None
+    best: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,32 @@ def headline(trials: Sequence[Row], leaderboard: Sequence[Row]) -> str:
     scored = [row for row in finished if not row["broken_constraints"]]
     if not scored:
         return f"{plural(len(finished), 'trial')} finished, but none keeps to the constraints of the search."
-    best = max(scored, key=lambda row: row["proxy_accuracy"])
-    return (
-        "No model has been retrained yet. The highest proxy accuracy so far is "
-        f"{proxy(best['proxy_accuracy'], best['proxy_accuracy_sem'])} %, by trial {best['trial']}, "
-        f"{best['architecture']}, at {percent(best['sparsity'])} % sparsity{_of_prunable(best)}."
-    )
+    highest = [
+        f"{proxy(row['proxy_accuracy'], row['proxy_accuracy_sem'])} % on {row['fidelity']}, by trial {row['trial']}, "
+        f"{row['architecture']}, at {percent(row['sparsity'])} % sparsity{_of_prunable(row)}"
+        for row in best_by_fidelity(scored)
+    ]
+    if len(highest) == 1:
+        return f"No model has been retrained yet. The highest proxy accuracy so far is {highest[0]}."
+    apart = "No model has been retrained yet. The highest proxy accuracies so far, each on a scale of its own: "
+    return f"{apart}{'; '.join(highest)}."
+
+
+def best_by_fidelity(trials: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the trial of the highest proxy accuracy of each fidelity: those of different ones are not on one scale."""
+    best: dict[str, Row] = {}
+    for row in trials:
+        known = best.get(row["fidelity"])
+        if known is None or row["proxy_accuracy"] > known["proxy_accuracy"]:
+            best[row["fidelity"]] = row
+    return tuple(best[fidelity] for fidelity in sorted(best))
+
+
+def outcome(row: Row) -> str:
+    """Return what became of a trial, see `outcome_of`, or `rejected` or `repeated`."""
+    if row["state"] in ("REJECTED", "REPEATED"):
+        return str(row["state"]).lower()
+    return outcome_of(TrialState[row["state"]], row["reason"])
 
 
 def _of_prunable(row: Row) -> str:
@@ -91,6 +113,7 @@ def cards(trials: Sequence[Row], leaderboard: Sequence[Row]) -> list[Card]:
     """Return the headline figures: trials, stopped, failed, never trained, and what screening and retraining cost."""
     states = [row["state"] for row in trials]
     rejected, repeated = states.count("REJECTED"), states.count("REPEATED")
+    collapsed = sum(outcome(row) == "collapsed" for row in trials)
     unfinished = sum(states.count(state) for state in _UNFINISHED)
     retraining = sum(row["retraining_seconds"] for row in leaderboard)
     screening = screening_cost(trials, leaderboard)
@@ -107,7 +130,8 @@ def cards(trials: Sequence[Row], leaderboard: Sequence[Row]) -> list[Card]:
             f"{count(unfinished)} unfinished" if unfinished else "all finished",
         ),
         Card("Completed", count(states.count("COMPLETE")), "reached their last round"),
-        Card("Stopped early", count(states.count("PRUNED")), "by the scheduler"),
+        Card("Stopped early", count(states.count("PRUNED") - collapsed), "by the scheduler"),
+        *([Card("Collapsed", count(collapsed), "no network was left of them")] if collapsed else []),
         Card("Failed", count(states.count("FAIL")), "reasons below" if "FAIL" in states else "none"),
         *never_trained,
         Card(
@@ -159,7 +183,6 @@ def cost_by_source(trials: Sequence[Row]) -> list[SourceCost]:
         rows = [row for row in trials if row["source"] == source and row["seconds"] is not None]
         # Of completed trials alone: those that ended in an early round were not yet as sparse.
         completed = [row for row in rows if row["state"] == "COMPLETE" and _finite(row["proxy_accuracy"])]
-        best = max(completed, key=lambda row: row["proxy_accuracy"], default=None)
         costs.append(
             SourceCost(
                 source,
@@ -167,8 +190,7 @@ def cost_by_source(trials: Sequence[Row]) -> list[SourceCost]:
                 sum(row["seconds"] for row in rows),
                 sum(row["image_gradients"] or 0 for row in rows),
                 statistics.median(row["seconds"] for row in rows),
-                None if best is None else best["proxy_accuracy"],
-                None if best is None else best["proxy_accuracy_sem"],
+                best_by_fidelity(completed),
             )
         )
     return sorted(costs, key=lambda cost: -cost.seconds)
@@ -186,15 +208,15 @@ def unsuccessful(trials: Sequence[Row]) -> list[Row]:
 
 
 def reasons(trials: Sequence[Row]) -> list[tuple[str, str, int]]:
-    """Return the ten most frequent states and reasons of failed and stopped trials, with their numbers of trials.
+    """Return the ten most frequent outcomes and reasons of failed and stopped trials, with their numbers of trials.
 
     Failures come first. Figures within a reason are left out, so that those that differ in them alone are one.
     """
     found = Counter(
-        (row["state"], re.sub(r"[-+]?\d[\d.,]*", "…", row["reason"] or "not recorded")) for row in unsuccessful(trials)
+        (outcome(row), re.sub(r"[-+]?\d[\d.,]*", "…", row["reason"] or "not recorded")) for row in unsuccessful(trials)
     )
-    ranked = sorted(found.items(), key=lambda item: (item[0][0] != "FAIL", -item[1], item[0]))
-    return [(state, reason, number) for (state, reason), number in ranked[:_MOST_REASONS]]
+    ranked = sorted(found.items(), key=lambda item: (item[0][0] != "failed", -item[1], item[0]))
+    return [(ending, reason, number) for (ending, reason), number in ranked[:_MOST_REASONS]]
 
 
 def _finite(value: float | None) -> bool:

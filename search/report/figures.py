@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from search.report.facts import Row, SourceCost
 from search.report.formats import duration, magnitude
-from search.report.plotting import about, as_json, by_source, points, stand_in, thinned
+from search.report.plotting import about, as_json, by_source, points, stand_in, thinned, whole_numbers
 
 MOST_CURVES = 200
 """Trials drawn as curves, the best last scores first: more are a grey mass and slow to draw."""
@@ -91,7 +91,7 @@ def accuracy_over_rounds(trials: Sequence[Row], rounds: Sequence[Row], palette: 
             opacity=0.65,
             hovertemplate="%{text}<br>round %{x}: %{y:.1f} %<extra></extra>",
         )
-    figure.update_xaxes(tickformat="d")
+    figure.update_xaxes(whole_numbers([row["round"] for rows in curves.values() for row in rows]))
     return as_json(figure, "Round", "Proxy accuracy, %")
 
 

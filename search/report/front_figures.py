@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from search.report.facts import Row
 from search.report.front import SHOWN
-from search.report.plotting import about, as_json, by_source, thinned
+from search.report.plotting import about, as_json, by_source, thinned, whole_numbers
 from search.study.objectives import Objective
 
 
@@ -62,7 +62,7 @@ def hypervolume_growth(grown: Mapping[str, Sequence[tuple[int, float]]], palette
             marker={"size": 4},
             hovertemplate="after %{x} finished trials: %{y:.1f} %<extra></extra>",
         )
-    figure.update_xaxes(tickformat="d")
+    figure.update_xaxes(whole_numbers([number for moments in grown.values() for number, _ in moments]))
     return as_json(figure, "Finished trials of the source", "Hypervolume, % of the box", height=300)
 
 

@@ -171,6 +171,7 @@ def _template() -> Template:
         formats.duration,
         formats.times,
         formats.milliseconds,
+        facts.outcome,
     ):
         environment.filters[filter_.__name__] = filter_
     environment.filters["prunable"] = lambda row: prunable_of(row) or formats.ABSENT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -63,6 +64,15 @@ def stand_in(source: str, colour: str) -> dict[str, Any]:
         "legendgroup": source,
         "showlegend": True,
     }
+
+
+def whole_numbers(values: Sequence[int]) -> dict[str, Any]:
+    """Return the ticks of an axis of whole numbers: none between two of them, which would repeat a number, and few."""
+    width = max(values, default=1) - min(values, default=0)
+    step = next(
+        factor * 10**power for power in itertools.count() for factor in (1, 2, 5) if factor * 10**power * 10 >= width
+    )
+    return {"tickformat": "d", "dtick": step, "tick0": 0}
 
 
 def as_json(figure: go.Figure, x: str, y: str, height: int = 400) -> str:

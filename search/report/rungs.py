@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from search.report.facts import Row
+from search.report.facts import Row, outcome
 from search.report.statistics import MINIMUM_PAIRS, spearman
 
 Place = tuple[int, int]
@@ -27,6 +27,7 @@ class Look:
         entered: trials that reported from it.
         went_on: those that reported from a later place, or finished here.
         stopped: those that were stopped early here.
+        collapsed: those whose network came to nothing here.
         failed: those that failed here.
         seconds: spent here, over all trials.
         image_gradients: spent here, likewise.
@@ -40,6 +41,7 @@ class Look:
     entered: int = 0
     went_on: int = 0
     stopped: int = 0
+    collapsed: int = 0
     failed: int = 0
     seconds: float = 0.0
     image_gradients: int = 0
@@ -111,7 +113,8 @@ def _add(
         seconds, gradients = row["seconds"], row["image_gradients"]
         is_last = row is ends[-1]
         look.went_on += not is_last or trial["state"] == "COMPLETE"
-        look.stopped += is_last and trial["state"] == "PRUNED"
+        look.stopped += is_last and outcome(trial) == "stopped early"
+        look.collapsed += is_last and outcome(trial) == "collapsed"
         look.failed += is_last and trial["state"] == "FAIL"
         pair = (row["score"], ends[-1]["score"])
         if not is_last and trial["state"] == "COMPLETE" and all(math.isfinite(score) for score in pair):

@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 class Space:
     """A checked search space; make one with `Space.parse`.
 
-    `parameters` are in the order they were written, `ordered` so that each follows those its conditions name.
+    `parameters` are in the order they were written, `ordered` so that each follows those its conditions name; `notes`
+    has a sentence about each that was left out, as what it waits for never comes.
     """
 
     parameters: tuple[Parameter, ...]
     ordered: tuple[Parameter, ...] = field(repr=False)
     needs: Requirements = field(repr=False, compare=False, hash=False)
     where: str = field(compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def parse(cls, mapping: Mapping[str, Any], where: str = "space") -> Space:
@@ -42,6 +44,8 @@ class Space:
 
         A leaf is a constant or a mapping with one of `int: [low, high]`, `float: [low, high]` or `choice: […]`, and
         perhaps `log`, `step` and `when: {dotted.name: value or [values]}`; a group may carry `when` for all under it.
+        A condition on values that the parameter never takes, as it was made a constant or lost some of its choices,
+        never holds: what waits for it is left out of the space.
 
         Args:
             mapping: the space as YAML holds it.
@@ -52,11 +56,11 @@ class Space:
         """
         if not isinstance(mapping, Mapping):
             raise Place(where).mistake(f"must be a mapping of names to parameters, not {show(mapping)}.")
-        parameters = link(tuple(read_group(mapping, Place(where))), where)
-        if all(isinstance(parameter, Constant) for parameter in parameters):
+        linked = link(tuple(read_group(mapping, Place(where))), where)
+        if all(isinstance(parameter, Constant) for parameter in linked.parameters):
             raise Place(where).mistake("has nothing to search: give some parameter an int, a float or a choice.")
-        ordered = in_dependency_order(parameters, where)
-        return cls(parameters, ordered, requirements(ordered, where), where)
+        ordered = in_dependency_order(linked.parameters, where)
+        return cls(linked.parameters, ordered, requirements(ordered, where), where, linked.notes)
 
     def suggest(self, trial: BaseTrial) -> dict[str, Any]:
         """Ask Optuna for a candidate: its active parameters and constants, nested as the space is written.
@@ -144,7 +148,7 @@ class Space:
             if value in self.needs[parameter.name].get(name, (value,))
         )
         ordered = in_dependency_order(kept, self.where)
-        return Space(kept, ordered, requirements(ordered, self.where), self.where)
+        return Space(kept, ordered, requirements(ordered, self.where), self.where, self.notes)
 
     def _nested(self, values: Mapping[str, Value]) -> dict[str, Any]:
         tree: dict[str, Any] = {}

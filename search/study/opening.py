@@ -49,8 +49,7 @@ def open_record(
         sets={name: found.digest for name, found in sets.items()},
         limits=prepared.limits,
     )
-    directions = [objective.direction for objective in objectives]
-    store = TrialStore.open(run.journal, search.storage, study_name(config), directions)
+    store = TrialStore.open(run.journal, search.storage, study_name(config), objectives)
     try:
         for sentence in (*store.notes, *notes):
             progress.say("run", sentence)
@@ -75,8 +74,8 @@ def make_study(run: RunDirectory, config: SearchConfig) -> None:
     Raises:
         UserError: the database cannot be reached, or is none of this version of Optuna.
     """
-    directions = [objective.direction for objective in objectives_of(config.search.objectives)]
-    TrialStore.open(run.journal, config.search.storage, study_name(config), directions).close()
+    objectives = objectives_of(config.search.objectives)
+    TrialStore.open(run.journal, config.search.storage, study_name(config), objectives).close()
 
 
 def refuse_used_database(config: SearchConfig) -> None:

@@ -36,6 +36,7 @@ from search.study.trials import (
     is_rejected,
     repeats_trial,
     rounds_of,
+    scale_of,
     state_of,
     step_of,
     stopped_early,
@@ -73,7 +74,10 @@ class OpenTrial:
 
 @dataclass(frozen=True)
 class End:
-    """How a trial ended: its last round, if it had one, and the best value of the (first) objective on its source."""
+    """How a trial ended: its last round, if it had one, and the best value of the (first) objective on its scale.
+
+    The scale is what the last round of a trial like this looks with, such as `distilled-10`.
+    """
 
     number: int
     state: TrialState
@@ -81,6 +85,7 @@ class End:
     candidate: dict[str, Any]
     row: Mapping[str, Any] | None
     objective: str
+    scale: str
     best: float | None
 
 
@@ -132,7 +137,8 @@ class StudyRecord:
         self._streak = FailureStreak(settings.failures_in_a_row)
         self._with_latency = "latency" in settings.objectives or settings.constraints.max_latency_ms is not None
         self._counts: Counter[str] = Counter()
-        self._best: dict[str | None, float] = {}
+        self._best: dict[str, float] = {}
+        self._real_epochs = settings.ladder.real_epochs
         self._orphans: list[OpenTrial] = []
         self._open: dict[int, OpenTrial] = {}
         self._ends: dict[int, End] = {}
@@ -173,7 +179,7 @@ class StudyRecord:
             self._orphans.append(known)
         elif trial.state == TrialState.COMPLETE:
             self._stopping.finished(trial.number)
-            self._note_best(source_of(trial), rows[-1])
+            self._note_best(scale_of(trial), rows[-1])
 
     def _end_stopped(self) -> None:
         """End the trials that an earlier driver was about to stop when it was lost."""
@@ -186,11 +192,11 @@ class StudyRecord:
 
     @property
     def target(self) -> int:
-        """Number of trials that the run is to have, rejected proposals and repeats not counted.
+        """Number of trials that the run is to have, rejected proposals and repeats not counted: at least those it has.
 
         A space with fewer candidates has as many trials as it has candidates that keep to the constraints.
         """
-        return int(min(self._trials, self._asked + self._proposals.left))
+        return int(max(self._asked, min(self._trials, self._asked + self._proposals.left)))
 
     @property
     def used_up(self) -> str | None:
@@ -378,16 +384,23 @@ class StudyRecord:
     def _note_end(self, trial: OpenTrial, state: TrialState, reason: str | None, row: Mapping[str, Any] | None) -> None:
         if state == TrialState.COMPLETE and row is not None:
             self._stopping.finished(trial.number)
-            self._note_best(trial.source, row)
+            self._note_best(row.get("fidelity"), row)
         if state == TrialState.FAIL:
             self._streak.add(trial.number, trial.params, reason or "no reason")
             if self._streak.broken is not None:
                 self.halt(self._streak.broken)
         else:
             self._streak.ended_well(trial.params)
+        scale, objective = self._scale(trial.candidate), self._objectives[0].name
         self._ends[trial.number] = End(
-            trial.number, state, reason, trial.candidate, row, self._objectives[0].name, self._best.get(trial.source)
+            trial.number, state, reason, trial.candidate, row, objective, scale, self._best.get(scale)
         )
+
+    def _scale(self, candidate: Mapping[str, Any]) -> str:
+        """Return what the last round of a candidate looks with: the last of `LadderPlan.fidelities`."""
+        if self._real_epochs:
+            return f"real-epochs-{self._real_epochs}"
+        return Candidate.parse(candidate, self._classes).data_key
 
     def _values(self, row: Mapping[str, Any] | None) -> tuple[list[float] | None, str | None]:
         """Return the objectives of a last round, or what is wrong with them."""
@@ -406,12 +419,14 @@ class StudyRecord:
             return self._limits.after(parsed, row)
         return self._limits.before(parsed)
 
-    def _note_best(self, source: str | None, row: Mapping[str, Any]) -> None:
+    def _note_best(self, scale: str | None, row: Mapping[str, Any]) -> None:
+        if scale is None:
+            return
         objective = self._objectives[0]
         value = objective.value(row)
-        best = self._best.get(source)
+        best = self._best.get(scale)
         better: Callable[..., float] = max if objective.maximised else min
-        self._best[source] = value if best is None else better(best, value)
+        self._best[scale] = value if best is None else better(best, value)
 
 
 def _end_foreign(store: TrialStore) -> None:

@@ -19,7 +19,8 @@ from search.study.database import exists, open_database, read_database, reading_
 from search.study.database_url import check_url, resolve_url
 from search.study.journal import open_journal, read_journal, reading_journal
 from search.study.medium import Medium
-from search.study.trials import CANDIDATE, constraint_key, rounds_of
+from search.study.objectives import Objective
+from search.study.trials import CANDIDATE, METRIC_NAMES, constraint_key, rounds_of
 
 __all__ = ["TrialStore", "check_url", "exists", "read_trials", "resolve_url"]
 
@@ -47,21 +48,23 @@ class TrialStore:
                 self._open[trial.number] = trial._trial_id, set(trial.user_attrs)
 
     @staticmethod
-    def open(journal: Path, url: str | None, name: str, directions: Sequence[str]) -> TrialStore:
+    def open(journal: Path, url: str | None, name: str, objectives: Sequence[Objective]) -> TrialStore:
         """Open the study `name`, making it if it is not there, in the database at `url` or, without one, in `journal`.
+
+        A study that does not name its objectives yet, as one of an earlier version of Winnow, does from now on.
 
         Args:
             journal: path of the journal.
             url: of a database that Optuna can use, or None.
             name: of the study.
-            directions: `maximize` or `minimize` for each objective.
+            objectives: what its values are.
 
         Raises:
             UserError: the record is damaged beyond repair, has no room, cannot be reached or has other objectives.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         medium = open_journal(journal) if url is None else open_database(url)
-        wanted = [StudyDirection[direction.upper()] for direction in directions]
+        wanted = [StudyDirection[objective.direction.upper()] for objective in objectives]
         with medium.reading():
             study_id = _study_id(medium.storage, name)
             if study_id is None:
@@ -71,6 +74,7 @@ class TrialStore:
             medium.close()
             now, then = (", ".join(each.name.lower() for each in some) for some in (wanted, found))
             raise UserError(f"The study '{name}' was begun with other objectives: it has to {then}, not to {now}.")
+        _name_metrics(medium, study_id, [objective.name for objective in objectives])
         return TrialStore(medium, study_id)
 
     def trials(self) -> list[FrozenTrial]:
@@ -188,6 +192,15 @@ def _study_id(storage: BaseStorage, name: str) -> int | None:
         return storage.get_study_id_from_name(name)
     except KeyError:
         return None
+
+
+def _name_metrics(medium: Medium, study_id: int, names: list[str]) -> None:
+    """Name the objectives for Optuna's own tools, where nobody has yet (Study.set_metric_names)."""
+    with medium.reading():
+        known = METRIC_NAMES in medium.storage.get_study_system_attrs(study_id)
+    if not known:
+        with medium.writing():
+            medium.storage.set_study_system_attr(study_id, METRIC_NAMES, names)
 
 
 def _checked(trials: list[FrozenTrial]) -> list[FrozenTrial]:

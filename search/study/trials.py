@@ -7,6 +7,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from trainables.candidate import default_source
+
 STUDY = "winnow"
 CANDIDATE, REASON, ROUND, REJECTED, POINT = "candidate", "reason", "round:", "rejected", "point"
 REPEATS = "repeats"
@@ -61,12 +63,41 @@ def stopped_early(round_number: int) -> str:
 
 def is_stopped_early(trial: FrozenTrial) -> bool:
     """Return whether a trial was stopped since others were better; what has collapsed is PRUNED, too."""
-    return trial.state == TrialState.PRUNED and (reason_of(trial) or "").startswith(_STOPPED)
+    return outcome_of(trial.state, reason_of(trial)) == _STOPPED
+
+
+def outcome_of(state: TrialState, reason: str | None) -> str:
+    """Return what became of a trial: `finished`, `stopped early` (others were better), `collapsed` or `failed`.
+
+    Optuna has one state for what was stopped and what has collapsed. `running` is a trial that has not ended.
+    """
+    if state == TrialState.PRUNED:
+        return _STOPPED if (reason or "").startswith(_STOPPED) else "collapsed"
+    return {TrialState.COMPLETE: "finished", TrialState.FAIL: "failed"}.get(state, "running")
 
 
 def step_of(row: Mapping[str, Any]) -> int:
     """Return the step at which Optuna keeps the value of a round: it grows along the rungs of the ladder."""
     return 1000 * int(row.get("rung", 0)) + int(row.get("rung_round", row["round"]))
+
+
+METRIC_NAMES = "study:metric_names"
+"""System attribute in which Optuna keeps the names of a study's objectives (Study.set_metric_names)."""
+
+
+def scale_of(trial: FrozenTrial) -> str | None:
+    """Return what the last round of a trial looked with, such as `distilled-10`; None if there was none.
+
+    Scores and proxy accuracies are on one scale within it, and only there.
+    """
+    rounds = rounds_of(trial)
+    if not rounds:
+        return None
+    if "fidelity" in rounds[-1]:
+        return str(rounds[-1]["fidelity"])
+    candidate = candidate_of(trial)  # of an earlier version of Winnow
+    source = candidate.get("source", default_source(candidate))
+    return source if source == "real" or "ipc" not in candidate else f"{source}-{candidate['ipc']}"
 
 
 def constraint_key(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable
 from dataclasses import fields
@@ -20,6 +19,7 @@ from search import engine_bench
 from search.engine_bench import engine_tables, model_spec, workloads
 from search.machine import usable_cpus
 from tests.search.conftest import Outcome
+from tests.search.json_shape import rows_of
 
 Winnow = Callable[..., Outcome]
 
@@ -78,7 +78,7 @@ def test_by_default_two_models_in_every_mode_worth_comparing(winnow: Winnow, mea
     assert (first.batch_size, first.images, first.repetitions) == (256, 2048, 5)
     assert first.threads == usable_cpus()
     assert outcome.status == 1  # two failed
-    assert len(json.loads(outcome.out)) == 2 * count
+    assert len(rows_of(outcome.out)) == 2 * count
 
 
 def test_options_reach_the_measurement(winnow: Winnow, measured: list[Workload]) -> None:
@@ -92,7 +92,7 @@ def test_options_reach_the_measurement(winnow: Winnow, measured: list[Workload])
 def test_rows_say_what_was_measured_and_why_not(winnow: Winnow, measured: list[Workload]) -> None:
     modes = [word for mode in ("usual", "compiled", "eager") for word in ("--mode", mode)]
     outcome = winnow("bench", "engine", "--model", "alexnet", *modes, "--json")
-    usual, compiled, eager = json.loads(outcome.out)
+    usual, compiled, eager = rows_of(outcome.out)
     assert usual.keys() == compiled.keys() == eager.keys() >= set(CONTRACT)
     assert (usual["images_per_second"], usual["reason"], usual["failed"]) == (500, None, False)
     assert (compiled["model"], compiled["mode"], compiled["images_per_second"]) == ("alexnet", "compiled", None)
@@ -207,7 +207,7 @@ def test_a_network_is_measured_for_real_and_one_that_fails_does_not_stop_it(
     models = ("--model", "broken_bench:network", "--model", "convnet:depth=1,width=4")
     size = ("--batch-size", 8, "--images", 16, "--threads", 1, "--repetitions", 1)
     outcome = winnow("bench", "engine", *models, "--mode", "usual", *size, "--json")
-    broken, good = json.loads(outcome.out)
+    broken, good = rows_of(outcome.out)
     assert outcome.status == 1
     assert broken["reason"] == "the measuring process failed: ValueError: this network does not run"
     assert (good["model"], good["mode"], good["reason"]) == ("convnet depth=1 width=4", "usual", None)

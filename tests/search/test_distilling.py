@@ -14,6 +14,7 @@ from search.distilling import make_sets
 from search.preparation import Preparation, prepare
 from search.progress import Progress
 from search.run import wanted_sets
+from search.run_directory import RunDirectory
 from tests.search.tiny import config_of, write_images
 
 Prepare = Callable[..., Preparation]
@@ -35,6 +36,8 @@ def prepared(folder: Path, tmp_path: Path) -> Prepare:
     return of
 
 
+RUN = RunDirectory(Path("nowhere"))
+
 BOTH = {"source": {"choice": ["distilled", "subset", "real"]}, "ipc": {"choice": [1, 3], "when": None}}
 DM = {
     "method": "distribution_matching",
@@ -44,7 +47,7 @@ DM = {
 
 
 def made(preparation: Preparation) -> dict[str, DistilledSet]:
-    return make_sets(wanted_sets(preparation), preparation.splits, preparation.config, Progress(quiet=True))
+    return make_sets(wanted_sets(preparation), preparation.splits, preparation.config, RUN, Progress(quiet=True))
 
 
 def test_every_source_and_ipc_of_the_space_has_its_set(prepared: Prepare) -> None:

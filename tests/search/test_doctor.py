@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +23,8 @@ from search.doctor import (
     diagnose,
 )
 from search.machine import GIB
+from tests.search.conftest import Outcome
+from tests.search.json_shape import rows_of
 
 
 def test_versions_are_compared_with_the_bounds_in_the_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,3 +159,8 @@ def test_ray_starts_where_the_folder_for_temporary_files_has_a_long_path(
     check = check_ray()
     assert check.ok is True, check.detail
     assert list(place.iterdir()) == []
+
+
+def test_checks_are_rows_for_programs(winnow: Callable[..., Outcome]) -> None:
+    rows = rows_of(winnow("doctor", "--no-ray", "--json").out)
+    assert {"name", "ok", "detail"} <= rows[0].keys()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.progress import Progress
+from search.progress import Pace, Progress
 
 
 class Clock:
@@ -93,3 +93,15 @@ def test_a_phase_of_other_length_is_timed_anew(clock: Clock, capsys: pytest.Capt
     clock.now += 10
     progress.step("distilling", 40, 100, "iterations")
     assert [line.split(maxsplit=2)[2] for line in lines(capsys)] == ["40/100 iterations, about 60 s left"]
+
+
+def test_jobs_of_several_kinds_are_expected_to_take_what_their_kind_took() -> None:
+    pace = Pace(at_once=2)
+    assert pace.left({"find": 3}) == ""
+    pace.done("find", 10)
+    pace.done("find", 30)
+    assert pace.left({"find": 3, "train": 0}) == "about 30 s left"
+    assert pace.left({"find": 3, "train": 1}) == "", "nobody knows how long a training takes"
+    pace.done("train", 100)
+    assert pace.left({"find": 3, "train": 1}) == "about 80 s left"
+    assert pace.left({"find": 0}) == ""

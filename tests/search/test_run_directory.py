@@ -54,6 +54,19 @@ def test_a_second_driver_is_refused_until_the_first_has_died(tmp_path: Path) -> 
         assert not run.is_driven()
 
 
+def test_a_phase_is_over_with_its_driver(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    assert run.state(finished=False) == "stopped"
+    with run.locked():
+        run.enter("distilling")
+        assert run.state(finished=False) == run.state(finished=True) == "distilling"
+        with pytest.raises(UserError, match=f"driven by process {os.getpid()}\\.$"), run.locked():
+            pass
+    assert (run.state(finished=False), run.state(finished=True)) == ("stopped", "finished")
+    with run.locked():
+        assert run.state(finished=False) == "starting"
+
+
 def test_the_lock_is_let_go_of_after_an_error(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     with pytest.raises(ZeroDivisionError), run.locked():

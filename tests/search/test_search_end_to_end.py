@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import json
 import math
 import re
 import signal
@@ -40,6 +39,7 @@ from search.run_directory import RunDirectory, model_name
 from search.screening import screening_context
 from search.study.storage import read_trials
 from search.study.trials import STUDY, candidate_of, reason_of, rounds_of
+from tests.search.json_shape import of_table, rows_of_run
 from tests.search.processes import Program
 from tests.search.tiny import TEST, write_config
 from tests.trainables.driving import lasting, rows, screening
@@ -203,7 +203,7 @@ def _look(run: RunDirectory) -> Moment:
         for trial in read_trials(run.journal, None, STUDY)
     }
     files = {str(path.relative_to(run.path)): digest_of_file(path) for path in run.path.rglob("*") if path.is_file()}
-    return Moment(trials, files, json.loads(_winnow("status", str(run.path), "--json").out))
+    return Moment(trials, files, rows_of_run(_winnow("status", str(run.path), "--json").out, run.path)[0])
 
 
 def test_a_killed_driver_takes_its_ray_with_it(story: Story) -> None:
@@ -223,7 +223,7 @@ def test_a_killed_search_is_known_to_be_stopped(story: Story) -> None:
     status = story.after_kill.status
     assert status["state"] == "stopped"
     assert 1 <= status["trials_finished"] < 7
-    assert status["models"] == 0
+    assert (status["models_retrained"], status["models"]) == (0, [])
 
 
 def test_a_trial_has_its_ticket_before_it_is_finished(story: Story) -> None:
@@ -295,9 +295,8 @@ def test_trials_are_those_of_a_search_that_nobody_stopped(story: Story, tmp_path
     """Drive every trial again, from its start to its end, without Ray: the same rounds and, bit for bit, tickets."""
     config = load_config(SearchConfig, story.run.path.parents[1] / "tiny.yaml")
     prepared = prepare(config, "tiny.yaml", local=False)
-    context = screening_context(
-        prepared, make_sets(wanted_sets(prepared), prepared.splits, prepared.config, Progress(quiet=True))
-    )
+    sets = make_sets(wanted_sets(prepared), prepared.splits, prepared.config, story.run, Progress(quiet=True))
+    context = screening_context(prepared, sets)
     for number, (state, value, _, candidate, rounds) in story.after_finish.trials.items():
         trial = screening(context, candidate, trial=number)
         found = list(rows(trial))
@@ -317,12 +316,14 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_leaderboard_is_what_json_prints(story: Story) -> None:
-    board = json.loads(story.finished.out)
-    assert pq.read_table(story.run.leaderboard).to_pylist() == board
+    board = rows_of_run(story.finished.out, story.run.path)
+    assert pq.read_table(story.run.leaderboard).to_pylist() == of_table(board)
     assert [row["rank"] for row in board] == [1, 2]
     assert board[0]["test_accuracy"] >= board[1]["test_accuracy"]
     assert {row["source"] for row in board} == {"distilled", "real"}
     for row in board:
+        assert row["models"] == [str(story.run.model(model_name(row["trial"], 0, row["recipe"])))]
+        assert Path(row["report"]).exists()
         state, _, _, candidate, rounds = story.after_finish.trials[row["trial"]]
         assert state == "COMPLETE"
         assert row["architecture"] == f"my_models:network width={candidate['model']['width']}"
@@ -417,7 +418,5 @@ def test_commands_that_only_look_need_no_ray(story: Story, monkeypatch: pytest.M
     monkeypatch.setattr("ray.init", None)
     told = _winnow("report", str(story.run.path), "--json")
     assert told.status == 0
-    found = json.loads(told.out)
-    assert found["leaderboard"] == json.loads(story.finished.out)
-    assert Path(found["report"]) == story.run.path / "report.html"
+    assert told.out == story.finished.out
     assert "trials finished" in _winnow("status", str(story.run.path)).out

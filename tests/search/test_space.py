@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+import yaml
 from omegaconf import OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -263,3 +264,57 @@ def test_mistakes_are_told_in_one_sentence_naming_the_parameter(text: str, said:
 def test_a_space_that_is_not_a_mapping_is_refused() -> None:
     with pytest.raises(UserError, match=r"^x\.yaml: space must be a mapping of names to parameters, not \[1\]"):
         Space.parse([1], "x.yaml: space")  # type: ignore[arg-type]
+
+
+OVENS = """
+fuel: {choice: [wood, gas, electric]}
+logs: {int: [1, 9], when: {fuel: wood}}
+bark: {choice: [oak, birch], when: {logs_kind: split}}
+logs_kind: {choice: [split, whole], when: {fuel: [wood]}}
+flame: {float: [0.1, 0.9], when: {fuel: [gas, wood]}}
+fan: {when: {fuel: electric}, speed: {choice: [1, 2]}}
+heat: {int: [100, 250]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fuel", "there", "left_out"),
+    [
+        ("gas", {"fuel", "flame", "heat"}, {"logs", "bark", "logs_kind", "fan.speed"}),
+        ("wood", {"fuel", "logs", "bark", "logs_kind", "flame", "heat"}, {"fan.speed"}),
+        ({"choice": ["gas", "electric"]}, {"fuel", "flame", "fan.speed", "heat"}, {"logs", "bark", "logs_kind"}),
+        ({"choice": ["steam"]}, {"fuel", "heat"}, {"logs", "bark", "logs_kind", "flame", "fan.speed"}),
+        (7, {"fuel", "heat"}, {"logs", "bark", "logs_kind", "flame", "fan.speed"}),
+    ],
+)
+def test_what_waits_for_a_value_that_was_taken_out_is_left_out_and_said(
+    fuel: object, there: set[str], left_out: set[str]
+) -> None:
+    space = Space.parse({**yaml.safe_load(OVENS), "fuel": fuel})
+    assert {parameter.name for parameter in space.parameters} == there
+    assert {note.split("'")[1] for note in space.notes} == left_out
+    assert len(space.notes) == len(left_out)
+
+
+def test_a_note_says_what_was_waited_for_and_what_there_is() -> None:
+    space = Space.parse({**yaml.safe_load(OVENS), "fuel": "gas"})
+    assert space.notes[0] == "'logs' is left out of the space: it waits for fuel = 'wood', but fuel is always 'gas'."
+    assert "'bark' is left out of the space: it waits for 'logs_kind', which is not there either." in space.notes
+
+
+def test_a_condition_that_always_holds_is_none() -> None:
+    space = Space.parse({**yaml.safe_load(OVENS), "fuel": "wood"})
+    when = {parameter.name: parameter.when for parameter in space.parameters}
+    assert when["logs"] == when["flame"] == ()
+    assert [condition.target for condition in when["bark"]] == ["logs_kind"]
+    assert all(set(corner) >= {"logs", "flame", "heat"} for corner in space.corners())
+
+
+def test_a_space_of_which_only_constants_are_left_has_nothing_to_search() -> None:
+    with pytest.raises(UserError, match="has nothing to search"):
+        Space.parse({"a": "x", "b": {"int": [1, 2], "when": {"a": "y"}}})
+
+
+def test_a_value_named_beside_the_one_it_resembles_is_no_misspelling() -> None:
+    space = Space.parse({"a": {"choice": ["adamw", "sgd"]}, "b": {"int": [1, 2], "when": {"a": ["adam", "adamw"]}}})
+    assert [condition.values for parameter in space.parameters for condition in parameter.when] == [("adamw",)]

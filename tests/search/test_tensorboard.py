@@ -15,7 +15,8 @@ from search.tensorboard import TensorBoardLog
 
 
 def row(number: int, score: float) -> dict[str, Any]:
-    return {"trial": 0, "round": number, "score": score, "proxy_accuracy": score / 2, "sparsity": 1 - 0.5**number}
+    measures = {"score": score, "proxy_accuracy": score / 2, "sparsity": 1 - 0.5**number}
+    return {"trial": 0, "round": number, "fidelity": "real", **measures}
 
 
 def read(directory: Path) -> EventAccumulator:
@@ -55,7 +56,7 @@ def test_a_standard_error_is_a_curve_where_there_is_one(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path)
     log.round_finished(0, {**row(1, 0.3), "proxy_accuracy_sem": 0.02, "replicates": 4})
     log.round_finished(1, {**row(1, 0.3), "proxy_accuracy_sem": None, "replicates": 1})
-    log.trial_ended(0, "COMPLETE", None, {**row(1, 0.3), "proxy_accuracy_sem": 0.02})
+    log.trial_ended(0, "finished", None, {**row(1, 0.3), "proxy_accuracy_sem": 0.02})
     log.close()
     assert curve(tmp_path / "screening" / "trial-00000", "proxy_accuracy_sem") == [(1, 0.02)]
     assert curve(tmp_path / "screening" / "all", "final/proxy_accuracy_sem") == [(1, 0.02)]
@@ -90,9 +91,9 @@ def test_the_session_starts_when_the_trial_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
-        ("COMPLETE", api_pb2.STATUS_SUCCESS),
-        ("FAIL", api_pb2.STATUS_FAILURE),
-        ("PRUNED", api_pb2.STATUS_UNKNOWN),
+        ("finished", api_pb2.STATUS_SUCCESS),
+        ("failed", api_pb2.STATUS_FAILURE),
+        ("stopped early", api_pb2.STATUS_UNKNOWN),
     ],
 )
 def test_the_session_ends_with_the_trials_true_state(state: str, expected: int, tmp_path: Path) -> None:
@@ -129,19 +130,42 @@ def test_the_experiment_names_every_parameter_and_metrics_that_trials_have(tmp_p
 
 def test_all_trials_are_aggregated_in_the_order_in_which_they_end(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path)
-    log.trial_ended(7, "COMPLETE", None, row(8, 0.4))
-    log.trial_ended(2, "PRUNED", "hopeless", row(1, 0.9))
-    log.trial_ended(5, "FAIL", "not a number", None)
-    log.trial_ended(4, "COMPLETE", None, row(8, math.nan))
-    log.trial_ended(9, "COMPLETE", None, row(8, 0.6))
+    log.trial_ended(7, "finished", None, row(8, 0.4))
+    log.trial_ended(2, "stopped early", "hopeless", row(1, 0.9))
+    log.trial_ended(5, "failed", "not a number", None)
+    log.trial_ended(4, "finished", None, row(8, math.nan))
+    log.trial_ended(9, "finished", None, row(8, 0.6))
     log.close()
     run = tmp_path / "screening" / "all"
     assert curve(run, "trial_number") == [(1, 7), (2, 2), (3, 5), (4, 4), (5, 9)]
     assert curve(run, "final/sparsity") == [(1, 1 - 0.5**8), (2, 0.5), (4, 1 - 0.5**8), (5, 1 - 0.5**8)]
-    assert curve(run, "best/score") == [(1, 0.4), (2, 0.4), (3, 0.4), (4, 0.4), (5, 0.6)]
-    assert curve(run, "trials/complete")[-1] == (5, 3)
-    assert curve(run, "trials/pruned")[-1] == (5, 1)
-    assert curve(run, "trials/fail")[-1] == (5, 1)
+    assert curve(run, "best_score/real") == [(1, 0.4), (2, 0.4), (3, 0.4), (4, 0.4), (5, 0.6)]
+    assert curve(run, "trials/finished")[-1] == (5, 3)
+    assert curve(run, "trials/stopped_early")[-1] == (5, 1)
+    assert curve(run, "trials/failed")[-1] == (5, 1)
+
+
+def test_what_collapsed_is_not_counted_as_stopped_early(tmp_path: Path) -> None:
+    log = TensorBoardLog(tmp_path)
+    for trial, outcome in enumerate(("collapsed", "stopped early", "collapsed")):
+        log.trial_ended(trial, outcome, None, row(1, 0.1))
+    log.close()
+    run = tmp_path / "screening" / "all"
+    assert curve(run, "trials/collapsed") == [(1, 1), (2, 1), (3, 2)]
+    assert curve(run, "trials/stopped_early") == [(1, 0), (2, 1), (3, 1)]
+
+
+def test_scores_of_different_fidelities_have_a_best_each(tmp_path: Path) -> None:
+    log = TensorBoardLog(tmp_path)
+    log.trial_ended(0, "finished", None, {**row(3, 0.6), "fidelity": "real"})
+    log.trial_ended(1, "finished", None, {**row(3, 0.2), "fidelity": "distilled-7"})
+    log.close()
+    log = TensorBoardLog(tmp_path)
+    log.trial_ended(2, "finished", None, {**row(3, 0.3), "fidelity": "distilled-7"})
+    log.close()
+    run = tmp_path / "screening" / "all"
+    assert curve(run, "best_score/distilled-7") == [(2, 0.2), (3, 0.3)]
+    assert curve(run, "best_score/real") == [(1, 0.6), (2, 0.6), (3, 0.6)]
 
 
 def test_only_the_first_trials_have_runs_of_their_own(tmp_path: Path) -> None:
@@ -149,7 +173,7 @@ def test_only_the_first_trials_have_runs_of_their_own(tmp_path: Path) -> None:
     for trial in range(4):
         log.trial_started(trial, {"depth": 1})
         log.round_finished(trial, row(1, 0.1))
-        log.trial_ended(trial, "COMPLETE", None, row(1, 0.1))
+        log.trial_ended(trial, "finished", None, row(1, 0.1))
     log.close()
     assert {path.name for path in (tmp_path / "screening").iterdir()} == {"all", "trial-00000", "trial-00001"}
     assert len(curve(tmp_path / "screening" / "all", "trial_number")) == 4
@@ -175,7 +199,7 @@ def interrupted(directory: Path) -> None:
         log.trial_started(trial, {"depth": 1})
         for number in (1, 2, 3):
             log.round_finished(trial, row(number, 0.1 * number))
-    log.trial_ended(0, "COMPLETE", None, row(3, 0.3))
+    log.trial_ended(0, "finished", None, row(3, 0.3))
     for epoch in range(3):
         log.epoch_finished("model", epoch, {"train_loss": 1.0})
 
@@ -186,7 +210,7 @@ def test_a_resumed_trial_replaces_the_rounds_it_runs_again(tmp_path: Path) -> No
     log.trial_started(1, {"depth": 1})
     log.round_finished(1, row(2, 0.7))
     log.round_finished(1, row(3, 0.8))
-    log.trial_ended(1, "PRUNED", None, row(3, 0.8))
+    log.trial_ended(1, "stopped early", None, row(3, 0.8))
     log.epoch_finished("model", 2, {"train_loss": 0.5})
     log.close()
     run = tmp_path / "screening" / "trial-00001"
@@ -208,13 +232,13 @@ def test_a_trial_restarted_from_its_checkpoint_replaces_its_rounds_too(tmp_path:
 def test_a_trial_that_ended_before_a_resume_counts_once(tmp_path: Path) -> None:
     interrupted(tmp_path)
     log = TensorBoardLog(tmp_path)
-    log.trial_ended(0, "COMPLETE", None, row(3, 0.3))
-    log.trial_ended(1, "COMPLETE", None, row(3, 0.2))
+    log.trial_ended(0, "finished", None, row(3, 0.3))
+    log.trial_ended(1, "finished", None, row(3, 0.2))
     log.close()
     run = tmp_path / "screening" / "all"
     assert curve(run, "trial_number") == [(1, 0), (2, 1)]
-    assert curve(run, "best/score") == [(1, 0.3), (2, 0.3)]
-    assert curve(run, "trials/complete") == [(1, 1), (2, 2)]
+    assert curve(run, "best_score/real") == [(1, 0.3), (2, 0.3)]
+    assert curve(run, "trials/finished") == [(1, 1), (2, 2)]
 
 
 def test_an_event_file_cut_short_does_not_stop_a_resume(tmp_path: Path) -> None:
@@ -222,9 +246,9 @@ def test_an_event_file_cut_short_does_not_stop_a_resume(tmp_path: Path) -> None:
     (file,) = (tmp_path / "screening" / "all").iterdir()
     file.write_bytes(file.read_bytes()[:-3])
     log = TensorBoardLog(tmp_path)
-    log.trial_ended(0, "COMPLETE", None, row(3, 0.3))
+    log.trial_ended(0, "finished", None, row(3, 0.3))
     log.close()
-    assert curve(tmp_path / "screening" / "all", "trials/complete")[-1] == (1, 1)
+    assert curve(tmp_path / "screening" / "all", "trials/finished")[-1] == (1, 1)
 
 
 def test_a_finished_model_keeps_its_curve_when_only_its_test_follows_a_resume(tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ def config_of(folder: Path, **changes: Mapping[str, Any]) -> SearchConfig:
 
 def study_of(folder: Path, config: SearchConfig) -> StudyRecord:
     """Open the study that a run in `folder` would have, without its data."""
-    directions = [objective.direction for objective in objectives_of(config.search.objectives)]
-    store = TrialStore.open(folder / "study.journal", config.search.storage, STUDY, directions)
+    objectives = objectives_of(config.search.objectives)
+    store = TrialStore.open(folder / "study.journal", config.search.storage, STUDY, objectives)
     space = Space.parse(config.space)
     limits = Limits(config.search.constraints, (3, 8, 8), len(CLASSES))
     return StudyRecord(store, config, space, len(CLASSES), limits=limits, points=points(config.search.start, space))

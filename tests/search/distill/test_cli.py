@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from dp_core.data import Reading
 from tests.search.conftest import Outcome
+from tests.search.json_shape import rows_of
 
 Winnow = Callable[..., Outcome]
 
@@ -37,7 +37,7 @@ def test_evaluate_hands_its_options_on(winnow: Winnow, told: list[dict[str, Any]
     columns = "--data-image photo --data-label fine --data-ground white"
     flags = "--architecture convnet:width=8 --pool --no-controls --quality --no-save --json"
     found = winnow("distill", "evaluate", "a.safetensors", *options.split(), *columns.split(), *flags.split())
-    assert json.loads(found.out) == [{"accuracy": 0.5}]
+    assert rows_of(found.out) == [{"accuracy": 0.5}]
     told[0].pop("progress")
     assert told == [
         {

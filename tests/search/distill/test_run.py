@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.search.distill.tiny_distillation import (
     write_distillation,
     write_gray_images,
 )
+from tests.search.json_shape import rows_of, rows_of_run
 
 Winnow = Callable[..., Outcome]
 JUDGED = {"settings": {"validate_every": 3, "validate_steps": 2}}
@@ -43,8 +43,8 @@ def finished(winnow: Winnow, *arguments: str) -> list[dict[str, Any]]:
     """Return the rows of a command that ended well."""
     outcome = winnow(*arguments, "--json")
     assert outcome.status == 0, outcome.err
-    rows: list[dict[str, Any]] = json.loads(outcome.out)
-    return rows
+    rows = rows_of(outcome.out)
+    return rows_of_run(outcome.out, rows[0]["run"])
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, images_per_class: int, iteration: int) -> None:
@@ -60,7 +60,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, images_per_class: int, iteration: i
 
 
 def status(winnow: Winnow, run: str = "tiny") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(winnow("status", run, "--json").out)
+    (found,) = rows_of(winnow("status", run, "--json").out)
     return found
 
 
@@ -117,10 +117,10 @@ def test_a_finished_run_that_is_resumed_says_so_and_changes_nothing(folder: Path
     before = contents(folder)
     again = winnow("resume", "tiny", "--json")
     assert again.status == 0
-    assert json.loads(again.out) == rows
+    assert rows_of(again.out) == rows
     assert "is finished: there is nothing left to do" in again.err
     assert contents(folder) == before
-    assert json.loads(winnow("report", "tiny", "--json").out) == rows
+    assert rows_of(winnow("report", "tiny", "--json").out) == rows
     assert contents(folder) == before
 
 
@@ -129,7 +129,7 @@ def test_a_set_of_which_a_file_is_lost_is_made_again(folder: Path, winnow: Winno
     write_distillation(folder)
     (row,) = finished(winnow, "distill", "tiny.yaml")
     Path(row["set"].replace(".safetensors", ending)).unlink()
-    status = json.loads(winnow("status", "tiny", "--json").out)
+    status = rows_of(winnow("status", "tiny", "--json").out)[0]
     assert (status["state"], status["sets_done"]) == ("stopped", "0 of 1")
     (again,) = finished(winnow, "resume", "tiny")
     assert again["digest"] == row["digest"]
@@ -149,8 +149,13 @@ def test_a_stopped_run_says_how_to_go_on_and_ends_with_the_same_sets(
     assert stopped.status == 130
     assert stopped.out == ""
     assert stopped.err.endswith(f"go on with: winnow resume {folder / 'runs' / 'tiny'}\n")
-    assert status(winnow) == {
+    found = status(winnow)
+    assert found["estimated_seconds"]["unknown"] == []
+    assert found == {
+        "kind": "distillation",
         "run": str(folder / "runs" / "tiny"),
+        "models": [],
+        "estimated_seconds": found["estimated_seconds"],
         "state": "stopped",
         "sets_done": "1 of 2",
         "images_per_class": 2,

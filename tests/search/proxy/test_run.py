@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import sys
@@ -19,6 +18,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from search.proxy.journal import ScoreJournal
 from tests.search.conftest import Outcome
+from tests.search.json_shape import rows_of
 from tests.search.processes import Program
 from tests.search.proxy.tiny_evaluation import ARCHITECTURES, SPACE, write_evaluation, write_odd_network
 from tests.search.prune.test_study import winnow_here
@@ -66,9 +66,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         finally:
             program.end()
         scores_then = len(ScoreJournal(run / "scores.jsonl").read())
-        status_then = json.loads(winnow_here("status", "tiny", "--json").out)
+        status_then = rows_of(winnow_here("status", "tiny", "--json").out)[0]
         finished = winnow_here("resume", "tiny", "--json")
-        status = json.loads(winnow_here("status", "tiny", "--json").out)
+        status = rows_of(winnow_here("status", "tiny", "--json").out)[0]
         ray_starts, init = [], ray.init
 
         def counted(*arguments: Any, **given: Any) -> Any:
@@ -134,7 +134,7 @@ def test_the_interruption_changes_no_value(story: Story) -> None:
         assert found[0] == found[1]
     kept = ("proxy", "spearman", "spearman_low", "kendall", "kendall_high", "image_gradients", "advantage")
     first, second = (
-        {row["proxy"]: tuple(row[key] for key in kept) for row in json.loads(outcome.out)}
+        {row["proxy"]: tuple(row[key] for key in kept) for row in rows_of(outcome.out)}
         for outcome in (story.finished, story.alone)
     )
     assert first == second
@@ -143,7 +143,7 @@ def test_the_interruption_changes_no_value(story: Story) -> None:
 def test_a_proxy_that_cannot_handle_an_architecture_is_recorded_and_the_rest_goes_on(story: Story) -> None:
     failed = [row for row in table(story, "tiny", "scores") if row["status"] == "failed"]
     assert [(row["proxy"], row["architecture"], row["value"]) for row in failed] == [("nwot", ODD["name"], None)]
-    answers = {row["proxy"]: row for row in json.loads(story.finished.out)}
+    answers = {row["proxy"]: row for row in rows_of(story.finished.out)}
     assert {name: (row["architectures"], row["failed"]) for name, row in answers.items()} == {
         "parameters": (13, 0), "nwot": (12, 1), "real@2": (13, 0), "real@4": (13, 0), "both": (12, 1)
     }  # fmt: skip
@@ -158,7 +158,7 @@ def test_the_answers_are_those_of_scipy_on_the_tables(story: Story) -> None:
     for row in table(story, "tiny", "scores"):
         if row["value"] is not None:
             values.setdefault(row["proxy"], {}).setdefault(row["architecture"], []).append(row["value"])
-    answers = {row["proxy"]: row for row in json.loads(story.finished.out)}
+    answers = {row["proxy"]: row for row in rows_of(story.finished.out)}
     for name, found in values.items():
         pairs = np.array([(np.mean(several), truth[architecture]) for architecture, several in found.items()])
         assert answers[name]["spearman"] == pytest.approx(spearmanr(pairs).statistic)
@@ -167,7 +167,7 @@ def test_the_answers_are_those_of_scipy_on_the_tables(story: Story) -> None:
 
 
 def test_costs_are_counted(story: Story) -> None:
-    answers = {row["proxy"]: row for row in json.loads(story.finished.out)}
+    answers = {row["proxy"]: row for row in rows_of(story.finished.out)}
     assert answers["real@4"]["image_gradients"] == 2 * 4 * 16  # two replicates
     assert answers["real@2"]["image_gradients"] == 2 * 2 * 16
     assert answers["parameters"]["image_gradients"] == 0
@@ -198,7 +198,7 @@ def test_another_evaluation_does_not_pay_for_the_truth_again(
         f"truth={{table: {table_of_truth}, architecture: architecture}}", "--json",
     )  # fmt: skip
     assert judged.status == 0, judged.err
-    (row,) = json.loads(judged.out)
+    (row,) = rows_of(judged.out)
     assert row["architectures"] == ARCHITECTURES + 1
     table_of_truth.write_bytes((story.folder / "runs" / "alone" / "scores.parquet").read_bytes())
     assert "truth" in refusal(winnow("resume", "judged"))

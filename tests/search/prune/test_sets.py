@@ -13,6 +13,7 @@ from search.distilling import make_sets
 from search.progress import Progress
 from search.prune.preparation import StudyPreparation, prepare_study
 from search.prune.sets import set_facts, sets_at_hand
+from search.run_directory import RunDirectory
 from tests.search.prune.tiny_study import ready_made, study_config
 from tests.search.tiny import write_images
 from tests.trainables.laboratory.studies import DENSE, DISTILLED, method, untrained
@@ -83,7 +84,7 @@ def test_sets_of_the_library_are_found_and_never_made(prepared: StudyPreparation
     folder = prepared.config.distill.directory
     assert not folder.exists()
     wanted = {"distilled-2": (prepared.distiller, 2)}
-    made = make_sets(wanted, prepared.splits, prepared.config, Progress(quiet=True))
+    made = make_sets(wanted, prepared.splits, prepared.config, RunDirectory(folder.parent), Progress(quiet=True))
     found = sets_at_hand(prepared)
     assert found["distilled-2"].digest == made["distilled-2"].digest
     [path] = folder.glob("*.safetensors")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +56,11 @@ def test_a_study_is_counted_job_by_job(run: RunDirectory) -> None:
     assert told(run) == ["stopped", "1 of 1", "1 of 4", "1 of 6"]
 
 
-def test_a_study_that_is_driven_is_running(run: RunDirectory) -> None:
-    with (run.path / "driver.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert told(run)[0] == "running"
+def test_a_study_that_is_driven_is_in_a_phase(run: RunDirectory) -> None:
+    with run.locked():
+        assert told(run)[0] == "starting"
+        run.enter("comparing")
+        assert told(run)[0] == "comparing"
     assert told(run)[0] == "stopped"
 
 

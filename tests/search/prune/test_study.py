@@ -32,6 +32,7 @@ from search.run_directory import RunDirectory
 from search.run_record import new_record, write_record
 from tests.dp_core.small import same
 from tests.search.conftest import Outcome
+from tests.search.json_shape import of_table, rows_of, rows_of_run
 from tests.search.processes import Program
 from tests.search.prune.tiny_study import study_config, write_study
 from tests.trainables.laboratory.studies import contents, timeless
@@ -99,10 +100,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         finally:
             program.end()
         results_then, never_then = len(trainings(run)), never_found(run)
-        status_then = json.loads(winnow_here("status", "tiny", "--json").out)
+        status_then = rows_of_run(winnow_here("status", "tiny", "--json").out, run.path)[0]
         second = winnow_here("prune", "study.yaml")
         finished = winnow_here("resume", "tiny", "--json")
-        status = json.loads(winnow_here("status", "tiny", "--json").out)
+        status = rows_of_run(winnow_here("status", "tiny", "--json").out, run.path)[0]
         ray_starts, init = [], ray.init
 
         def counted(*arguments: Any, **given: Any) -> Any:
@@ -160,7 +161,7 @@ def by_itself(folder: Path, alone: Path) -> list[dict[str, Any]]:
     """Do every job of the same study once, in this process; return its rows."""
     prepared = prepare_study(load_config(StudyConfig, folder / "study.yaml"), "study.yaml", local=False)
     distilled = {"distilled-2": (prepared.distiller, 2)}
-    sets = make_sets(distilled, prepared.splits, prepared.config, Progress(quiet=True))
+    sets = make_sets(distilled, prepared.splits, prepared.config, RunDirectory(alone), Progress(quiet=True))
     lab, plan = laboratory(alone, prepared, sets), prepared.plan(alone)
     assert len(plan.jobs) == JOBS
     while (job := plan.next()) is not None:
@@ -207,7 +208,7 @@ def test_what_is_taken_up_again_ends(story: Story) -> None:
 
 
 def test_there_is_a_row_for_every_ticket(story: Story) -> None:
-    rows = json.loads(story.finished.out)
+    rows = rows_of_run(story.finished.out, story.run.path)
     found = [(row["seed"], row["method"], row["target_sparsity"]) for row in rows]
     assert sorted(found) == sorted((seed, *ticket) for seed in (0, 1) for ticket in TICKETS)
     for row in rows:
@@ -219,8 +220,8 @@ def test_there_is_a_row_for_every_ticket(story: Story) -> None:
 
 
 def test_rows_and_tickets_are_those_of_a_study_that_nobody_stopped(story: Story) -> None:
-    rows = json.loads(story.finished.out)
-    assert timeless(rows) == timeless(story.rows_alone)
+    rows = rows_of_run(story.finished.out, story.run.path)
+    assert timeless(of_table(rows)) == timeless(story.rows_alone)
     stopped, alone = contents(story.run.path), contents(story.alone)
     results = [name for name in alone if name.split("/")[0] in ("searches", "trainings", "learning_rates", "tickets")]
     assert len(results) <= JOBS + 2 * len(TICKETS)  # fewer where a search collapsed
@@ -229,8 +230,8 @@ def test_rows_and_tickets_are_those_of_a_study_that_nobody_stopped(story: Story)
 
 
 def test_tables_and_plots_agree_with_the_rows(story: Story) -> None:
-    rows = json.loads(story.finished.out)
-    assert pq.read_table(story.run.path / "results.parquet").to_pylist() == rows
+    rows = rows_of_run(story.finished.out, story.run.path)
+    assert pq.read_table(story.run.path / "results.parquet").to_pylist() == of_table(rows)
     rounds = pq.read_table(story.run.path / "rounds.parquet").to_pylist()
     assert {row["method"] for row in rounds} == {"imp", "distilled-2", "distilled-4", "combined"}
     text = (story.run.path / "results.md").read_text()
@@ -246,8 +247,15 @@ def test_tables_and_plots_agree_with_the_rows(story: Story) -> None:
     assert all(path.stat().st_size > 1000 for path in figures)
 
 
+def test_json_names_the_ticket_of_every_row(story: Story) -> None:
+    rows = rows_of_run(story.finished.out, story.run.path)
+    assert any(row["models"] for row in rows)
+    for row in rows:
+        assert all((Path(ticket) / "card.json").exists() for ticket in row["models"])
+
+
 def test_what_distilled_sets_cost_is_in_the_rows(story: Story) -> None:
-    rows = json.loads(story.finished.out)
+    rows = rows_of_run(story.finished.out, story.run.path)
     spent = {row["method"]: (row["set_image_gradients"], row["set_seconds"]) for row in rows}
     assert {name for name, (gradients, _) in spent.items() if gradients == 0} == {  # random images take no gradients
         "distilled-2",
@@ -260,7 +268,7 @@ def test_what_distilled_sets_cost_is_in_the_rows(story: Story) -> None:
 
 
 def test_seeds_share_what_they_should(story: Story) -> None:
-    rows = json.loads(story.finished.out)
+    rows = rows_of_run(story.finished.out, story.run.path)
     assert len({row["learning_rate"] for row in rows if row["method"] == "imp"}) == 1  # chosen once for the network
     dense = [row for row in rows if row["method"] == "dense"]
     assert dense[0]["test_loss"] != dense[1]["test_loss"]
@@ -268,7 +276,7 @@ def test_seeds_share_what_they_should(story: Story) -> None:
 
 def test_a_report_writes_the_same_rows_again_without_ray(story: Story) -> None:
     assert story.report.status == 0
-    assert json.loads(story.report.out) == json.loads(story.finished.out)
+    assert rows_of_run(story.report.out, story.run.path) == rows_of_run(story.finished.out, story.run.path)
 
 
 def test_taking_up_a_finished_study_only_shows_it(story: Story) -> None:
@@ -350,7 +358,7 @@ def test_a_study_of_which_nothing_is_finished_is_reported_so(tmp_path: Path, mon
     report = winnow_here("report", "tiny")
     assert (report.status, report.out.splitlines()[0].strip()) == (0, "Nothing of the study is finished yet.")
     assert (run.path / "results.md").read_text() == "# Results of tiny\n\nNothing of the study is finished yet.\n"
-    assert json.loads(winnow_here("report", "tiny", "--json").out) == []
+    assert rows_of(winnow_here("report", "tiny", "--json").out) == []
 
 
 def test_a_study_whose_cluster_does_not_answer_leaves_nothing_behind(tmp_path: Path) -> None:

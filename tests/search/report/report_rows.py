@@ -47,7 +47,7 @@ def trial_row(trial: int, state: str, accuracy: float, **changes: object) -> dic
     last = {name: value for name, value in round_row(trial, 2, accuracy).items() if name != "round"}
     row = {
         "state": state,
-        "reason": None,
+        "reason": "stopped early after round 1: others were better" if state == "PRUNED" else None,
         "broken_constraints": None,
         "rounds": 2,
         "source": "distilled",

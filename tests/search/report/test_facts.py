@@ -12,8 +12,8 @@ def test_cost_is_summed_by_source() -> None:
         no_rounds(3, "FAIL"),
     ]
     assert facts.cost_by_source(rows) == [
-        facts.SourceCost("real", 2, 12.0, 120, 6.0, 0.4, 0.01),
-        facts.SourceCost("distilled", 1, 3.0, 30, 3.0, 0.5, None),
+        facts.SourceCost("real", 2, 12.0, 120, 6.0, (rows[0],)),
+        facts.SourceCost("distilled", 1, 3.0, 30, 3.0, (rows[2],)),
     ]
 
 
@@ -51,10 +51,40 @@ def test_reasons_that_differ_in_figures_alone_are_one() -> None:
         no_rounds(4, "FAIL"),
     ]
     assert facts.reasons(trials) == [
-        ("FAIL", "ValueError: a step of …e…", 1),
-        ("FAIL", "not recorded", 1),
-        ("PRUNED", "stopped early at …", 2),
+        ("failed", "ValueError: a step of …e…", 1),
+        ("failed", "not recorded", 1),
+        ("stopped early", "stopped early at …", 2),
     ]
+
+
+def test_what_collapsed_is_not_called_stopped_early() -> None:
+    trials = [
+        trial_row(0, "COMPLETE", 0.4),
+        trial_row(1, "PRUNED", 0.2, reason="stopped early after round 2: others were better"),
+        trial_row(2, "PRUNED", 0.1, reason="every image is given the same class"),
+        trial_row(3, "PRUNED", 0.1, reason="every image is given the same class"),
+    ]
+    shown = {card.label: card.value for card in facts.cards(trials, [])}
+    assert (shown["Stopped early"], shown["Collapsed"]) == ("1", "2")
+    assert [facts.outcome(row) for row in trials] == ["finished", "stopped early", "collapsed", "collapsed"]
+    assert "Collapsed" not in {card.label for card in facts.cards(trials[:2], [])}
+
+
+def test_proxies_that_are_on_different_scales_are_not_compared() -> None:
+    trials = [
+        trial_row(0, "COMPLETE", 0.62, source="real", fidelity="real"),
+        trial_row(1, "COMPLETE", 0.21, source="distilled", fidelity="distilled-7"),
+        trial_row(2, "COMPLETE", 0.33, source="distilled", fidelity="distilled-7"),
+        trial_row(3, "COMPLETE", 0.44, source="distilled", fidelity="distilled-9"),
+    ]
+    said = facts.headline(trials, [])
+    assert "62.0 % on real, by trial 0" in said
+    assert "33.0 % on distilled-7, by trial 2" in said
+    assert "44.0 % on distilled-9, by trial 3" in said
+    assert "each on a scale of its own" in said
+    assert "each on a scale" not in facts.headline(trials[:1], [])
+    of_distilled = next(cost for cost in facts.cost_by_source(trials) if cost.source == "distilled")
+    assert [row["trial"] for row in of_distilled.best] == [2, 3]
 
 
 def test_a_best_model_that_only_the_audit_found_says_so() -> None:

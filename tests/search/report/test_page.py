@@ -21,7 +21,7 @@ HOSTILE = """</script><img src=x onerror="alert(1)"><b>&amp;{{ 7 * 7 }}'"""
 def test_a_finished_run(tmp_path: Path) -> None:
     trials = [
         trial_row(0, "COMPLETE", 0.40),
-        trial_row(1, "PRUNED", 0.2, reason="among the worst half at round 1"),
+        trial_row(1, "PRUNED", 0.2, reason="stopped early after round 1: others were better"),
         trial_row(2, "FAIL", 0.1, reason="layer collapse", source="real"),
     ]
     rounds = [round_row(0, 2, 0.40), round_row(0, 1, 0.45), round_row(1, 1, 0.2), round_row(2, 1, 0.1)]
@@ -33,7 +33,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert "Stopped early 1 by" in page.words
     assert "Failed 1 reasons" in page.words
     assert "Screening 15 s all trials, 9 k image-gradients" in page.words
-    assert page.words.index("failed layer collapse") < page.words.index("stopped early among the worst half")
+    assert page.words.index("failed layer collapse") < page.words.index("stopped early stopped early after round 1")
     assert "only 1 model was retrained" in page.words
     assert "in progress" not in page.words
 
@@ -66,7 +66,7 @@ def test_a_proxy_that_is_a_mean_over_replicates_is_told_with_its_error(tmp_path:
     for figure in ("trust", "sparsity", "rounds"):
         assert "over 4 replicates" in page.figures[f"figure-{figure}"]["data"][0]["text"][0]
     unfinished = make_run(tmp_path / "going", rounds, trials[::2])
-    assert "The highest proxy accuracy so far is 31.0 ± 0.8 %, by trial 0" in unfinished.words
+    assert "The highest proxy accuracy so far is 31.0 ± 0.8 % on distilled-10, by trial 0" in unfinished.words
 
 
 def test_a_single_replicate_is_not_worth_a_word(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_run_in_progress(tmp_path: Path) -> None:
     trials = [trial_row(0, "COMPLETE", 0.3), trial_row(1, "RUNNING", 0.9), no_rounds(2, "WAITING")]
     page = make_run(tmp_path / "going", [round_row(0, 1, 0.3)], trials)
     assert "in progress" in page.words
-    assert "The highest proxy accuracy so far is 30.0 %, by trial 0" in page.words
+    assert "The highest proxy accuracy so far is 30.0 % on distilled-10, by trial 0" in page.words
     assert "Trials 3 2 unfinished" in page.words
 
 
@@ -233,8 +233,8 @@ def test_rungs_are_shown_where_there_are_several(tmp_path: Path) -> None:
     high = round_row(0, 2, 0.4, rung=1, rung_round=1)
     trials = [trial_row(0, "COMPLETE", 0.4), trial_row(1, "PRUNED", math.nan)]
     page = make_run(tmp_path / "ladder", [low, high, {**low, "trial": 1}], trials)
-    assert "distilled 0 nwot 2 1 1 0 5.0 s 3 k - 1" in page.words
-    assert "distilled 1 distilled-10 1 1 0 0 2.5 s 1.5 k - 0" in page.words
+    assert "distilled 0 nwot 2 1 1 0 0 5.0 s 3 k - 1" in page.words
+    assert "distilled 1 distilled-10 1 1 0 0 0 2.5 s 1.5 k - 0" in page.words
     assert page.figures["figure-rounds"]["data"][0]["y"] == [None, 40, None, None, None]
     plain = make_run(tmp_path / "plain", [round_row(0, 1, 0.4)], trials[:1])
     assert "What each rung bought" not in plain.words
@@ -298,3 +298,9 @@ def test_the_cheap_score_is_judged_by_models_of_one_recipe(tmp_path: Path) -> No
     assert "Retrained by several recipes" in page.words
     assert "11 90.0 9" in page.words
     assert "11 20.0 5" in page.words
+
+
+def test_the_ticks_of_rounds_are_whole_numbers(tmp_path: Path) -> None:
+    rounds = [round_row(0, number, 0.4) for number in (1, 2, 3)]
+    page = make_run(tmp_path / "quick", rounds, [trial_row(0, "COMPLETE", 0.4)], [])
+    assert page.figures["figure-rounds"]["layout"]["xaxis"]["dtick"] == 1

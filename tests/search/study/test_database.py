@@ -16,6 +16,7 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from dp_core.errors import UserError
+from search.study.objectives import objectives_of
 from search.study.storage import TrialStore, exists, read_trials
 from tests.search.study.events import proposal, said, tell
 
@@ -25,7 +26,7 @@ def url_of(folder: Path) -> str:
 
 
 def opened(folder: Path) -> TrialStore:
-    return TrialStore.open(folder / "study.journal", url_of(folder), "winnow", ["maximize"])
+    return TrialStore.open(folder / "study.journal", url_of(folder), "winnow", objectives_of(["score"]))
 
 
 def test_an_event_is_one_transaction_and_outlasts_the_power(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from optuna.trial import TrialState
 from dp_core.errors import UserError
 from search.study.journal import MirroredJournal, open_journal, read_journal
 from search.study.mending import mirror_of, read_copies
+from search.study.objectives import objectives_of
 from search.study.storage import TrialStore, read_trials
 from tests.search.study.events import expected, proposal, said, tell
 
 
 def opened(folder: Path) -> TrialStore:
-    return TrialStore.open(folder / "study.journal", None, "winnow", ["maximize"])
+    return TrialStore.open(folder / "study.journal", None, "winnow", objectives_of(["score"]))
 
 
 def stock_study(folder: Path) -> optuna.Study:
@@ -117,7 +118,7 @@ def test_the_journal_is_on_the_disk_before_the_mirror_has_the_line(
     store.keep_round(0, "round:0001", {"score": 0.5}, 1, 0.5)
     store.end(0, TrialState.COMPLETE, [0.5], {"reason": "done"}, {"flops": 1.0})
     # One flush an event: a trial, two lines of a round, three lines of an end.
-    assert lines == [(2, 1), (4, 2), (7, 4)]
+    assert lines == [(3, 2), (5, 3), (8, 5)]
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])

@@ -14,6 +14,7 @@ import search.study.mending as mending
 from dp_core.errors import UserError
 from search.study.mending import mend, mirror_of, read_copies
 from search.study.mirror import reconcile
+from search.study.objectives import objectives_of
 from search.study.storage import TrialStore, read_trials
 from tests.search.study.events import expected, proposal, said, tell
 
@@ -22,12 +23,12 @@ from tests.search.study.events import expected, proposal, said, tell
 def journal(tmp_path: Path) -> Path:
     """Return a journal of four trials."""
     path = tmp_path / "study.journal"
-    tell(TrialStore.open(path, None, "winnow", ["maximize"]))
+    tell(TrialStore.open(path, None, "winnow", objectives_of(["score"])))
     return path
 
 
 def opened(journal: Path) -> TrialStore:
-    return TrialStore.open(journal, None, "winnow", ["maximize"])
+    return TrialStore.open(journal, None, "winnow", objectives_of(["score"]))
 
 
 def changed(path: Path, line: int, was: bytes, now: bytes) -> None:
@@ -50,9 +51,9 @@ def test_what_is_whole_is_left_alone(journal: Path) -> None:
     assert (journal.stat().st_mtime_ns, mirror_of(journal).stat().st_mtime_ns) == times
 
 
-# The study, four trials, two lines a round with a value, one without; a trial's end is its state behind its reason,
-# and behind its constraints.
-LINES = 1 + 4 + 3 * 2 + 1 + 2 + 3 + 2
+# The study and the names of its values, four trials, two lines a round with a value, one without; a trial's end is its
+# state behind its reason, and behind its constraints.
+LINES = 2 + 4 + 3 * 2 + 1 + 2 + 3 + 2
 
 
 def test_the_journal_has_one_line_an_event_of_optunas(journal: Path) -> None:
@@ -61,9 +62,9 @@ def test_the_journal_has_one_line_an_event_of_optunas(journal: Path) -> None:
 
 def test_a_damaged_line_is_restored_and_it_is_said(journal: Path) -> None:
     before = contents(journal.parent)
-    changed(journal, 6, b'"intermediate_value":0.25', b'"intermediate_value":0.29')
+    changed(journal, 7, b'"intermediate_value":0.25', b'"intermediate_value":0.29')
     store = opened(journal)
-    assert store.notes == (f"Line 6 of {journal} was damaged and was restored from study.journal.mirror.",)
+    assert store.notes == (f"Line 7 of {journal} was damaged and was restored from study.journal.mirror.",)
     assert said(store.trials()) == expected()
     assert contents(journal.parent) == before
     assert opened(journal).notes == ()
@@ -143,18 +144,18 @@ def test_half_a_line_that_nobody_has_whole_is_dropped(journal: Path) -> None:
 
 def test_what_is_damaged_in_both_is_set_aside_with_what_follows(journal: Path) -> None:
     before = contents(journal.parent)
-    changed(journal, 6, b"op_code", b"op\x00code")
-    changed(mirror_of(journal), 6, b"op_code", b"op code")
+    changed(journal, 7, b"op_code", b"op\x00code")
+    changed(mirror_of(journal), 7, b"op_code", b"op code")
     store = opened(journal)
     assert store.notes == (
-        f"Line 6 of {journal} is damaged beyond repair: it and what follows were set aside in "
+        f"Line 7 of {journal} is damaged beyond repair: it and what follows were set aside in "
         "study.journal.damaged-1 and study.journal.mirror.damaged-1.",
     )
-    # The first five lines tell of the study and of four trials that run.
+    # The first six lines tell of the study and of four trials that run.
     assert [trial["state"] for trial in said(store.trials())] == ["RUNNING"] * 4
     lines = before["study.journal"].split(b"\n")
     aside = journal.with_name("study.journal.damaged-1").read_bytes()
-    assert aside == b"\n".join([lines[5].replace(b"op_code", b"op\x00code"), *lines[6:]])
+    assert aside == b"\n".join([lines[6].replace(b"op_code", b"op\x00code"), *lines[7:]])
     assert store.add(proposal()) == 4
     assert opened(journal).notes == ()
 
@@ -162,7 +163,7 @@ def test_what_is_damaged_in_both_is_set_aside_with_what_follows(journal: Path) -
 def test_a_second_damage_is_set_aside_beside_the_first(journal: Path) -> None:
     for number in (1, 2):
         for path in (journal, mirror_of(journal)):
-            changed(path, 6 - number, b"op_code", b"op?code")
+            changed(path, 7 - number, b"op_code", b"op?code")
         assert f"study.journal.damaged-{number} " in mend(journal)[0]
     assert len(list(journal.parent.glob("*.damaged-*"))) == 4
 
@@ -174,7 +175,7 @@ def test_where_even_the_first_line_is_lost_there_is_a_new_study(journal: Path) -
 
 
 def test_a_kill_while_mending_leaves_what_was_found(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed(journal, 6, b"0.25", b"0.29")
+    changed(journal, 7, b"0.25", b"0.29")
     before = contents(journal.parent)
 
     def killed(*_: Any) -> None:
@@ -204,7 +205,7 @@ def test_what_is_missing_is_appended_for_there_may_be_no_room_for_a_copy(
 
 
 def test_no_room_to_mend_is_told(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed(journal, 6, b"0.25", b"0.29")
+    changed(journal, 7, b"0.25", b"0.29")
     before = contents(journal.parent)
 
     def none(*_: Any) -> None:
@@ -217,7 +218,7 @@ def test_no_room_to_mend_is_told(journal: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_reading_undoes_damage_without_writing(journal: Path) -> None:
-    changed(journal, 6, b"0.25", b"0.29")
+    changed(journal, 7, b"0.25", b"0.29")
     changed(mirror_of(journal), 9, b"op_code", b"op?code")
     before = contents(journal.parent)
     assert said(read_trials(journal, None, "winnow")) == expected()

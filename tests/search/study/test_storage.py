@@ -12,10 +12,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from dp_core.errors import UserError
+from search.study.objectives import objectives_of
 from search.study.storage import TrialStore, exists, read_trials
 from tests.search.study.events import CANDIDATE, expected, proposal, said, tell
 
-ONE = ("maximize",)
+ONE = ("score",)
 
 
 @pytest.fixture(params=["journal", "sqlite"])
@@ -24,14 +25,19 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
     return None if request.param == "journal" else f"sqlite:///{tmp_path}/study.db"
 
 
-def opened(folder: Path, url: str | None, directions: tuple[str, ...] = ONE) -> TrialStore:
-    return TrialStore.open(folder / "study.journal", url, "winnow", directions)
+def opened(folder: Path, url: str | None, names: tuple[str, ...] = ONE) -> TrialStore:
+    return TrialStore.open(folder / "study.journal", url, "winnow", objectives_of(names))
+
+
+def stock_study(folder: Path, url: str | None) -> optuna.Study:
+    """Open the study with nothing but Optuna."""
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.journal"))) if url is None else RDBStorage(url)
+    return optuna.load_study(study_name="winnow", storage=storage)
 
 
 def stock_trials(folder: Path, url: str | None) -> list[optuna.trial.FrozenTrial]:
     """Return the trials with nothing but Optuna."""
-    storage = JournalStorage(JournalFileBackend(str(folder / "study.journal"))) if url is None else RDBStorage(url)
-    return optuna.load_study(study_name="winnow", storage=storage).get_trials()
+    return stock_study(folder, url).get_trials()
 
 
 def test_what_is_told_is_there_for_us_and_for_stock_optuna(tmp_path: Path, url: str | None) -> None:
@@ -101,12 +107,36 @@ def test_a_value_without_its_round_is_told_again(tmp_path: Path) -> None:
 
 
 def test_several_objectives_have_a_value_each(tmp_path: Path, url: str | None) -> None:
-    store = opened(tmp_path, url, ("maximize", "minimize"))
+    store = opened(tmp_path, url, ("score", "parameters"))
     store.add(proposal())
     store.keep_round(0, "round:0001", {"score": 0.5}, 1, None)
     store.end(0, TrialState.COMPLETE, [0.5, 1e6], {}, {})
     (trial,) = stock_trials(tmp_path, url)
     assert (trial.values, trial.intermediate_values) == ([0.5, 1e6], {})
+
+
+@pytest.mark.parametrize("names", [("score",), ("accuracy", "latency", "flops")])
+def test_optunas_own_tools_have_names_for_the_objectives(
+    tmp_path: Path, url: str | None, names: tuple[str, ...]
+) -> None:
+    opened(tmp_path, url, names).close()
+    assert stock_study(tmp_path, url).metric_names == list(names)
+
+
+def test_a_study_from_before_objectives_had_names_is_given_them(tmp_path: Path, url: str | None) -> None:
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal"))) if url is None else url
+    optuna.create_study(storage=storage, study_name="winnow", directions=["maximize", "minimize"])
+    for _ in range(2):
+        opened(tmp_path, url, ("sparsity", "seconds")).close()
+        assert stock_study(tmp_path, url).metric_names == ["sparsity", "seconds"]
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_names_that_somebody_has_given_stay(tmp_path: Path, url: str | None) -> None:
+    opened(tmp_path, url).close()
+    stock_study(tmp_path, url).set_metric_names(["mine"])
+    opened(tmp_path, url).close()
+    assert stock_study(tmp_path, url).metric_names == ["mine"]
 
 
 def test_a_study_with_other_objectives_is_refused(tmp_path: Path, url: str | None) -> None:
@@ -115,7 +145,7 @@ def test_a_study_with_other_objectives_is_refused(tmp_path: Path, url: str | Non
         UserError,
         match=r"^The study 'winnow' was begun with other objectives: it has to maximize, not to maximize, minimize",
     ):
-        opened(tmp_path, url, ("maximize", "minimize"))
+        opened(tmp_path, url, ("score", "parameters"))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +172,7 @@ def test_reading_where_nothing_is_makes_nothing(tmp_path: Path, url: str | None)
 
 
 def test_a_journal_of_something_else_is_named(tmp_path: Path) -> None:
-    TrialStore.open(tmp_path / "study.journal", None, "mine", ONE)
+    TrialStore.open(tmp_path / "study.journal", None, "mine", objectives_of(ONE))
     with pytest.raises(UserError, match=r"study\.journal has no study 'winnow'\.$"):
         read_trials(tmp_path / "study.journal", None, "winnow")
 
@@ -150,7 +180,7 @@ def test_a_journal_of_something_else_is_named(tmp_path: Path) -> None:
 def test_studies_of_one_database_are_apart(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
     assert not exists(url, "winnow")
-    first, second = (TrialStore.open(tmp_path / "j", url, name, ONE) for name in ("winnow", "other"))
+    first, second = (TrialStore.open(tmp_path / "j", url, name, objectives_of(ONE)) for name in ("winnow", "other"))
     assert [first.add(proposal()), second.add(proposal()), first.add(proposal())] == [0, 0, 1]
     assert (exists(url, "winnow"), exists(url, "other"), exists(url, "third")) == (True, True, False)
     assert len(read_trials(tmp_path / "j", url, "winnow")) == 2
