@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.flop_counter import flop_registry
 
@@ -55,8 +57,9 @@ class Products:
     Attributes:
         uses: for each weight matrix or kernel how often each of its entries is multiplied with an activation: one
             number, or where its parts differ one for each entry, int64 of the parameter's shape.
-        other_flops: floating-point operations of all products without a weight, such as attention's scores: two for
-            each multiply-accumulate.
+        other_flops: floating-point operations of all products without a weight, such as attention's scores where a
+            network multiplies them itself: two for each multiply-accumulate. Those inside
+            `F.scaled_dot_product_attention` are not counted, as torch's own counter does not see them on a CPU.
     """
 
     uses: Mapping[str, int | Tensor]
@@ -109,6 +112,7 @@ def _traced(model: nn.Module, input_shape: tuple[int, int, int]) -> Products:
         _disable_current_modes(),  # who builds a network under a counter of theirs does not count this pass
         sdpa_kernel(SDPBackend.MATH),
         trace,
+        _FusedAttention(trace),
     ):
         model.eval()(images)
     return trace.products()
@@ -164,6 +168,7 @@ class _Trace(TorchDispatchMode):
         self._uses: dict[str, int] = dict.fromkeys(self._in_layers, 0)
         self._uses_of_parts: dict[str, Tensor] = {}
         self._other_flops = 0
+        self.in_fused_attention = False
         start = 0
         for name, parameter in self._parameters.items():
             self._starts[name] = start
@@ -217,7 +222,7 @@ class _Trace(TorchDispatchMode):
         weights = copies if met else in_layers
         for tensor in weights:
             self._count(self._copies[id(tensor)], flops // (2 * tensor.numel()))
-        self._other_flops += 0 if weights else flops
+        self._other_flops += 0 if weights or self.in_fused_attention else flops
         if in_layers or any(self._is_activation(tensor) for tensor in factors):
             self._be_activations(outputs)  # a layer's output is one whatever goes in, such as learned queries
         else:
@@ -280,6 +285,24 @@ class _Trace(TorchDispatchMode):
     def _all_entries(self, name: str) -> Callable[[], Tensor]:
         shape, count = self._parameters[name].shape, self._parameters[name].numel()
         return lambda: torch.arange(self._starts[name], self._starts[name] + count, device="cpu").view(shape)
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Tells a trace when it is inside torch's attention, which is one operation but for this pass."""
+
+    def __init__(self, trace: _Trace) -> None:
+        super().__init__()
+        self._trace = trace
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, before = kwargs or {}, self._trace.in_fused_attention
+        # Inside of which a mode is not asked again. Where the weights of attention are wanted it multiplies by itself.
+        layer = func is F.multi_head_attention_forward and not kwargs.get("need_weights", True)
+        self._trace.in_fused_attention = before or layer or func is F.scaled_dot_product_attention
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self._trace.in_fused_attention = before
 
 
 def _tensors(values: Sequence[Any]) -> list[Tensor]:
