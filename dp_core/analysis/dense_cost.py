@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dp_core.models import ModelSpec, outline, recorded_products
+from dp_core.models import ModelSpec, check_forward, observe, outline, recorded_products
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,11 @@ def dense_cost(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int)
     Raises:
         UserError: it cannot be built, or its forward pass fails.
     """
-    return _counted(outline(spec, input_shape, classes))
-
-
-def _counted(model: nn.Module) -> DenseCost:
+    model = outline(spec, input_shape, classes)
     products = recorded_products(model)
-    assert products is not None, "the model is not from build"
+    if products is None:
+        check_forward(model, spec.label(), input_shape, classes)  # which says what is wrong
+        products = observe(model, input_shape)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     layers = [layer for name, uses in products.uses.items() for layer in _by_use(uses, sizes[name])]
     return DenseCost(sum(sizes.values()), tuple(sorted(layers, key=lambda layer: layer[1])), products.other_flops)

@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from dp_core.models.initialisation import INITIALISATIONS, initialise
 from dp_core.models.lazy import materialise
 from dp_core.models.limits import require_known
 from dp_core.models.nasbench201 import nasbench201
-from dp_core.models.products import record_products
+from dp_core.models.products import record_products, recorded_products
 from dp_core.models.resnet import resnet18, resnet20
 from dp_core.models.vgg import vgg11, vgg16
 from dp_core.models.vit import vit
@@ -154,13 +155,15 @@ def _told(error: BaseException) -> str:
 def outline(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Return the network that `spec` describes without memory for its weights (torch's meta device), to be looked at.
 
-    A user's network that cannot be built so is built in earnest. Arguments, errors and generators are as in `build`.
+    A user's network that cannot be built or run so is built in earnest. Arguments, errors and generators are as in
+    `build`.
     """
-    try:
-        with torch.device("meta"):
-            return build(spec, input_shape, classes, seed=0)
-    except Exception:  # a user's network may need the numbers, which a tensor without memory does not have
-        return build(spec, input_shape, classes, seed=0)
+    with suppress(Exception), torch.device("meta"):
+        model = build(spec, input_shape, classes, seed=0)
+        if recorded_products(model) is not None:
+            return model
+    # A user's network may need the numbers, which a tensor without memory does not have.
+    return build(spec, input_shape, classes, seed=0)
 
 
 def _observe(model: nn.Module, spec: ModelSpec, input_shape: tuple[int, int, int]) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
 from dp_core.errors import UserError
-from dp_core.models import ModelSpec, build, observe, recorded_products
+from dp_core.models import ModelSpec, build, check_forward, observe, recorded_products
 from dp_core.pruning import Mask, Scope, prunable_parameters
 
 HERE = "tests.dp_core.models.test_products"
@@ -157,6 +157,9 @@ def fails(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     return nn.Linear(7, classes)
 
 
-def test_a_network_that_fails_on_its_images_is_the_users_mistake() -> None:
+def test_a_network_that_fails_on_its_images_is_built_and_told_by_who_looks_at_it() -> None:
+    spec = ModelSpec(f"{HERE}:fails")
+    model = build(spec, SHAPE, 5, seed=0)
+    assert recorded_products(model) is None
     with pytest.raises(UserError, match=r"fails on images of 2×4×4: mat1 and mat2 shapes cannot be multiplied"):
-        build(ModelSpec(f"{HERE}:fails"), SHAPE, 5, seed=0)
+        check_forward(model, spec.label(), SHAPE, 5)
