@@ -22,7 +22,7 @@ from search.tables import read_rows
 
 HEADINGS = (
     "rank | test accuracy % | proxy accuracy % | sparsity % | parameters left | architecture | source | ipc "
-    "| screening s | retraining s"
+    "| steps a round | screening s | retraining s"
 )
 
 
@@ -78,6 +78,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             row["architecture"],
             row["source"],
             "–" if row["ipc"] is None else str(row["ipc"]),
+            "–" if row["steps"] is None else str(row["steps"]),
             f"{row['screening_seconds']:.1f}",
             f"{row['retraining_seconds']:.0f}",
         ]

@@ -35,6 +35,7 @@ _OF_THE_LAST_ROUND = (
     "flops_dense",
     "flops_remaining",
     "latency_ms",
+    "steps",
     "image_gradients",
 )
 
@@ -89,7 +90,7 @@ def _rounds(trial: FrozenTrial) -> list[dict[str, Any]]:
 
 
 def _unsaid(trial: FrozenTrial) -> dict[str, Any]:
-    """Return what rounds from before there were replicates, ladders, latencies and counts of parameters do not say."""
+    """Return what rounds of earlier versions, without replicates, ladders, latencies or counts, do not say."""
     told = _description(trial)
     fidelity = told["source"] if told["ipc"] is None else f"{told['source']}-{told['ipc']}"
     return {
@@ -102,6 +103,7 @@ def _unsaid(trial: FrozenTrial) -> dict[str, Any]:
         "latency_ms": None,
         "prunable_parameters": None,
         "parameters": None,
+        "steps": None,
     }
 
 

@@ -15,7 +15,7 @@ from search.report.facts import several_recipes
 from search.retraining_plan import what_differs
 
 _FIRST = ("Rank", "Trial", "Test\naccuracy\n%", "Proxy\naccuracy\n%", "Sparse\n%", "Parameters\nleft")
-_LAST = ("ipc", "Screen\ns", "Epochs", "Retrain\ns")
+_LAST = ("ipc", "Steps a\nround", "Screen\ns", "Epochs", "Retrain\ns")
 
 
 def leaderboard_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -83,6 +83,7 @@ def _figures(row: Mapping[str, Any]) -> dict[str, str]:
         "Sparse\n%": _percent(row["sparsity"], 1),
         "Parameters\nleft": f"{row['parameters_left']:,}",
         "ipc": "-" if row["ipc"] is None else str(row["ipc"]),
+        "Steps a\nround": "-" if row["steps"] is None else f"{row['steps']:,}",
         "Screen\ns": f"{row['screening_seconds']:,.1f}",
         "Retrain\ns": f"{row['retraining_seconds']:,.1f}",
     }

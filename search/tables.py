@@ -40,6 +40,7 @@ _MEASURES = [
     _field("flops_dense", pa.int64()),
     _field("flops_remaining", pa.int64()),
     _field("latency_ms", pa.float64(), nullable=True),
+    _field("steps", pa.int64(), nullable=True),
     _field("image_gradients", pa.int64()),
     _field("seconds", pa.float64()),
 ]
@@ -82,6 +83,7 @@ LEADERBOARD = pa.schema(
         _field("architecture", pa.string()),
         _field("source", pa.string()),
         _field("ipc", pa.int64(), nullable=True),
+        _field("steps", pa.int64(), nullable=True),
         _field("screening_seconds", pa.float64()),
         _field("image_gradients", pa.int64()),
         _field("retraining_seconds", pa.float64()),
@@ -96,7 +98,8 @@ def write_rounds(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     `rung` counts from 0 and is 0 where there is no ladder, `rung_round` from 1 within the rung; `fidelity` is what the
     rung looks with, such as `distilled-10`. Accuracies, sparsity and density are fractions in [0, 1]; sparsity is that
     of the `prunable_parameters` among all `parameters`, null in runs that did not count them; `latency_ms` is in
-    milliseconds, null where nobody asked for it; `image_gradients` and `seconds` are cumulative over the trial's
+    milliseconds, null where nobody asked for it; `steps` are those of the optimiser in this round, null in runs that
+    did not tell them; `image_gradients` and `seconds` are cumulative over the trial's
     rounds and count all of its replicates. Score, proxy accuracy and loss are means over the replicates; `score_sem`
     and `proxy_accuracy_sem` are the standard errors of two of these means, null for a single replicate.
 

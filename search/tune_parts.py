@@ -38,6 +38,7 @@ ROW_KEYS = (
     "flops_dense",
     "flops_remaining",
     "latency_ms",
+    "steps",
     "image_gradients",
     "seconds",
 )

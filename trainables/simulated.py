@@ -170,6 +170,7 @@ class SimulatedTrainable(tune.Trainable):
             "image_gradients": before["image_gradients"] + _IMAGE_GRADIENTS_A_ROUND,
             "seconds": before["seconds"] + seconds,
             "latency_ms": None,
+            "steps": None,
             "status": status,
             "reason": f"the loss became nan in round {number}" if diverged else None,
         }

@@ -88,6 +88,7 @@ def _sheet(summary: Sequence[Row], reference: str | None) -> _Sheet:
         *("dense" if sparsity == 0 else sparsity_label(sparsity) for sparsity in sparsities),
         f"Mask s\nto {highest}",
         "Processor s",
+        "Steps a\nround",
         "Image-\ngradients",
         "× cheaper than IMP\ngradients / proc. s",
         f"Barrier %\nat {sparsity_label(measured)}" if measured else "Barrier %",
@@ -120,6 +121,7 @@ def _costs(row: Row) -> list[str]:
     ratios = [row.get("cheaper_in_image_gradients"), row.get("cheaper_in_processor_seconds")]
     return [
         *(ABSENT if value is None else f"{value:,.1f}" for value in seconds),
+        ABSENT if row.get("steps") is None else f"{row['steps']:,}",
         magnitude(row.get("mask_image_gradients")),
         ABSENT if ratios == [None, None] else " / ".join(map(_times, ratios)),
     ]

@@ -55,6 +55,7 @@ class PruningRung:
             IterativePruning(model.to(device), data, plan, seed=seed, memory_parts=memory_parts)
             for model, seed in zip(models, self._seeds, strict=True)
         ]
+        self._steps = candidate.recipe.total_steps(len(data))
         self._replicates = Replicates(prunings, cost, validation, calibration, candidate.recipe, memory_parts)
 
     def step(self) -> Look:
@@ -70,7 +71,7 @@ class PruningRung:
             # The score is linear in the accuracy.
             "score_sem": None if error is None else self._score(error, left),
         }
-        return Look({**scores, **measures}, status, reason, time.perf_counter() - started, spent)
+        return Look({**scores, **measures, "steps": self._steps}, status, reason, time.perf_counter() - started, spent)
 
     def found(self) -> FoundTicket | None:
         """Return the ticket of the best replicate."""

@@ -68,7 +68,7 @@ class RealEpochsRung:
         started = time.perf_counter()
         training = self._training
         self._epoch += 1
-        divergence = None
+        before, divergence = training.step, None
         try:
             training.run(round(training.total_steps * self._epoch / self._epochs) - training.step)
         except Diverged as error:
@@ -90,6 +90,7 @@ class RealEpochsRung:
             "parameters_left": self._cost.parameters_left,
             "flops_dense": self._cost.flops_dense,
             "flops_remaining": self._cost.flops_remaining,
+            "steps": training.step - before,
         }
         status = "diverged" if divergence else "finished" if training.finished else "running"
         return Look(measures, status, divergence, time.perf_counter() - started, training.image_gradients)

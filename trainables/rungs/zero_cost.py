@@ -54,6 +54,7 @@ class ZeroCostRung:
             "parameters_left": cost.parameters_left,
             "flops_dense": cost.flops_dense,
             "flops_remaining": cost.flops_remaining,
+            "steps": 0,
         }
         return Look(measures, "finished", None, reading.seconds, reading.image_gradients)
 
