@@ -11,7 +11,7 @@ from search.config.loader import override_config
 from search.progress import Progress
 from search.run_directory import RunDirectory
 from search.run_kinds import described, kind_for
-from search.run_record import C, config_of, dumped, read_run, write_record
+from search.run_record import C, config_of, dumped, judged_otherwise, read_run, write_record
 from search.sources import SOURCES, refuse_changed_sources
 
 
@@ -54,6 +54,8 @@ def reopen(run: RunDirectory, model: type[C], overrides: Sequence[str], accepted
 
 def write_reopened(run: RunDirectory, found: Reopened[C], progress: Progress) -> None:
     """Write run.yaml of a run that was found to be what it was, and say what was moved; the lock must be held."""
+    if told := judged_otherwise(found.recorded):
+        progress.say("run", told)
     for change in found.moved:
         progress.say("run", f"{change}: moved, and the same")
     if found.recorded != read_run(run):

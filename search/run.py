@@ -28,6 +28,7 @@ from search.run_record import (
     claimed,
     config_of,
     dumped,
+    judged_otherwise,
     new_record,
     read_run,
     record_sets,
@@ -106,6 +107,8 @@ def resume(
     refuse_lost_study(run, config)
     prepared = prepare(config, str(run.config), local=address is None)
     refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.place)
+    if told := judged_otherwise(recorded):
+        progress.say("run", told)
     for change in moved:
         progress.say("run", f"{change}: moved, and the same")
     with run.locked(), _session(prepared, address):

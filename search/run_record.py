@@ -35,6 +35,10 @@ from search.sources import SOURCES
 _LAST = "distilled_sets"
 """What every record ends with: half of one may be valid YAML, too."""
 
+JUDGING = "judging"
+"""Key of how trained networks are judged; runs from before there was one judge do not have it."""
+_JUDGING = 1
+
 _LIBRARIES = ("winnow", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow")
 
 # Keys of folders; a resumed run must find them wherever it is resumed from.
@@ -100,6 +104,7 @@ def new_record(
         "python": platform.python_version(),
         "versions": {name: version(name) for name in _LIBRARIES},
         "data": dict(digests(splits)),
+        JUDGING: _JUDGING,
         "splits": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
         IMAGE: {"shape": list(splits.train.image_shape), "classes": list(splits.train.class_names)},
         "images": {**splits.described(), "notes": list(splits.notes())},
@@ -162,6 +167,16 @@ def refuse_changed_data(run: RunDirectory, recorded: Mapping[str, Any], splits: 
     """Raise UserError unless the data are those that the run was started on."""
     if recorded["data"] != dict(digests(splits)):
         raise UserError(f"The data of the run {run.path} have changed since it started: {root}.")
+
+
+def judged_otherwise(recorded: Mapping[str, Any]) -> str | None:
+    """Return in words that a run was begun with another judge of trained networks (see `judge`); None if it was not."""
+    if recorded.get(JUDGING) == _JUDGING or kind_of(recorded) == kind_for(DistillConfig):
+        return None
+    return (
+        "it was begun when networks were judged by the norm statistics of their training: what has ended keeps its "
+        "scores, with which new ones of batch-norm networks are not on one scale"
+    )
 
 
 def record_sets(run: RunDirectory, sets: Mapping[str, DistilledSet]) -> None:

@@ -19,6 +19,7 @@ from search.run_directory import RunDirectory
 from search.run_kinds import SEARCH, STUDY, kind_of
 from search.run_record import (
     config_of,
+    judged_otherwise,
     new_record,
     read_run,
     record_sets,
@@ -117,6 +118,14 @@ def test_data_that_changed_are_refused(run: RunDirectory, folder: Path, splits: 
     changed = replace(splits, test=replace(splits.test, digest="0" * 64))
     with pytest.raises(UserError, match=r"data of the run .* have changed since it started"):
         refuse_changed_data(run, recorded, changed, folder)
+
+
+def test_a_run_from_before_there_was_one_judge_is_known(run: RunDirectory, folder: Path, splits: Splits) -> None:
+    recorded = started(run, study_config(folder), splits)
+    assert judged_otherwise(recorded) is None
+    del recorded["judging"]
+    assert "not on one scale" in str(judged_otherwise(recorded))
+    assert judged_otherwise({**recorded, "kind": "distillation"}) is None
 
 
 def test_a_set_that_changed_is_refused(run: RunDirectory, folder: Path, splits: Splits) -> None:
