@@ -87,7 +87,15 @@ def observe(model: nn.Module, input_shape: tuple[int, int, int]) -> Products:
     except UserError:
         raise
     except Exception:  # a user's network may need the numbers, which a tensor without memory does not have
-        return _traced(model, input_shape)
+        return _traced(_copied(model), input_shape)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """Return a copy, since a forward pass may change more than buffers; or the model itself if it has none."""
+    try:
+        return copy.deepcopy(model)
+    except Exception:  # whatever a user's module may raise
+        return model
 
 
 def _without_memory(model: nn.Module) -> nn.Module:
@@ -129,14 +137,28 @@ def layer_by_layer() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def record_products(model: nn.Module, input_shape: tuple[int, int, int]) -> None:
-    """Observe `model` and let it and its copies say so from now on, see `recorded_products`; raises as `observe`."""
-    vars(model)[_RECORD] = observe(model, input_shape)
+def record_products(model: nn.Module, input_shape: tuple[int, int, int], label: str) -> None:
+    """Observe `model`, which is called `label`, and let it and its copies say so from now on, see `recorded_products`.
+
+    Nothing is recorded of a network that does not take such images: who gives it some is told (`check_forward`).
+    """
+    try:
+        vars(model)[_RECORD] = observe(model, input_shape)
+    except UserError as error:  # which matters to who prunes it
+        vars(model)[_RECORD] = f"The model '{label}' cannot be pruned: {error}"
+    except Exception:  # a user's model may raise anything
+        return
 
 
 def recorded_products(model: nn.Module) -> Products | None:
-    """Return what `record_products` saw; None for a network that was not built by `build`."""
-    record: Products | None = vars(model).get(_RECORD)
+    """Return what `record_products` saw; None for a network that was not built by `build`, or that failed.
+
+    Raises:
+        UserError: it has a weight that is computed from parameters, see `observe`.
+    """
+    record: Products | str | None = vars(model).get(_RECORD)
+    if isinstance(record, str):
+        raise UserError(record)
     return record
 
 

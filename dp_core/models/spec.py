@@ -91,8 +91,7 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
         A module that maps float images [N, C, H, W] to logits [N, classes]. Lazy layers have their weights.
 
     Raises:
-        UserError: unknown architecture or hyperparameter, or one that does not fit the input; weights that no mask can
-            hold at zero, see `observe`.
+        UserError: unknown architecture or hyperparameter, or one that does not fit the input.
     """
     builder = _builder(spec.name)
     hyperparameters, initialisation = _arguments(spec, builder)
@@ -108,7 +107,7 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
             raise
         except (Exception, SystemExit) as error:  # whatever a user's function may raise
             raise UserError(f"The model '{spec.label()}' cannot be built: {_told(error)}.") from error
-    _observe(model, spec, input_shape)
+    record_products(model, input_shape, spec.label())
     return model
 
 
@@ -164,16 +163,6 @@ def outline(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) ->
             return model
     # A user's network may need the numbers, which a tensor without memory does not have.
     return build(spec, input_shape, classes, seed=0)
-
-
-def _observe(model: nn.Module, spec: ModelSpec, input_shape: tuple[int, int, int]) -> None:
-    """Let the model know which of its parameters are weights, whoever made its layers."""
-    try:
-        record_products(model, input_shape)
-    except UserError as error:
-        raise UserError(f"The model '{spec.label()}' cannot be pruned: {error}") from error
-    except Exception:  # a network that does not take such images, which is told by who gives it some (`check_forward`)
-        return
 
 
 def _require_module(spec: ModelSpec, model: object) -> None:

@@ -54,7 +54,7 @@ def rehearsed(
     except Exception as error:  # a user's module may raise anything
         raise UserError(f"The model '{label}' cannot be copied: {in_one_line(error)}.") from error
     model = model.to(device)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), _one_thread():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad(), _one_thread():
         torch.manual_seed(seed)
         for recipe in {_shortened(recipe): None for recipe in recipes}:
             _do(model, label, input_shape, classes, recipe)
@@ -105,7 +105,7 @@ def _do(model: nn.Module, label: str, input_shape: tuple[int, int, int], classes
         what = "a step of training after an evaluation"
         training.load_state_dict(training.state_dict())
         training.run()
-    except Diverged as error:
+    except Diverged as error:  # at this rate it is not for the steps
         raise UserError(f"The model '{label}' cannot be trained: {error}.") from error
     except UserError:
         raise

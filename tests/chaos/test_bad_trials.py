@@ -25,13 +25,13 @@ LIMIT = 10  # seconds; a new worker on a busy machine needs some of them for its
 def misdeeds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Arena, Told]]:
     """Run every deed once or twice, good ones first and last."""
     space = {
-        "model": {**SETTINGS["space"]["model"], "deed": {"choice": list(DEEDS)}, "label": 0.0},
+        "model": {**SETTINGS["space"]["model"], "deed": {"choice": list(DEEDS)}, "label": {"choice": [0.0, 1.0]}},
         "sparsity": 0.75,
         "source": "real",
         "ipc": None,
         "recipe": {"steps": STEPS, "batch_size": 16, "precision": "float32"},
     }
-    points = [{"model": {"deed": deed}} for deed in (*DEEDS, "none")]
+    points = [{"model": {"deed": deed, "label": 0.0}} for deed in DEEDS] + [{"model": {"deed": "none", "label": 1.0}}]
     search = {**SETTINGS["search"], "trials": len(points), "round_seconds": LIMIT, "start": {"points": points}}
     settings = {**SETTINGS, "space": space, "search": search, "promote": {"top": 2, "audit": 0}}
     with prepared(tmp_path_factory.mktemp("misdeeds"), settings) as arena:

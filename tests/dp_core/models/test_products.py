@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -141,8 +142,11 @@ def low_rank(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     ("function", "name"), [("standardised", r"0\.weight"), ("masked", "inward"), ("low_rank", "left")]
 )
 def test_weights_that_the_model_changes_before_it_multiplies_are_refused_by_name(function: str, name: str) -> None:
-    with pytest.raises(UserError, match=rf"'{HERE}:{function}' cannot be pruned: The parameter '{name}' is changed"):
-        build(ModelSpec(f"{HERE}:{function}"), SHAPE, 5, seed=0)
+    model = build(ModelSpec(f"{HERE}:{function}"), SHAPE, 5, seed=0)  # to be trained, as a proxy of its kind is
+    for network in (model, copy.deepcopy(model)):
+        told = rf"'{HERE}:{function}' cannot be pruned: The parameter '{name}' is changed"
+        with pytest.raises(UserError, match=told):
+            prunable_parameters(network)
 
 
 def test_low_rank_factors_that_images_pass_one_by_one_are_weights() -> None:

@@ -19,7 +19,16 @@ from dp_core.proxies.random_subset import RandomSubset
 from dp_core.proxies.real_training import RealDataTraining
 from dp_core.proxies.short_training import MEASURES, Measure, Source
 from dp_core.proxies.training_speed import TrainingSpeed
-from tests.dp_core.proxies.trained import SHIFTED, adamw, held_back, losses_of, measured, plain_sgd, trained_inputs
+from tests.dp_core.proxies.trained import (
+    SHIFTED,
+    adamw,
+    calibrated,
+    held_back,
+    losses_of,
+    measured,
+    plain_sgd,
+    trained_inputs,
+)
 from tests.dp_core.small import small_spec
 
 SEED = 5
@@ -65,16 +74,11 @@ def test_calibration_takes_the_statistics_of_real_images_in_the_space_of_the_set
     losses_of(model, chosen.training_data(), 3, adamw(0.01))
     images, labels = held_back(inputs, chosen.preprocessing)
     running = measured(model, images, labels)[0]
-    model.train()
-    for norm in (module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)):
-        norm.reset_running_stats()
-        norm.momentum = 1.0
-    with torch.no_grad():
-        model(chosen.preprocessing(inputs.train.images.float() / 255))
-    calibrated = measured(model, images, labels)[0]
-    assert calibrated != running
+    calibrated(model, inputs, chosen.preprocessing)
+    judged = measured(model, images, labels)[0]
+    assert judged != running
     assert found["accuracy@3"].value == pytest.approx(running, abs=0.012)  # two images of 180
-    assert found["calibrated@3"].value == pytest.approx(calibrated, abs=0.012)
+    assert found["calibrated@3"].value == pytest.approx(judged, abs=0.012)
     assert found["calibrated@3"].forward_images == found["accuracy@3"].forward_images + 24
 
 
@@ -178,9 +182,10 @@ def test_pruning_by_hand(name: str) -> None:
     for sparsity in SPARSITIES:
         model = inputs.network(spec, SEED)
         losses_of(model, chosen.training_data(), 8, optimizer, kept)
-        accuracies.append(measured(model, *held_back(inputs, chosen.preprocessing))[0])
         following = dict(pairwise(SPARSITIES)).get(sparsity)
         kept = {} if following is None else largest_kept(model, following, kept)
+        calibrated(model, inputs, chosen.preprocessing)
+        accuracies.append(measured(model, *held_back(inputs, chosen.preprocessing))[0])
     assert len(set(accuracies)) > 2  # or the test could not tell
     assert found == pytest.approx(accuracies[1:])
     assert area == pytest.approx(np.trapezoid(accuracies, SPARSITIES) / 0.9)

@@ -51,7 +51,7 @@ def test_what_no_training_can_do_is_refused(name: str, settings: dict[str, Any],
         ("training_speed", {"measures": ("accuracy",)}, "by speed, late_speed or both"),
         ("training_speed", {"measures": ("speed", "loss")}, "by speed, late_speed or both"),
         ("distilled_pruning", {"steps": (3, 5)}, "one number of steps"),
-        ("distilled_pruning", {"measures": ("speed",)}, "measures accuracy"),
+        ("distilled_pruning", {"measures": ("speed",)}, "measures 'calibrated'"),
         ("distilled_pruning", {"sparsities": ()}, "Sparsities rise, above 0 and below 1"),
         ("distilled_pruning", {"sparsities": (0.0, 0.5)}, "Sparsities rise, above 0 and below 1"),
         ("distilled_pruning", {"sparsities": (0.5, 1.0)}, "Sparsities rise, above 0 and below 1"),
@@ -69,7 +69,7 @@ def test_what_a_kind_cannot_do_is_refused(name: str, settings: dict[str, Any], s
 @pytest.mark.parametrize("name", KINDS)
 def test_lists_as_json_has_them_are_as_good_as_tuples(name: str) -> None:
     kind = PROXIES[name]
-    measures = ["speed"] if name == "training_speed" else ["accuracy"]
+    measures = ["speed"] if name == "training_speed" else ["calibrated"]
     assert kind(steps=[7], measures=measures) == kind(steps=(7,), measures=tuple(measures))  # type: ignore[call-arg]
     assert hash(kind(steps=[7])) == hash(kind(steps=(7,)))  # type: ignore[call-arg]
 

@@ -17,7 +17,7 @@ from dp_core.models import ModelSpec
 from dp_core.proxies import ProxyInputs, RealTraining, TruthPlan
 from dp_core.seeds import derive_seed
 from dp_core.training import Recipe
-from tests.dp_core.proxies.trained import CPU, held_back, losses_of, measured, plain_sgd, trained_inputs
+from tests.dp_core.proxies.trained import CPU, calibrated, held_back, losses_of, measured, plain_sgd, trained_inputs
 from tests.dp_core.small import random_dataset, small_spec
 
 DIGESTS = {"train": "a", "validation": "b", "test": "c"}
@@ -101,6 +101,7 @@ def test_a_training_is_that_of_plain_pytorch(tested: bool) -> None:
     found = replace(TRAINING, tested=tested).run(inputs, test)
     model, space = inputs.network(small_spec(), derive_seed(1, "truth")), inputs.preprocessing
     losses_of(model, (space(inputs.train.images.float() / 255), inputs.train.labels), 6, plain_sgd(0.05))
+    calibrated(model, inputs, space)
     assert found["status"] == "finished"
     assert found["validation_accuracy"] == measured(model, *held_back(inputs, space))[0]
     assert 1 / 3 < found["validation_accuracy"] < 1  # or the test could not tell

@@ -91,6 +91,16 @@ def measured(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, f
     return (outputs.argmax(1) == labels).double().mean().item(), F.cross_entropy(outputs.double(), labels).item()
 
 
+def calibrated(model: nn.Module, inputs: ProxyInputs, space: Preprocessing) -> nn.Module:
+    """Give a network the norm statistics of one batch of all training images, and return it."""
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(space(inputs.train.images.float() / 255))
+    return model
+
+
 def held_back(inputs: ProxyInputs, space: Preprocessing) -> tuple[Tensor, Tensor]:
     """Return the validation images in a space, and their labels."""
     return space(inputs.validation.images.float() / 255), inputs.validation.labels
