@@ -27,6 +27,7 @@ from search.cli import main
 from search.run_directory import RunDirectory
 from search.study.storage import read_trials
 from search.study.trials import STUDY, rounds_of
+from tests.search.json_shape import of_table, rows_of_run
 from tests.search.processes import Program
 from tests.search.test_search_end_to_end import USERS_MODEL
 from tests.search.tiny import write_config
@@ -139,8 +140,9 @@ def test_a_search_joins_a_running_cluster_and_leaves_it_running(outcome: Outcome
 def test_a_lost_worker_loses_no_trial(outcome: Outcome) -> None:
     assert len(outcome.lost) == 1
     assert outcome.status == 0, outcome.err
-    (row,) = json.loads(outcome.out.splitlines()[-1])
-    assert pq.read_table(outcome.run.leaderboard).to_pylist() == [row]
+    board = rows_of_run(outcome.out.splitlines()[-1], outcome.run.path)
+    assert pq.read_table(outcome.run.leaderboard).to_pylist() == of_table(board)
+    assert len(board) == 1
     trials = read_trials(outcome.run.journal, None, STUDY)
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
     for trial in trials:

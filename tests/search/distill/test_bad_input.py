@@ -38,7 +38,7 @@ def refused(folder: Path, winnow: Winnow, *overrides: str) -> str:
         ({"distill": {"method": "herdin"}}, "(did you mean 'herding'?)"),
         ({"distill": {"settings": {"iteratons": 3}}}, "'distill.settings.iteratons'. Did you mean 'iterations'?"),
         ({"distill": {"settings": {"image_rate": -1.0}}}, "distribution_matching needs image_rate above 0, not -1.0."),
-        ({"distill": {"settings": {"image_rate": float("inf")}}}, "image_rate finite, not inf."),
+        ({"distill": {"settings": {"image_rate": float("inf")}}}, "image_rate at most 1e+30, not inf."),
         ({"distill": {"architectures": {"norm": "bach"}}}, "no norm 'bach'. Did you mean 'batch'?"),
         ({"distill": {"architectures": {"depth": [1, 9]}}}, "halves the image 9 times"),
         ({"distill": {"ipc": 17}}, "The class 'red' has 16 images, fewer than the 17 asked for."),
