@@ -14,8 +14,8 @@ from search.prunable import prunable_by_rank
 from search.report.facts import several_recipes
 from search.retraining_plan import what_differs
 
-_FIRST = ("Rank", "Trial", "Test\naccuracy\n%", "Proxy\naccuracy\n%", "Sparse\n%", "Parameters\nleft")
-_LAST = ("ipc", "Steps a\nround", "Screen\ns", "Epochs", "Retrain\ns")
+_FIRST = ("Rank", "Trial", "Test\naccuracy\n%", "Proxy\naccuracy\n%", "Spar-\nse %", "Param.\nleft")
+_LAST = ("ipc", "Steps", "Screen\ns", "Ep-\nochs", "Retrain\ns")
 
 
 def leaderboard_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -58,7 +58,7 @@ def recipes_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
             "Validation\naccuracy\n%": _percent(row["validation_accuracy"], 2),
             "Epochs": str(row["epochs"]),
             "Seeds": str(row["seeds"]),
-            "Retrain\ns": f"{row['retraining_seconds']:,.1f}",
+            "Retrain\ns": _seconds(row["retraining_seconds"]),
             "Rank": "-" if row["rank"] is None else str(row["rank"]),
         }
         for row in chosen
@@ -77,16 +77,20 @@ def _figures(row: Mapping[str, Any]) -> dict[str, str]:
     return {
         "Rank": f"audit {row['rank']}" if row["audited"] else str(row["rank"]),
         "Trial": str(row["trial"]),
-        "Epochs": str(row["epochs"]),
+        "Ep-\nochs": str(row["epochs"]),
         "Test\naccuracy\n%": _percent(row["test_accuracy"], 2, deviation),
         "Proxy\naccuracy\n%": _percent(row["proxy_accuracy"], 1, row["proxy_accuracy_sem"]),
-        "Sparse\n%": _percent(row["sparsity"], 1),
-        "Parameters\nleft": f"{row['parameters_left']:,}",
+        "Spar-\nse %": _percent(row["sparsity"], 1),
+        "Param.\nleft": f"{row['parameters_left']:,}",
         "ipc": "-" if row["ipc"] is None else str(row["ipc"]),
-        "Steps a\nround": "-" if row["steps"] is None else f"{row['steps']:,}",
-        "Screen\ns": f"{row['screening_seconds']:,.1f}",
-        "Retrain\ns": f"{row['retraining_seconds']:,.1f}",
+        "Steps": "-" if row["steps"] is None else f"{row['steps']:,}",
+        "Screen\ns": _seconds(row["screening_seconds"]),
+        "Retrain\ns": _seconds(row["retraining_seconds"]),
     }
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.1f}" if seconds < 100 else f"{seconds:,.0f}"
 
 
 def _percent(fraction: float, decimals: int, spread: float | None = None) -> str:

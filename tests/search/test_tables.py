@@ -31,6 +31,7 @@ MEASURES: dict[str, Any] = {
     "flops_dense": 10**12,
     "flops_remaining": 10**11,
     "latency_ms": 1.25,
+    "steps": 50,
     "image_gradients": 5000,
     "seconds": 2.5,
 }
@@ -72,6 +73,7 @@ MODEL = {
     "architecture": "convnet depth=3 width=128 norm=instance activation=relu pooling=average",
     "source": "distilled",
     "ipc": None,
+    "steps": None,
     "screening_seconds": 1234.5,
     "image_gradients": 5000,
     "retraining_seconds": 12345.6,
@@ -120,7 +122,7 @@ def test_column_types_are_those_promised(tmp_path: Path) -> None:
     write_rounds(tmp_path / "rounds.parquet", [ROUND])
     schema = pq.read_schema(tmp_path / "rounds.parquet")
     whole = {
-        "trial", "round", "rung", "rung_round", "replicates",
+        "trial", "round", "rung", "rung_round", "replicates", "steps",
         "prunable_parameters", "parameters", "parameters_left", "flops_dense", "flops_remaining", "image_gradients",
     }  # fmt: skip
     assert {field.name for field in schema if field.type == pa.int64()} == whole

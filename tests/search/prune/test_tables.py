@@ -228,17 +228,21 @@ class TestRendering:
         dense(0, 0.75, error_barrier=0.01),
         dense(1, 0.77),
         *(result("imp", seed, 0.7 + 0.02 * seed, error_barrier=0.025, **DEAR) for seed in range(2)),
-        result("distilled|30", 0, 0.68, mask_image_gradients=500, mask_seconds=2.0, mask_processor_seconds=4.0),
+        result(
+            "distilled|30", 0, 0.68, steps=30, mask_image_gradients=500, mask_seconds=2.0, mask_processor_seconds=4.0
+        ),
         result("distilled|30", 1, None, status="collapsed", mask_image_gradients=500, mask_processor_seconds=4.0),
     ]
 
     def test_markdown_holds_the_figures(self) -> None:
         lines = markdown_table(self.rows).splitlines()
         assert lines[0] == "**convnet**"
-        assert lines[2].startswith("| Method | dense | 90 % | Mask s to 90 % | Processor s | Image-gradients |")
-        assert lines[4] == "| dense | 76.0 ± 1.4 | - | - | - | - | - | 1.0 (dense) |"
-        assert lines[5] == "| imp | - | 71.0 ± 1.4 | 30.0 | 48.0 | 6 k | 1 / 1 | 2.5 |"
-        assert lines[6] == "| distilled\\|30 | - | 68.0 †1 | 3.0 | 4.0 | 500 | 12 / 12 | - |"
+        assert lines[2].startswith(
+            "| Method | dense | 90 % | Mask s to 90 % | Processor s | Steps a round | Image-gradients |"
+        )
+        assert lines[4] == "| dense | 76.0 ± 1.4 | - | - | - | - | - | - | 1.0 (dense) |"
+        assert lines[5] == "| imp | - | 71.0 ± 1.4 | 30.0 | 48.0 | - | 6 k | 1 / 1 | 2.5 |"
+        assert lines[6] == "| distilled\\|30 | - | 68.0 †1 | 3.0 | 4.0 | 30 | 500 | 12 / 12 | - |"
         assert "over 2 seeds" in lines[8]
         assert "collapsed or diverged" in lines[8]
         assert lines[8].endswith("IMP is imp. 8,739 of 9,130 parameters are prunable, 4.3 % are outside the sparsity.")

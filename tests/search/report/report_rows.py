@@ -37,6 +37,7 @@ def round_row(trial: int, number: int, accuracy: float, **changes: object) -> di
         "flops_dense": 4000,
         "flops_remaining": 2000,
         "latency_ms": None,
+        "steps": 20,
         "image_gradients": 1500 * number,
         "seconds": 2.5 * number,
     }
@@ -87,6 +88,7 @@ def model_row(rank: int, proxy: float, test: float, **changes: object) -> dict[s
         "architecture": "convnet depth=3",
         "source": "distilled",
         "ipc": 10,
+        "steps": 20,
         "screening_seconds": 8.25,
         "image_gradients": 5000,
         "retraining_seconds": 84.0,
