@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from optuna.trial import FrozenTrial
@@ -80,6 +80,12 @@ def told_ends(run: RunDirectory, recipe: str) -> str:
     return f"{why}.{where_tracebacks(run)}"
 
 
+def identify_by(prepared: Preparation) -> Callable[[FrozenTrial], str]:
+    """Return what tells the candidates of trials apart, see `identity_of`."""
+    classes, ladder = prepared.splits.train.classes, prepared.config.search.ladder.ipc
+    return lambda trial: identity_of(candidate_of(trial), classes, ladder)
+
+
 def _chosen(
     run: RunDirectory,
     prepared: Preparation,
@@ -92,11 +98,7 @@ def _chosen(
 
     Once chosen they stay chosen, unless they come to nothing by this recipe: by another, the best are the best again.
     """
-    config, classes = prepared.config, prepared.splits.train.classes
-
-    def identify(trial: FrozenTrial) -> str:
-        return identity_of(candidate_of(trial), classes, config.search.ladder.ipc)
-
+    config = prepared.config
     before = start = read_promotion(run.promotion)
     if before is None:
         start = promotion_before(run.promotion)
@@ -109,7 +111,7 @@ def _chosen(
     else:
         objectives = objectives_of(config.search.objectives)
         try:
-            promotion = promote(trials, config.promote, objectives, config.run.seed, start, lost, identify)
+            promotion = promote(trials, config.promote, objectives, config.run.seed, start, lost, identify_by(prepared))
         except NothingToPromote as error:
             raise UserError(f"{error}{where_tracebacks(run)}") from error
     promotion = replace(promotion, recipe=recipe)

@@ -72,6 +72,7 @@ def pretence(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> Pretence:
     found = Pretence(run)
     monkeypatch.setattr(retraining_phase, "retrain", found.retrain)
     monkeypatch.setattr(retraining_phase, "complete_tickets", found.complete_tickets)
+    monkeypatch.setattr(retraining_phase, "identify_by", lambda prepared: lambda trial: trial.number)
     monkeypatch.setattr(
         retraining_phase, "has_sound_ticket", lambda run, number: number not in BadEnds(run.bad_ends).tickets()
     )

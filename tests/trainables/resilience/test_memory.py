@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dp_core.training import evaluate
+from dp_core.judging import judge
 from tests.trainables.driving import (
     candidate,
     dataset,
@@ -62,10 +62,10 @@ def _fail_once(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Let the next evaluation, which comes when a round is all but over, fail with `error`."""
 
     def failing(*arguments: Any, **settings: Any) -> Any:
-        monkeypatch.setattr("trainables.replicates.evaluate", evaluate)
+        monkeypatch.setattr("trainables.replicates.judge", judge)
         raise error
 
-    monkeypatch.setattr("trainables.replicates.evaluate", failing)
+    monkeypatch.setattr("trainables.replicates.judge", failing)
 
 
 def test_out_of_memory_for_the_second_time_is_a_failure_that_says_so() -> None:
@@ -104,7 +104,7 @@ def test_a_retraining_short_of_memory_goes_on_too(tmp_path: Path, monkeypatch: p
     whole = list(rows(retraining(retraining_context({0: ticket}))))
     trial = retraining(retraining_context({0: ticket}))
     trial.train()
-    monkeypatch.setattr("trainables.retraining.evaluate", _failing_for(500))
+    monkeypatch.setattr("trainables.retraining.judge", _failing_for(500))
     second, third = rows(trial)
     assert "half the batch" in second["note"]
     assert second["train_loss"] == pytest.approx(whole[1]["train_loss"], rel=1e-4)
@@ -115,6 +115,6 @@ def _failing_for(size: int) -> Callable[..., Any]:
     def limited_to(*arguments: Any, batch_size: int, **settings: Any) -> Any:
         if batch_size >= size:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return evaluate(*arguments, batch_size=batch_size, **settings)
+        return judge(*arguments, batch_size=batch_size, **settings)
 
     return limited_to
