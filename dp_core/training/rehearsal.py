@@ -105,8 +105,8 @@ def _do(model: nn.Module, label: str, input_shape: tuple[int, int, int], classes
         what = "a step of training after an evaluation"
         training.load_state_dict(training.state_dict())
         training.run()
-    except Diverged as error:  # at this rate it is not for the steps
-        raise UserError(f"The model '{label}' cannot be trained: {error}.") from error
+    except Diverged:  # which ends the trainings that it happens to, with this reason, and nothing else
+        return
     except UserError:
         raise
     except Exception as error:  # a user's model may raise anything

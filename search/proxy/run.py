@@ -16,6 +16,7 @@ from search.proxy.outputs import write_outputs
 from search.proxy.plan import ProxyPlan
 from search.proxy.preparation import ProxyDesign, ProxyPreparation, design_proxies, prepare_proxies
 from search.proxy.truth_cache import TruthCache
+from search.proxy.truths import truth_rows
 from search.ray_session import ray_session
 from search.reopening import reopen, write_reopened
 from search.run_directory import RunDirectory
@@ -139,7 +140,8 @@ def _advance(run: RunDirectory, prepared: ProxyPreparation, progress: Progress) 
     finally:
         run.enter("reporting")
         answers = write_outputs(run.path, prepared, plan, journal.read())
-    if not any(answer["architectures"] for answer in answers):
+    true = any(row["status"] in ("finished", "table") for row in truth_rows(prepared, plan))
+    if not true or not any(answer["architectures"] for answer in answers):
         raise UserError(
             f"Nothing of the proxy evaluation {run.path} could be answered, as no architecture has both a score and a "
             "true accuracy; the lines above and the tables beside results.md say why."

@@ -44,11 +44,6 @@ class Generating(Net):
         self.numbers = (number for number in range(9))
 
 
-class Undefined(Net):
-    def forward(self, images):
-        return super().forward(images) * float("nan")
-
-
 class Diverging(Net):
     """Comes to nothing only where there are more images than a check takes."""
 
@@ -60,7 +55,6 @@ def viewed(shape, classes, *, width=4): return Net(shape, classes, width)
 def two(shape, classes, *, width=4): return Two(shape, classes, width)
 def backward(shape, classes, *, width=4): return Backward(shape, classes, width)
 def generating(shape, classes, *, width=4): return Generating(shape, classes, width)
-def undefined(shape, classes, *, width=4): return Undefined(shape, classes, width)
 def diverging(shape, classes, *, width=4): return Diverging(shape, classes, width)
 def frozen(shape, classes, *, width=4): return Net(shape, classes, width).requires_grad_(False)
 def lazy(shape, classes, *, width=4):
@@ -74,7 +68,6 @@ REFUSED = {
     "two": "returns tuple for 2 images of 3×8×8 in training mode, not [2, 3].",
     "backward": "by an inplace operation",
     "generating": "cannot be copied: cannot pickle 'generator' object.",
-    "undefined": "cannot be trained: the loss became nan by step 2 of 3.",
     "frozen": "has no parameter that can be trained.",
     "raising": "cannot be built: KeyError: 'width\\nand more'.",
     "leaving": "cannot be built: SystemExit: 3.",
