@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from dp_core.training.data import TrainingData
 from dp_core.training.evaluation import evaluation_mode, executed
 from dp_core.training.network import Mode
 from dp_core.training.precision import Precision
+
+_STATISTICS = ("running_mean", "running_var")
 
 
 def gathers_statistics(model: nn.Module) -> bool:
@@ -31,9 +33,10 @@ def reestimate_statistics(
 
     What a network needs whose own statistics are not those of the images to come: after few steps, on a point between
     two networks, or for an average of weights (Izmailov et al. 2018, §3.2). Statistics become the mean over batches,
-    each weighted by its images, of what the layer sees when it normalises with the batch's own statistics. Everything
-    but these layers is in evaluation mode, so no dropout is active, and norms that a network keeps in evaluation mode
-    while it trains (frozen ones) keep their statistics. A model without running statistics stays as it is.
+    each weighted by its images, of what the layer sees when it normalises with the batch's own statistics; of one that
+    a pass calls several times, over its calls. Everything but these layers is in evaluation mode, so no dropout is
+    active, and norms that a network keeps in evaluation mode while it trains (frozen ones) keep their statistics. A
+    model without running statistics stays as it is.
 
     Args:
         model: on any device; modes and memory layout are in the end what they were.
@@ -47,19 +50,35 @@ def reestimate_statistics(
     with executed(model, precision, mode) as network, torch.no_grad():
         norms = _gathering_norms(network.executed)
         momenta = [norm.momentum for norm in norms]
+        means: list[dict[str, Tensor]] = [{} for _ in norms]
         seen = 0
         try:
             for norm in norms:
-                norm.reset_running_stats()
                 norm.train()
+                norm.momentum = _mean_of_uses(norm)
             for images, _ in batches_in_order(data, max(2, batch_size), model):
                 seen += len(images)
-                for norm in norms:  # the share of this batch among all images so far makes a running average exact
-                    norm.momentum = len(images) / seen
+                for norm in norms:
+                    norm.reset_running_stats()
                 network(images)
+                for norm, mean in zip(norms, means, strict=True):
+                    for name in _STATISTICS:
+                        found = getattr(norm, name)
+                        mean[name] = mean.get(name, found).lerp(found, len(images) / seen)
+            for norm, mean in zip(norms, means, strict=True):
+                for name in _STATISTICS:
+                    getattr(norm, name).copy_(mean[name])
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
+
+
+def _mean_of_uses(norm: _NormBase) -> float | None:
+    """Return the momentum with which statistics that were reset become the mean over the uses of `norm` in one pass.
+
+    Only torch's own batch norms can; of others it is the one with which they become those of the last use.
+    """
+    return None if type(norm).forward is _BatchNorm.forward else 1.0
 
 
 def batches_in_order(data: TrainingData, batch_size: int, model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dp_core.data.preprocessing import Standardisation
 from dp_core.judging import gathers_statistics, reestimate_statistics
@@ -37,6 +37,31 @@ def test_statistics_are_those_that_numpy_finds_in_the_batches(images: int, batch
     np.testing.assert_allclose(model.get_buffer("2.running_var"), np.average(seen, axis=0, weights=sizes), rtol=1e-4)
     assert [first.momentum, second.momentum] == [0.1, 0.3]
     assert all(module.training for module in model.modules())
+
+
+class Again(nn.Module):
+    """Has one norm in two places, as networks have that repeat a block."""
+
+    def __init__(self, momentum: float | None) -> None:
+        super().__init__()
+        self.norm, self.convolution = nn.BatchNorm2d(1, momentum=momentum), nn.Conv2d(1, 1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.norm(images) * 3 + 10)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_statistics_of_a_norm_in_two_places_are_of_what_it_sees_in_both(momentum: float | None) -> None:
+    model, data = Again(momentum), random_data(9)
+    reestimate_statistics(model, data, batch_size=6)  # 5 and 4
+    batches = (data.images[:5], data.images[5:])
+    mean = (data.images.mean() + 10) / 2
+    seen = torch.stack([(batch.var() + 9 * batch.numel() / (batch.numel() - 1)) / 2 for batch in batches])
+    assert model.norm.running_mean is not None
+    assert model.norm.running_var is not None
+    assert model.norm.running_mean.item() == pytest.approx(mean.item(), rel=1e-5)
+    assert model.norm.running_var.item() == pytest.approx(float((seen * torch.tensor([5, 4])).sum() / 9), rel=1e-4)
+    assert model.norm.momentum == momentum
 
 
 def test_a_rest_of_one_image_can_be_normalised() -> None:
