@@ -50,7 +50,7 @@ def lowered(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Tenso
         with quiet_torch(), compiler_settings(), torch.no_grad():
             traced = make_fx(function, decomposition_table=select_decomp_table(), tracing_mode="fake")(*arguments)
             drop_unused_gradients(traced)
-            if uses_bfloat16("auto", device, slow_norms=False):
+            if uses_bfloat16("auto", device, unfit=False):
                 convolve_in_bfloat16(traced)
             compiled: Callable[..., Sequence[Tensor]] = compile_graph(traced, list(arguments))
             compiled(*arguments)

@@ -44,8 +44,8 @@ class Network:
             self.executed, self.mode = torch.compile(model, dynamic=False), "compiled"  # type: ignore[assignment]
         elif mode != "eager" and self._device.type == "cpu":
             self._fuse(model, precision)
-        slow_norms = self.mode != "compiled" and unfused_norms(self.executed) > 0
-        self.bfloat16 = uses_bfloat16(precision, self._device, slow_norms=slow_norms)
+        unfit = (self.mode != "compiled" and unfused_norms(self.executed) > 0) or _has_bilinear_layers(model)
+        self.bfloat16 = uses_bfloat16(precision, self._device, unfit=unfit)
         self._is_fused = self.executed is not model and mode != "compiled"
         own_copy = self._is_fused and not self._any_format
         self._twins: AbstractContextManager[None] = Twins(model, self.executed) if own_copy else nullcontext()
@@ -57,8 +57,8 @@ class Network:
             executed = fused(model, dtype)
             if executed is None:
                 return
-            slow_norms = unfused_norms(executed) > 0
-            if uses_bfloat16(precision, self._device, slow_norms=slow_norms) == (dtype is torch.bfloat16):
+            unfit = unfused_norms(executed) > 0 or _has_bilinear_layers(model)
+            if uses_bfloat16(precision, self._device, unfit=unfit) == (dtype is torch.bfloat16):
                 self.executed, self.mode = executed, "fused"
                 return
 
@@ -76,6 +76,11 @@ class Network:
         with stance, self._twins, torch.autocast(self._device.type, torch.bfloat16, enabled=self.bfloat16):
             logits: Tensor = self.executed(images)
         return logits.float()
+
+
+def _has_bilinear_layers(model: nn.Module) -> bool:
+    """Whether there are some: on a CPU torch's autocast does not know them, so that they fail in bfloat16."""
+    return any(isinstance(module, nn.Bilinear) for module in model.modules())
 
 
 def _in_channels_last(model: nn.Module) -> None:

@@ -96,9 +96,10 @@ def _do(model: nn.Module, label: str, input_shape: tuple[int, int, int], classes
     labels = torch.arange(_IMAGES) % classes
     data = TrainingData(torch.randn(_IMAGES, *input_shape), labels).to(device)
     before = dict(model.named_parameters())
-    what = "a step of training"
+    what, bfloat16 = "a step of training", False
     try:
         training = Training(model, data, recipe, seed=0, mask=None)
+        bfloat16 = training.network.bfloat16
         training.run(_STEPS - 1)
         what = "an evaluation"
         evaluate(model, data, precision=recipe.precision, mode=recipe.mode)
@@ -110,14 +111,18 @@ def _do(model: nn.Module, label: str, input_shape: tuple[int, int, int], classes
     except UserError:
         raise
     except Exception as error:  # a user's model may raise anything
-        raise UserError(f"The model '{label}' fails in {what}{_how(recipe)}: {in_one_line(error)}.") from error
+        raise UserError(
+            f"The model '{label}' fails in {what}{_how(recipe, bfloat16)}: {in_one_line(error)}."
+        ) from error
     _require_same(before, model, label)
 
 
-def _how(recipe: Recipe) -> str:
+def _how(recipe: Recipe, bfloat16: bool) -> str:
     """Return what is not usual about a recipe's steps, as the sentence about a failure goes on."""
     one = " of one image" if recipe.batch_size == 1 else ""
-    return f"{one} in {recipe.precision}" if recipe.precision != "auto" else one
+    if recipe.precision == "auto":
+        return f"{one} in bfloat16, which precision 'auto' takes here" if bfloat16 else one
+    return f"{one} in {recipe.precision}"
 
 
 def _require_same(before: dict[str, nn.Parameter], model: nn.Module, label: str) -> None:

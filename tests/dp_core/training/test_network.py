@@ -29,6 +29,18 @@ def without_blocks() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(36, CLASSES))
 
 
+class Bilinear(nn.Module):
+    """Multiplies an image's features with each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features, self.pairs = nn.Linear(36, 4), nn.Bilinear(4, 4, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images.flatten(1))
+        return self.pairs(features, features)  # type: ignore[no-any-return]
+
+
 @pytest.fixture
 def units(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """Return a function that gives the processor bfloat16 units, or takes them away."""
@@ -53,6 +65,7 @@ def units(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
         (with_a_slow_norm, "auto", "bfloat16", True, ("fused", True)),
         (without_blocks, "auto", "auto", True, ("eager", True)),
         (without_blocks, "fused", "auto", False, ("eager", False)),
+        (Bilinear, "auto", "auto", True, ("eager", False)),  # of which autocast knows nothing on a CPU
     ],
 )
 def test_mode_and_precision_are_what_was_asked_for_or_what_is_best(

@@ -237,6 +237,25 @@ def test_what_diverges_is_left_to_the_trainings_that_it_happens_to(spec_of: Any)
     rehearsed(spec_of(Undefined), SHAPE, CLASSES, RECIPE)
 
 
+class Filling(Body):
+    """Writes what it computes into a tensor of its input's type, which takes no other."""
+
+    def forward(self, images: Tensor) -> Any:
+        logits = super().forward(images)
+        return images.new_zeros(logits.shape).index_add(0, torch.arange(len(images)), logits)
+
+
+def test_a_failure_in_a_precision_that_was_not_asked_for_names_it(
+    spec_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(Filling)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    rehearsed(spec, SHAPE, CLASSES, RECIPE)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    with pytest.raises(UserError, match=r"fails in a step of training in bfloat16, which precision 'auto' takes here:"):
+        rehearsed(spec, SHAPE, CLASSES, RECIPE)
+
+
 def test_a_batch_of_one_is_tried_where_the_recipe_has_one(spec_of: Any) -> None:
     with pytest.raises(UserError, match=r"fails in a step of training of one image: Expected more than 1 value"):
         rehearsed(spec_of(Squeezed), SHAPE, CLASSES, RECIPE, Recipe(steps=3, batch_size=1))
