@@ -171,11 +171,13 @@ def find_run(run: str, directory: Path = Path("runs")) -> RunDirectory:
     """Return the run of this path or name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none; it says which there are where the path leads to, or for a name in `directory`.
     """
     for path in (Path(run), directory / run):
         if (path / "run.yaml").is_file():
             return RunDirectory(path.resolve())
+    beside = Path(run).parent
+    directory = directory if beside == Path() else beside
     known = sorted(folder.parent.name for folder in directory.glob("*/run.yaml"))
     there = f"there are {', '.join(known)}" if known else f"{directory} has none"
     raise UserError(f"There is no run '{run}': {there}.")

@@ -120,6 +120,16 @@ def test_what_is_no_run_is_told_with_the_runs_there_are(runs: Path) -> None:
         find_run("one", runs / "elsewhere")
 
 
+def test_of_a_path_the_runs_beside_it_are_told(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "other").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "other" / "run.yaml").write_text("config: {}\n")
+    for given in ("elsewhere/one", str(tmp_path / "elsewhere" / "one")):
+        with pytest.raises(UserError, match=f"There is no run '{given}': there are other\\.$"):
+            find_run(given)
+    with pytest.raises(UserError, match="'nowhere/one': nowhere has none"):
+        find_run("nowhere/one")
+
+
 def test_what_a_killed_driver_left_half_written_is_swept_away(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     whole = run.ticket(3)
