@@ -49,13 +49,17 @@ def reestimate_statistics(
         return
     with executed(model, precision, mode) as network, torch.no_grad():
         norms = _gathering_norms(network.executed)
-        momenta = [norm.momentum for norm in norms]
+        # What is executed may be a copy that takes its settings from the model whenever it is called.
+        pairs = zip(model.modules(), network.executed.modules(), strict=True)
+        partners = [module for module, twin in pairs if any(twin is norm for norm in norms)]
+        momenta = [(norm, norm.momentum) for norm in [*norms, *partners] if isinstance(norm, _NormBase)]
         means: list[dict[str, Tensor]] = [{} for _ in norms]
         seen = 0
         try:
+            for norm, _ in momenta:
+                norm.momentum = _mean_of_uses(norm)
             for norm in norms:
                 norm.train()
-                norm.momentum = _mean_of_uses(norm)
             for images, _ in batches_in_order(data, max(2, batch_size), model):
                 seen += len(images)
                 for norm in norms:
@@ -69,7 +73,7 @@ def reestimate_statistics(
                 for name in _STATISTICS:
                     getattr(norm, name).copy_(mean[name])
         finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
+            for norm, momentum in momenta:
                 norm.momentum = momentum
 
 

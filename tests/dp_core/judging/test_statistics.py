@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from dp_core.data.preprocessing import Standardisation
 from dp_core.judging import gathers_statistics, reestimate_statistics
@@ -130,3 +133,25 @@ def test_every_way_of_execution_finds_the_same_statistics_and_leaves_no_trace(mo
     assert [parameter.stride() for parameter in other.parameters()] == layout
     assert all(module.training for module in other.modules())
     assert {norm.momentum for norm in other.modules() if isinstance(norm, nn.BatchNorm2d)} == {0.1}
+
+
+class Norm(nn.BatchNorm2d):
+    """A user's own, which does what torch's does."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input)
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize(
+    "norm", [Norm(4), Norm(4, momentum=None), nn.InstanceNorm2d(4, track_running_stats=True)], ids=str
+)
+def test_norms_outside_of_blocks_are_estimated_as_well_where_others_are_fused(norm: _NormBase) -> None:
+    block = [nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()]
+    model, data, momentum = nn.Sequential(*block, norm), random_data(9), norm.momentum
+    features = nn.Sequential(*copy.deepcopy(block)).train()(data.images)
+    reestimate_statistics(model, data, mode="fused")
+    assert norm.running_mean is not None
+    torch.testing.assert_close(norm.running_mean, features.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert norm.momentum == momentum
+    assert norm.training
