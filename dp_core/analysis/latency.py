@@ -40,7 +40,7 @@ def latency_ms(
         clock: tells the time in seconds at which all work of the device is done.
     """
     parameter = next(model.to(device).parameters(), torch.empty(0))
-    image = torch.zeros(1, *input_shape, device=device, dtype=parameter.dtype)
+    image = torch.zeros(1, *input_shape, device=device, dtype=parameter.real.dtype)
     with evaluation_mode(model), torch.inference_mode():
         for _ in range(WARM_UP_PASSES):
             model(image)

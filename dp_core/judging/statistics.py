@@ -94,7 +94,7 @@ def batches_in_order(data: TrainingData, batch_size: int, model: nn.Module) -> I
     like, pieces = next(model.parameters()), -(-len(data) // batch_size)
     for images, labels in zip(data.images.tensor_split(pieces), data.labels.tensor_split(pieces), strict=True):
         prepared, labels = TrainingData(images, labels, data.preprocessing).to(like.device).batch(slice(None))
-        yield prepared.to(like.dtype), labels
+        yield prepared.to(like.real.dtype), labels
 
 
 def _gathering_norms(model: nn.Module) -> list[_NormBase]:

@@ -30,7 +30,7 @@ def check_forward(model: nn.Module, spec_label: str, input_shape: tuple[int, int
     """
     size = "×".join(map(str, input_shape))
     parameter = next(model.parameters(), torch.empty(0))
-    images = torch.zeros(_IMAGES, *input_shape, dtype=parameter.dtype, device=parameter.device)
+    images = torch.zeros(_IMAGES, *input_shape, dtype=parameter.real.dtype, device=parameter.device)
     gpus = [images.get_device()] if images.is_cuda else []
     for training, when in ((False, ""), (True, " in training mode")):
         try:

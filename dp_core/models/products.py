@@ -111,7 +111,7 @@ def _without_memory(model: nn.Module) -> nn.Module:
 
 def _traced(model: nn.Module, input_shape: tuple[int, int, int]) -> Products:
     trace = _Trace(model)
-    images = next(model.parameters(), torch.empty(0)).new_zeros(1, *input_shape)
+    images = next(model.parameters(), torch.empty(0)).real.new_zeros(1, *input_shape)
     with (
         left_as_it_was(model),
         torch.random.fork_rng(devices=[images.get_device()] if images.is_cuda else []),

@@ -26,11 +26,13 @@ def masked_copy(
     Args:
         model: the network, on its device.
         mask: names the parameters in scope.
-        dtype: what to compute in; by default the weights' own, or float32 if that is wider.
+        dtype: what to compute in; by default the weights' own, or float32 if that is wider and none is complex.
     """
     scope = parameters_in_scope(model, mask)
     own = next(iter(scope.values())).dtype
-    copied = copy.deepcopy(model).to(dtype or torch.promote_types(own, torch.float32))
+    copied = copy.deepcopy(model)
+    if dtype is not None or not any(parameter.is_complex() for parameter in model.parameters()):
+        copied = copied.to(dtype or torch.promote_types(own, torch.float32))
     copied.requires_grad_(False)
     mask.apply_(copied)
     weights = parameters_in_scope(copied, mask)
@@ -66,7 +68,7 @@ def training_loss(model: nn.Module, batch: tuple[Tensor, Tensor], *, temperature
         temperature: what logits are divided by.
     """
     images, labels = batch
-    dtype = next(model.parameters()).dtype
+    dtype = next(model.parameters()).real.dtype
     logits = model.train()(images.to(dtype, copy=True))  # which a user's code may change
     return F.cross_entropy(logits / temperature, labels.to(dtype) if labels.is_floating_point() else labels)
 

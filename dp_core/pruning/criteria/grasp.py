@@ -54,7 +54,9 @@ class GraSP:
         with exact_arithmetic(weights, generator):
             loss = training_loss(copied, examples(self.images), temperature=self.temperature)
             products = hessian_gradient_product(loss, weights, mask)
-        scores = {name: weight.detach() * products[name] for name, weight in weights.items()}  # -S: the highest stay
+        scores = {  # -S: the highest stay
+            name: (weight.detach().conj() * products[name]).real for name, weight in weights.items()
+        }
         return keep_highest(finite(scores, "grasp"), mask, sparsity)
 
 
@@ -71,6 +73,6 @@ def hessian_gradient_product(loss: Tensor, weights: Mapping[str, Tensor], mask: 
     leaves = list(weights.values())
     kept = [mask[name].to(weight.device) for name, weight in weights.items()]
     gradients = torch.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True)
-    along = torch.stack([(g * g.detach() * k).sum() for g, k in zip(gradients, kept, strict=True)]).sum()
+    along = torch.stack([(g * g.detach().conj() * k).real.sum() for g, k in zip(gradients, kept, strict=True)]).sum()
     products = torch.autograd.grad(along, leaves, materialize_grads=True)
     return {name: product * k for name, product, k in zip(weights, products, kept, strict=True)}

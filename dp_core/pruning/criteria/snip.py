@@ -45,5 +45,7 @@ class SNIP:
         with exact_arithmetic(weights, generator):
             loss = training_loss(copied, examples(self.images))
             gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-        scores = {name: (w.detach() * g).abs() for (name, w), g in zip(weights.items(), gradients, strict=True)}
+        scores = {
+            name: (w.detach().conj() * g).real.abs() for (name, w), g in zip(weights.items(), gradients, strict=True)
+        }
         return keep_highest(finite(scores, "snip"), mask, sparsity)

@@ -60,7 +60,7 @@ class SynFlow:
         """See Criterion; of `examples` only the shape of an image counts.
 
         Raises:
-            UserError: also where the network has recurrent layers, see `require_paths`.
+            UserError: also where the network has complex parameters or recurrent layers, see `require_paths`.
         """
         factor = number_kept(mask, sparsity) / mask.kept
         require_paths(model)
@@ -78,10 +78,13 @@ class SynFlow:
 
 
 def require_paths(model: nn.Module) -> None:
-    """Raise UserError if `model` has recurrent layers, whose gates and bounded states are no sums over paths.
+    """Raise UserError if `model` has complex parameters, or recurrent layers, whose states are no sums over paths.
 
     At the large numbers of a network of absolute weights they are saturated: the flow through them is exactly zero.
     """
+    for name, parameter in model.named_parameters():
+        if parameter.is_complex():
+            raise UserError(f"synflow has no score for networks with complex parameters, such as '{name}'.")
     for name, module in model.named_modules():
         if isinstance(module, nn.RNNBase | nn.RNNCellBase):
             raise UserError(

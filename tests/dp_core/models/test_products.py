@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
+from torch.utils.flop_counter import FlopCounterMode
 
+from dp_core.analysis.cost import CostModel
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build, check_forward, observe, recorded_products
-from dp_core.pruning import Mask, Scope, prunable_parameters
+from dp_core.models.products import record_products
+from dp_core.pruning import CRITERIA, Mask, Scope, prunable_parameters
 
 HERE = "tests.dp_core.models.test_products"
 SHAPE = (2, 4, 4)
@@ -167,3 +170,33 @@ def test_a_network_that_fails_on_its_images_is_built_and_told_by_who_looks_at_it
     assert recorded_products(model) is None
     with pytest.raises(UserError, match=r"fails on images of 2×4×4: mat1 and mat2 shapes cannot be multiplied"):
         check_forward(model, spec.label(), SHAPE, 5)
+
+
+class Spectral(nn.Module):
+    """Mixes channels frequency by frequency, with complex weights that come before all others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixing = nn.Parameter(torch.randn(3, 4, 2, 2, dtype=torch.complex64))
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        low = torch.fft.rfft2(images)[:, :, :2, :2]
+        mixed = torch.fft.irfft2(torch.einsum("nixy,ioxy->noxy", low, self.mixing), s=images.shape[-2:])
+        return self.head(mixed.square().mean((2, 3)))
+
+
+def test_networks_with_complex_weights_take_real_images() -> None:
+    model, images = Spectral(), torch.randn(4, 3, 8, 8)
+    check_forward(model, "spectral", (3, 8, 8), 5)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, 8, 8))
+    record_products(model, (3, 8, 8), "spectral")
+    assert CostModel(model, (3, 8, 8))().flops_dense == counter.get_total_flops()
+    mask, labels = Mask.ones(model), torch.arange(4)
+    assert set(mask) == {"mixing", "head.weight"}
+    for name in ("magnitude", "snip", "grasp"):
+        pruned = CRITERIA[name](model, mask, 0.5, torch.Generator(), lambda count: (images[:count], labels[:count]))
+        assert pruned.kept == mask.total // 2
+    with pytest.raises(UserError, match="synflow has no score for networks with complex parameters, such as 'mixing'"):
+        CRITERIA["synflow"](model, mask, 0.5, torch.Generator(), lambda count: (images[:count], labels[:count]))

@@ -38,7 +38,7 @@ class Bilinear(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.features(images.flatten(1))
-        return self.pairs(features, features)  # type: ignore[no-any-return]
+        return self.pairs(features, features)
 
 
 @pytest.fixture
