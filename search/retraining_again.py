@@ -25,8 +25,9 @@ from search.requests import Request, add_request
 from search.retrained_models import models_of
 from search.retraining_phase import retrain_requested, told_ends
 from search.run_directory import RunDirectory
-from search.run_record import config_of, read_run, refuse_changed_data
+from search.run_record import config_of, judged_otherwise, read_run, refuse_changed_data
 from search.screening import phase_storage
+from search.sources import refuse_changed_sources
 from search.study.reading import trials_of
 from search.study.trials import reason_of
 from search.tensorboard import TensorBoardLog
@@ -59,10 +60,13 @@ def retrain_again(
     _refuse_other_keys(overrides)
     asked = override_config(SearchConfig, recorded["config"], run.config, overrides)
     refuse_changes(run, recorded["config"], accepted=False)
+    refuse_changed_sources(run, recorded, recorded["config"], accepted=False)
     trials = trials_of(run, config)
     request = Request(_tickets(run, trials, numbers), asked.retrain)
     prepared = prepare(asked, str(run.config), local=address is None)
-    refuse_changed_data(run, recorded, prepared.splits, config.data.root)
+    refuse_changed_data(run, recorded, prepared.splits, config.data.place)
+    if told := judged_otherwise(recorded):
+        progress.say("run", told)
     search = config.search
     with run.locked(), ray_session(address, search.concurrency * search.cpus_per_trial):
         run.sweep()

@@ -130,6 +130,14 @@ def test_a_module_that_was_edited_has_to_be_accepted(winnow: Winnow, folder: Pat
     assert winnow("resume", run.path).status == 0, "from now on it is this source"
 
 
+def test_no_ticket_is_retrained_by_a_module_that_was_edited(winnow: Winnow, folder: Path) -> None:
+    run = begin(winnow, folder, "search")
+    (folder / "blocks.py").write_text(BLOCKS.replace("ReLU", "Tanh"))
+    assert refusal(winnow("retrain", run.path)).startswith("blocks.py has changed since the run")
+    assert winnow("resume", run.path, "--accept-changes").status == 0
+    assert "has no tickets yet" in refusal(winnow("retrain", run.path))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_module_that_was_touched_or_commented_is_the_same(winnow: Winnow, folder: Path, kind: str) -> None:
     run = begin(winnow, folder, kind)
