@@ -175,7 +175,7 @@ def status(run: RunArgument, as_json: JsonOption = False) -> None:
     from search.prune.status import study_status
     from search.run_directory import find_run
     from search.run_kinds import DISTILLATION, PROXIES, STUDY, kind_of
-    from search.run_record import read_run
+    from search.run_record import judged_otherwise, read_run
     from search.status import status_of
 
     found = find_run(run)
@@ -183,7 +183,8 @@ def status(run: RunArgument, as_json: JsonOption = False) -> None:
     kind = kind_of(recorded)
     kinds = {DISTILLATION: distillation_status, STUDY: study_status, PROXIES: proxies_status}
     told = kinds.get(kind, status_of)(found)
-    show_status({"kind": kind, **told, "estimated_seconds": recorded.get("estimated_seconds")}, as_json)
+    apart = {"judged": judged_otherwise(recorded), "estimated_seconds": recorded.get("estimated_seconds")}
+    show_status({"kind": kind, **told, **apart}, as_json)
 
 
 @app.command()

@@ -7,16 +7,18 @@ from typing import Any
 
 from search.prune.study import recorded_design
 from search.run_directory import RunDirectory
-from trainables.laboratory import JobKind
+from trainables.laboratory import JobKind, StudyFiles
 
 
 def study_status(run: RunDirectory) -> dict[str, Any]:
-    """Return the state of a study and how many jobs of each kind are done; reads only."""
-    plan = recorded_design(run).plan(run.path)
+    """Return the state of a study and how many jobs of each kind are done, and the tickets; reads only."""
+    plan, files = recorded_design(run).plan(run.path), StudyFiles(run.path)
+    tickets = [files.ticket(job.cell) for job in plan.jobs if job.kind == "train"]
     wanted, left = Counter(job.kind for job in plan.jobs), Counter(job.kind for job in plan.open)
     named: dict[JobKind, str] = {"tune": "learning_rates", "find": "searches", "train": "trainings"}
     return {
         "run": str(run.path),
         "state": run.state(finished=plan.left == 0),
         **{f"{name}_done": f"{wanted[kind] - left[kind]} of {wanted[kind]}" for kind, name in named.items()},
+        "models": [str(ticket) for ticket in tickets if ticket.exists()],
     }

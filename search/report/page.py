@@ -29,6 +29,7 @@ from search.report.rungs import looks_by_round, looks_by_rung
 from search.report.trust import trust
 from search.retraining_plan import what_differs
 from search.run_directory import RunDirectory
+from search.run_record import judged_otherwise
 from search.study.objectives import Objective
 
 MOST_ROWS = 200
@@ -106,6 +107,7 @@ def _render(run: _Run) -> str:
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         finished=facts.is_finished(trials, leaderboard),
         headline=facts.headline(trials, leaderboard),
+        judged_otherwise=judged_otherwise(run.record),
         cards=facts.cards(trials, run.board),
         leaderboard=leaderboard,
         recipes=(recipes := facts.several_recipes(run.board)),

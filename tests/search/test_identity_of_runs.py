@@ -157,6 +157,17 @@ def test_a_run_from_before_sources_were_recorded_goes_on(winnow: Winnow, folder:
     assert set(read_run(run)["sources"]) == {"mine", "blocks"}
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_from_before_there_was_one_judge_says_so(winnow: Winnow, folder: Path, kind: str) -> None:
+    run = begin(winnow, folder, kind)
+    recorded = read_run(run)
+    del recorded["judging"]
+    write_record(run, recorded)
+    trained = kind != "distill"
+    assert ("are not on one scale" in " ".join(winnow("status", run.path).out.split())) is trained
+    assert ("are not on one scale" in winnow("resume", run.path).err) is trained
+
+
 def test_the_source_of_a_sampler_counts_too(winnow: Winnow, folder: Path) -> None:
     code = "from optuna.samplers import RandomSampler\n\n\ndef make(seed):\n    return RandomSampler(seed=seed)\n"
     (folder / "drawing.py").write_text(code)

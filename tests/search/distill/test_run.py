@@ -156,6 +156,7 @@ def test_a_stopped_run_says_how_to_go_on_and_ends_with_the_same_sets(
         "kind": "distillation",
         "run": str(folder / "runs" / "tiny"),
         "models": [],
+        "judged": None,
         "estimated_seconds": found["estimated_seconds"],
         "state": "stopped",
         "sets_done": "1 of 2",

@@ -54,6 +54,7 @@ def test_a_study_is_counted_job_by_job(run: RunDirectory) -> None:
     finish(run, "find", 0, "dense", 0.0)
     finish(run, "train", 0, "dense", 0.0)
     assert told(run) == ["stopped", "1 of 1", "1 of 4", "1 of 6"]
+    assert study_status(run)["models"] == [str(StudyFiles(run.path).ticket(Cell("tiny", 0, "dense", 0.0)))]
 
 
 def test_a_study_that_is_driven_is_in_a_phase(run: RunDirectory) -> None:

@@ -90,6 +90,12 @@ def test_provenance_is_told(tmp_path: Path) -> None:
     assert "versions torch 2.14.1" in page.words
 
 
+@pytest.mark.parametrize(("judged", "said"), [({}, True), ({"judging": 1}, False)])
+def test_scores_of_an_earlier_judge_are_told_apart(judged: dict[str, int], said: bool, tmp_path: Path) -> None:
+    page = make_run(tmp_path / "old", record={"command": "winnow search quick.yaml", **judged})
+    assert ("Of this run: it was begun when" in page.words) is said
+
+
 @pytest.mark.parametrize("empty", [None, []])
 def test_a_run_that_has_only_begun(empty: list[dict[str, Any]] | None, tmp_path: Path) -> None:
     page = make_run(tmp_path / "new", empty, empty, empty)
