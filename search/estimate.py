@@ -34,7 +34,7 @@ SECONDS = 1.5
 _MOST_CANDIDATES = 12
 _EACH_STEP = 0.05  # seconds of a round or an epoch for its checkpoint, its report and its line in the study
 _WORTH_TELLING = 0.2  # seconds
-_STARTING = (3.0, 15.0)  # seconds: Ray, and importing torch in its workers
+_STARTING = (6.0, 30.0)  # seconds: Ray, and importing torch in its workers, for screening and for retraining
 _SIDE_BY_SIDE = 1.5  # how much slower a trial may be than one alone, at most
 
 
@@ -105,6 +105,7 @@ def estimate_search(prepared: Preparation, wanted: Mapping[str, tuple[Distiller,
     if not timed:
         return Estimate(distilling, (*unknown, "screening", "retraining"))
     search, retrain = config.search, config.retrain
+    trials = int(min(search.trials, prepared.space.size()))
     at_once = search.concurrency
     crowd = _SIDE_BY_SIDE if at_once > 1 else 1.2
     rests_on = f"{plural(len(timed), 'candidate')} timed here"
@@ -112,21 +113,21 @@ def estimate_search(prepared: Preparation, wanted: Mapping[str, tuple[Distiller,
     early = config.search.early_stopping.method != "none"
     screening = Phase(
         "screening",
-        0.9 * search.trials * (stopped if early else whole) / at_once,
-        crowd * search.trials * ((stopped + whole) / 2 if early else whole) / at_once,
-        f"{plural(search.trials, 'trial')}, {at_once} at a time; {rests_on}",
+        0.9 * trials * (stopped if early else whole) / at_once,
+        crowd * trials * ((stopped + whole) / 2 if early else whole) / at_once,
+        f"{plural(trials, 'trial')}, {at_once} at a time; {rests_on}",
     )
     tickets = config.promote.top + config.promote.audit
-    jobs = min(tickets, search.trials) * retrain.seeds
+    jobs = min(tickets, trials) * retrain.seeds
     one = fmean(one.retraining for one in timed)
-    audit = min(config.promote.audit, search.trials) * (whole - stopped) / at_once
+    audit = min(config.promote.audit, trials) * (whole - stopped) / at_once
     retraining = Phase(
         "retraining",
         0.7 * one * jobs / at_once,
         crowd * one * math.ceil(jobs / at_once) + audit,
         f"{plural(jobs, 'model')}, {plural(retrain.epochs, 'epoch')} of {len(prepared.splits.train):,} images each",
     )
-    starting = Phase("starting", *_STARTING, "what Ray usually takes")
+    starting = Phase("starting", *_STARTING, "what Ray and its workers usually take")
     return Estimate((*distilling, starting, screening, retraining), unknown)
 
 

@@ -22,7 +22,7 @@ from search.promotion import read_promotion
 from search.ray_session import ray_session
 from search.report import write_report
 from search.requests import Request, add_request
-from search.retrained_models import models_of
+from search.retrained_models import is_sound, models_of
 from search.retraining_phase import retrain_requested, told_ends
 from search.run_directory import RunDirectory
 from search.run_record import config_of, judged_otherwise, read_run, refuse_changed_data
@@ -67,6 +67,8 @@ def retrain_again(
     refuse_changed_data(run, recorded, prepared.splits, config.data.place)
     if told := judged_otherwise(recorded):
         progress.say("run", told)
+    if set(request.names) <= {name for name, folder in models_of(run).items() if is_sound(folder)}:
+        progress.say("retraining", "nothing to train: all that is asked for has been trained by this recipe")
     search = config.search
     with run.locked(), ray_session(address, search.concurrency * search.cpus_per_trial):
         run.sweep()

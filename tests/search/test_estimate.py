@@ -20,7 +20,7 @@ from trainables import Candidate
 
 # Three rounds (0, 50 and 75 % sparse) of four steps on real images.
 ALONE: dict[str, Any] = {
-    "space": {"sparsity": 0.75, "source": "real", "ipc": None},
+    "space": {"sparsity": 0.75, "source": "real", "ipc": None, "recipe": {"learning_rate": {"float": [0.01, 0.02]}}},
     "search": {"trials": 10, "concurrency": 2, "early_stopping": {"method": "none"}},
     "promote": {"top": 3, "audit": 0},
     "retrain": {"epochs": 5, "seeds": 2},
@@ -53,6 +53,14 @@ def test_screening_and_retraining_are_multiplied_out(tmp_path: Path) -> None:
     assert found["retraining"].low == pytest.approx(0.7 * 6 * 2.5 / 2)
     assert found["retraining"].high == pytest.approx(1.5 * 3 * 2.5)
     assert "distilling" not in found
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_space_of_fewer_candidates_has_no_more_trials(tmp_path: Path) -> None:
+    few = {**ALONE["space"], "recipe": {"learning_rate": 0.01}, "model": {"width": {"choice": [2, 3, 4, 5]}}}
+    preparation = prepared(tmp_path, **{**ALONE, "space": few})
+    assert preparation.space.size() == 8  # by the norm, too
+    assert phases(estimate_search(preparation, {}))["screening"].rests_on.startswith("8 trials, 2 at a time")
 
 
 @pytest.mark.usefixtures("steady")
