@@ -140,7 +140,7 @@ def test_a_search_joins_a_running_cluster_and_leaves_it_running(outcome: Outcome
 def test_a_lost_worker_loses_no_trial(outcome: Outcome) -> None:
     assert len(outcome.lost) == 1
     assert outcome.status == 0, outcome.err
-    board = rows_of_run(outcome.out.splitlines()[-1], outcome.run.path)
+    board = rows_of_run(outcome.out, outcome.run.path)
     assert pq.read_table(outcome.run.leaderboard).to_pylist() == of_table(board)
     assert len(board) == 1
     trials = read_trials(outcome.run.journal, None, STUDY)
