@@ -126,7 +126,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             unranked,
             steps,
             resumed,
-            *json.loads(command("status", "tiny", "--json").out),
+            json.loads(command("status", "tiny", "--json").out)[0],
             trials,
         )
 
