@@ -2,10 +2,11 @@
 
 from dp_core.models.checking import check_forward
 from dp_core.models.initialisation import INITIALISATIONS
-from dp_core.models.products import Products, layer_by_layer, observe, recorded_products
+from dp_core.models.products import layer_by_layer, observe, recorded_products
 from dp_core.models.spaces import SPACES, convnet720, nasbench201_space, resnet_family, vit_family
 from dp_core.models.spec import ARCHITECTURES, ModelSpec, build, outline, source_digest, with_defaults
 from dp_core.models.stratified import stratified
+from dp_core.models.tracing import Products
 from dp_core.models.weights import layer_weights
 
 __all__ = [
