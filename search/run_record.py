@@ -156,7 +156,7 @@ def read_run(run: RunDirectory) -> dict[str, Any]:
 def config_of(run: RunDirectory, recorded: Mapping[str, Any], model: type[C]) -> C:
     """Return the config that a run was started with."""
     if (kind := kind_of(recorded)) != kind_for(model):
-        raise UserError(f"The run {run.path} is {described(kind)}.")
+        raise UserError(f"The run {run.path} is {described(kind)}, not {described(kind_for(model))}.")
     try:
         return model.model_validate(recorded["config"])
     except ValidationError as error:

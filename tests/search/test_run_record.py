@@ -95,7 +95,8 @@ def test_a_run_of_a_later_kind_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "told"), [(StudyConfig, "is a search"), (SearchConfig, "is a study of pruning methods")]
+    ("model", "told"),
+    [(StudyConfig, "is a search, not a study"), (SearchConfig, "is a study of pruning methods, not a search")],
 )
 def test_a_search_is_no_study_nor_the_other_way_round(
     run: RunDirectory, folder: Path, splits: Splits, model: Any, told: str
