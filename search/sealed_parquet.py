@@ -18,12 +18,14 @@ _SEAL = b"winnow.seal"
 def write_sealed(path: Path, table: pa.Table) -> None:
     """Write a table, all of it or nothing; any Parquet reader opens it.
 
+    It has no statistics: they have no checksum, and readers that filter by them would take a flipped bit for true.
+
     Raises:
         UserError: the disk is full.
     """
     sealed = table.replace_schema_metadata({_SEAL: _seal(table)})
     with room_for(path), replacing(path) as temporary:
-        pq.write_table(sealed, temporary, write_page_checksum=True)
+        pq.write_table(sealed, temporary, write_page_checksum=True, write_statistics=False)
 
 
 def read_sealed(path: Path) -> pa.Table:

@@ -17,6 +17,7 @@ from dp_core.errors import UserError
 from search.lost_workers import NotSaved, PatientScheduler
 from search.study.record import StudyRecord
 from search.study.trials import stopped_early
+from trainables.resilient import EARLIER
 
 ROW_KEYS = (
     "round",
@@ -114,9 +115,16 @@ class StudyScheduler(PatientScheduler):
         """Record the round; stop the trial if it is not among the promising ones."""
         super().on_trial_result(tune_controller, trial, result)
         hopeless = False
-        with self._record.halting():
-            hopeless = self._record.report(trial.config["trial"], row_of(result))
+        if self._record.halted is None:  # else it is told again when the run is resumed
+            with self._record.halting():
+                hopeless = self._catch_up(trial.config["trial"], result)
+                hopeless |= self._record.report(trial.config["trial"], row_of(result))
         return str(TrialScheduler.STOP if hopeless else TrialScheduler.CONTINUE)
+
+    def _catch_up(self, number: int, result: dict[str, Any]) -> bool:
+        """Record the rounds that an earlier driver could not; return whether the trial should be stopped by them."""
+        stops = [self._record.report(number, row_of(row)) for row in result.get(EARLIER, ())]
+        return any(stops)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Record the end: finished, collapsed, diverged, failed, or stopped early."""
@@ -126,6 +134,7 @@ class StudyScheduler(PatientScheduler):
                 self._record_end(trial.config["trial"], result)
 
     def _record_end(self, number: int, result: dict[str, Any]) -> None:
+        self._catch_up(number, result)
         status = result["status"]
         if status == "running":
             self._record.finish(number, TrialState.PRUNED, stopped_early(result["round"]))

@@ -23,6 +23,10 @@ from trainables.work import Work
 
 T = TypeVar("T")
 
+EARLIER = "earlier"
+"""Key of a result: the rows before it, of a trial that has just gone on from a checkpoint. A driver that had to stop,
+such as on a full disk, may have kept a checkpoint and not the row of the step before it."""
+
 _SHORT_OF_MEMORY = "The trial ran out of memory and went on with half the batch in memory at a time."
 _SHORT_TWICE = "out of memory also with half the batch in memory at a time"
 
@@ -64,6 +68,7 @@ class ResilientTrial(tune.Trainable):
         raise NotImplementedError
 
     _work: Work | None = None  # None while it is not made, or once it has failed
+    _has_gone_on: bool = False  # from a checkpoint, without a result since
 
     def setup(self, config: dict[str, Any], context: TrialContext | None = None) -> None:
         """Make the work; `context` comes with the first trial of a worker and is kept for the next ones."""
@@ -97,6 +102,9 @@ class ResilientTrial(tune.Trainable):
         if self._notes:
             result["note"] = " ".join(dict.fromkeys(self._notes))
             self._notes.clear()
+        if self._has_gone_on:
+            result[EARLIER] = self._history[:-1] if self._failure is None else list(self._history)
+            self._has_gone_on = False
         return {**result, "done": self._ended}
 
     @property
@@ -133,6 +141,7 @@ class ResilientTrial(tune.Trainable):
         self._state: dict[str, Any] | None = None  # after the last step
         self._failure: dict[str, Any] | None = None
         self._notes: list[str] = []
+        self._has_gone_on = False
         self._memory_parts = int(self._job.get("memory_parts", 1))
 
     def _start(self) -> None:
@@ -181,6 +190,7 @@ class ResilientTrial(tune.Trainable):
 
     def _take(self, saved: dict[str, Any]) -> None:
         self._state, self._history, self._failure = saved["work"], saved["history"], saved["failure"]
+        self._has_gone_on = True
         self._memory_parts = max(self._memory_parts, saved["memory_parts"])
 
     def _rebuild(self) -> None:

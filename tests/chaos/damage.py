@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from tests.chaos.evidence import Kept
 
 
@@ -24,6 +26,17 @@ def flip(path: Path) -> None:
     """Flip one bit in the middle of a file."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0x04
+    path.write_bytes(content)
+
+
+def flip_in_column(path: Path) -> None:
+    """Flip one bit in the middle of a Parquet file's longest column; in other places no row may depend on it."""
+    group = pq.read_metadata(path).row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    longest = max(columns, key=lambda column: column.total_compressed_size)
+    content = bytearray(path.read_bytes())
+    begin = longest.dictionary_page_offset if longest.has_dictionary_page else longest.data_page_offset
+    content[begin + longest.total_compressed_size // 2] ^= 0x04
     path.write_bytes(content)
 
 

@@ -63,8 +63,11 @@ class Program:
                 kill_one(number)
         self.process.wait(10)
 
-    def survivors(self, seconds: float = 20) -> list[str]:
-        """Return the commands of what the program started and is still there after so long, itself included."""
+    def survivors(self, seconds: float = 90) -> list[str]:
+        """Return the commands of what the program started and is still there after so long, itself included.
+
+        Where a driver was killed, Ray's agents tell a server that is gone of it, for up to a minute.
+        """
         patience = time.monotonic() + seconds
         while (found := marked(self.mark)) and time.monotonic() < patience:
             time.sleep(0.1)

@@ -95,6 +95,39 @@ def test_an_end_is_recorded_with_its_last_round_and_its_reason(
     assert frozen.intermediate_values == {1: 0.5, 2: 0.4}
 
 
+def test_a_round_that_an_earlier_driver_could_not_record_is_recorded(record: StudyRecord) -> None:
+    scheduler, trial = begin(record)
+    first, second = ({**result(number, 0.5), "seconds": 1.0} for number in (1, 2))
+    assert scheduler.on_trial_result(None, trial, {**result(3, 0.4), "earlier": [first, second]}) == "CONTINUE"
+    assert [row["round"] for row in rounds_of(record.trials()[0])] == [1, 2, 3]
+    scheduler.on_trial_complete(None, trial, {**result(4, 0.4, "finished"), "earlier": [first, second, result(3, 0.4)]})
+    assert [row["round"] for row in rounds_of(record.trials()[0])] == [1, 2, 3, 4], "none is recorded twice"
+
+
+@pytest.mark.parametrize(("status", "rounds"), [("finished", [1, 2]), ("failed", [1])])
+def test_so_it_is_of_a_trial_that_ends_at_once(record: StudyRecord, status: str, rounds: list[int]) -> None:
+    scheduler, trial = begin(record)
+    scheduler.on_trial_complete(None, trial, {**result(2, 0.4, status, "for a reason"), "earlier": [result(1, 0.5)]})
+    assert [row["round"] for row in rounds_of(record.trials()[0])] == rounds
+
+
+def test_a_missing_round_without_promise_stops_the_trial(record: StudyRecord) -> None:
+    scheduler, good = begin(record)
+    _, bad = begin(record)
+    scheduler.on_trial_result(None, good, result(1, 0.5))
+    late = {**result(2, 0.9), "earlier": [result(1, 0.3)]}
+    assert scheduler.on_trial_result(None, bad, late) == TrialScheduler.STOP
+    scheduler.on_trial_complete(None, bad, late)
+    assert reason_of(record.trials()[1]) == "stopped early after round 2: others were better"
+
+
+def test_once_the_run_is_halted_no_round_is_recorded_beyond_one_that_could_not_be(record: StudyRecord) -> None:
+    scheduler, trial = begin(record)
+    record.halt(UserError("There is no room left on the disk."))
+    assert scheduler.on_trial_result(None, trial, result(1, 0.5)) == TrialScheduler.CONTINUE
+    assert rounds_of(record.trials()[0]) == []
+
+
 def test_a_trial_without_promise_is_stopped_and_pruned(record: StudyRecord) -> None:
     scheduler, good = begin(record)
     _, bad = begin(record)

@@ -146,7 +146,7 @@ def lasting(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a row must not depend on when, where and how often interrupted the trial ran."""
     told_by_tune = {
         "time_this_iter_s", "time_total_s", "training_iteration", "pid", "date", "timestamp", "hostname", "node_ip",
-        "time_since_restore", "iterations_since_restore", "config", "trial_id", "seconds",
+        "time_since_restore", "iterations_since_restore", "config", "trial_id", "seconds", "earlier",
     }  # fmt: skip
     return {key: value for key, value in row.items() if key not in told_by_tune}
 

@@ -76,6 +76,19 @@ def test_seconds_go_on_from_those_already_spent(tmp_path: Path) -> None:
     assert trial_of(resume_from=str(tmp_path)).train()["seconds"] > spent
 
 
+@pytest.mark.parametrize("way", ["restore", "resume_from"])
+def test_the_first_result_after_a_checkpoint_has_the_rows_before_it(tmp_path: Path, way: str) -> None:
+    trial = trial_of()
+    first = [lasting(trial.train()) for _ in range(2)]
+    trial.save(str(tmp_path))
+    resumed = trial_of(**({"resume_from": str(tmp_path)} if way == "resume_from" else {}))
+    if way == "restore":
+        resumed.restore(str(tmp_path))
+    third, fourth = resumed.train(), resumed.train()
+    assert [{**lasting(row), "done": False} for row in third["earlier"]] == first
+    assert "earlier" not in fourth
+
+
 def test_a_checkpoint_before_the_first_round_is_a_start(tmp_path: Path) -> None:
     whole, ticket = finish(trial_of(), tmp_path / "whole")
     trial_of().save(str(tmp_path / "nothing"))
