@@ -81,7 +81,7 @@ def test_the_first_result_after_a_checkpoint_has_the_rows_before_it(tmp_path: Pa
     trial = trial_of()
     first = [lasting(trial.train()) for _ in range(2)]
     trial.save(str(tmp_path))
-    resumed = trial_of(**({"resume_from": str(tmp_path)} if way == "resume_from" else {}))
+    resumed = trial_of(resume_from=str(tmp_path) if way == "resume_from" else None)
     if way == "restore":
         resumed.restore(str(tmp_path))
     third, fourth = resumed.train(), resumed.train()
