@@ -66,9 +66,10 @@ class Estimate:
         return sum(phase.high for phase in self.phases)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data: `[least, most]` seconds of each phase and of all."""
+        """Return it as plain data: `[least, most]` seconds of each phase and of all, None where a phase is unknown."""
         spans = {phase.name: [round(phase.low, 1), round(phase.high, 1)] for phase in self.phases}
-        return {**spans, "total": [round(self.low, 1), round(self.high, 1)], "unknown": list(self.unknown)}
+        total = None if self.unknown else [round(self.low, 1), round(self.high, 1)]
+        return {**spans, "total": total, "unknown": list(self.unknown)}
 
     def lines(self) -> Iterator[str]:
         """Yield what is said of it."""

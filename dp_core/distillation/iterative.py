@@ -21,6 +21,7 @@ from dp_core.distillation.base import (
     provenance,
     standardisation_of,
 )
+from dp_core.distillation.broken import smaller
 from dp_core.distillation.distilled_set import DistilledSet
 from dp_core.distillation.identity import Identity
 from dp_core.distillation.judging import few_step_accuracy
@@ -39,6 +40,8 @@ Labels = Literal["hard", "learned"]
 _WHITENED = 4096
 # Largest of a rate or penalty: those near the end of float32 are beyond it once an optimiser has corrected its bias.
 _LARGEST = 1e30
+# Deviations of real pixels from which on something must have gone wrong; distilled ones have some ten.
+_FAR = 100
 # Networks of a pool that judge a state, where the pool has as many.
 _JUDGES = 3
 
@@ -190,7 +193,13 @@ class IterativeDistiller(ABC):
         outcome = running.run(
             lambda done: workspace.snapshot(done, self._result(synthetic, task, {"iterations_done": done}))
         )
-        return self._result(synthetic, task, self._provenance(task, outcome))
+        made = self._result(synthetic, task, self._provenance(task, outcome))
+        if (largest := made.images.abs().max().item()) > _FAR:
+            workspace.say(
+                f"the images have values of up to {largest:,.0f}, where those of real ones have a deviation of 1: "
+                f"they are hardly images any more, so take {smaller('image_rate')}"
+            )
+        return made
 
     def build_optimizer(self, synthetic: Synthetic) -> torch.optim.Optimizer:
         """Return the optimiser, with a group "images" and others for learned labels and learning rate."""

@@ -26,6 +26,8 @@ def observe(model: nn.Module, input_shape: tuple[int, int, int]) -> Products:
     as it is, or viewed, cast, cut and put together. A bilinear layer uses each weight once for each pair of vectors,
     a recurrent one once for each time step.
 
+    A network that takes no single image is given two, and half of what it multiplies is returned.
+
     Args:
         model: a copy without memory is run forward once, in evaluation mode; or itself where that cannot be.
         input_shape: channels, height, width of one image.
@@ -35,12 +37,15 @@ def observe(model: nn.Module, input_shape: tuple[int, int, int]) -> Products:
             be zeros in it.
         Exception: whatever a user's own network raises in its forward pass.
     """
-    try:
-        return _traced(_without_memory(model), input_shape)
-    except UserError:
-        raise
-    except Exception:  # a user's network may need the numbers, which a tensor without memory does not have
-        return _traced(_copied(model), input_shape)
+    # A user's network may need the numbers, which a tensor without memory does not have, or several images.
+    for made, images in ((_without_memory, 1), (_copied, 1), (_copied, 2)):
+        try:
+            return _traced(made(model), input_shape, images)
+        except UserError:
+            raise
+        except Exception as error:  # a user's module may raise anything
+            failure = error
+    raise failure
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -62,9 +67,9 @@ def _without_memory(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, made)
 
 
-def _traced(model: nn.Module, input_shape: tuple[int, int, int]) -> Products:
+def _traced(model: nn.Module, input_shape: tuple[int, int, int], count: int) -> Products:
     trace = Trace(model)
-    images = next(model.parameters(), torch.empty(0)).real.new_zeros(1, *input_shape)
+    images = next(model.parameters(), torch.empty(0)).real.new_zeros(count, *input_shape)
     with (
         left_as_it_was(model),
         torch.random.fork_rng(devices=[images.get_device()] if images.is_cuda else []),
@@ -76,7 +81,7 @@ def _traced(model: nn.Module, input_shape: tuple[int, int, int]) -> Products:
         FusedAttention(trace),
     ):
         model.eval()(images)
-    return trace.products()
+    return trace.products(count)
 
 
 @contextmanager

@@ -39,6 +39,11 @@ _MOVING = {
     *(_ATEN.flip, _ATEN.cat, _ATEN.stack, _ATEN.repeat),
 }
 _REPEATING = {_ATEN.cat, _ATEN.stack, _ATEN.repeat}
+# What is made from nothing, whatever tensor says of which shape or type.
+_MAKING = {
+    *(_ATEN.new_zeros, _ATEN.new_ones, _ATEN.new_full, _ATEN.new_empty),
+    *(_ATEN.zeros_like, _ATEN.ones_like, _ATEN.full_like, _ATEN.empty_like),
+}
 # Their shapes are those of their inputs, and without memory they are what takes most of a forward pass's time.
 _NORMS = {_ATEN.native_batch_norm, _ATEN.native_group_norm, _ATEN.native_layer_norm}
 _ACTIVATIONS = {_ATEN.relu, _ATEN.leaky_relu, _ATEN.gelu, _ATEN.silu, _ATEN.sigmoid, _ATEN.tanh}
@@ -84,6 +89,7 @@ class Trace(TorchDispatchMode):
         self._copies: dict[int, _Copy] = {}
         self._computed: dict[int, str] = {}
         self._constants: dict[int, Any] = {}
+        self._written: dict[int, str] = {}  # constants that parameters were written into, by their memory
         self._alive: list[Tensor] = []  # whose identity is looked up
         self._uses: dict[str, int] = dict.fromkeys(self._in_layers, 0)
         self._uses_of_parts: dict[str, Tensor] = {}
@@ -97,10 +103,11 @@ class Trace(TorchDispatchMode):
         for tensor in [*model.buffers(), *(p for p in model.parameters() if p.dim() < 2)]:
             self._be_constant(tensor)
 
-    def products(self) -> Products:
-        """Return what was seen."""
-        parts = {name: counts + self._uses.get(name, 0) for name, counts in self._uses_of_parts.items()}
-        return Products({**self._uses, **parts}, self._other_flops)
+    def products(self, images: int = 1) -> Products:
+        """Return what was seen, for one of so many images."""
+        parts = {name: (counts + self._uses.get(name, 0)) // images for name, counts in self._uses_of_parts.items()}
+        whole = {name: times // images for name, times in self._uses.items()}
+        return Products({**whole, **parts}, self._other_flops // images)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, operation = kwargs or {}, func.overloadpacket
@@ -116,11 +123,18 @@ class Trace(TorchDispatchMode):
             self._recur(inputs)
         elif operation in _FACTORS or operation in flop_registry:
             self._multiply(operation, args, kwargs, result, inputs, outputs)
-        elif operation in _MOVING and all(id(tensor) in self._copies for tensor in inputs):
+        elif operation in _MAKING:
+            self._inherit([], outputs)
+        elif self._is_moved(operation, inputs) and all(id(tensor) in self._copies for tensor in inputs):
             self._move(func, args, kwargs, inputs, outputs)
         else:
             self._inherit(inputs, outputs, in_place=func._schema.is_mutable)
         return result
+
+    def _is_moved(self, operation: Any, inputs: list[Tensor]) -> bool:
+        # Torch's attention scales keys by a number before it multiplies with them: what is zero stays zero.
+        scaled = self.in_fused_attention and operation is _ATEN.mul and len(inputs) == 1
+        return operation in _MOVING or scaled
 
     def _recur(self, inputs: list[Tensor]) -> None:
         steps = inputs[0].numel() // inputs[0].shape[-1]
@@ -134,7 +148,7 @@ class Trace(TorchDispatchMode):
         factors = [args[place] for place in _FACTORS[operation]] if operation in _FACTORS else inputs
         copies = [tensor for tensor in factors if id(tensor) in self._copies]
         in_layers = [tensor for tensor in copies if self._in_layers >= set(self._copies[id(tensor)].names)]
-        computed = [self._computed[id(tensor)] for tensor in factors if id(tensor) in self._computed]
+        computed = [name for tensor in factors if (name := self._computed_from(tensor)) is not None]
         met = len(copies) + len(computed) < len(factors)  # an activation or a constant
         flops = _flops(operation, args, kwargs, result, factors)
         if computed and met and any(self._is_activation(tensor) for tensor in factors):
@@ -182,11 +196,19 @@ class Trace(TorchDispatchMode):
                 self._be_constant(output)
             elif id(output) not in self._copies or not in_place:
                 self._computed[id(output)] = source
+            if source is not None and in_place and _memory(output) in self._constants:
+                self._written[_memory(output)] = source
         self._alive += outputs
 
     def _source(self, tensor: Tensor) -> str | None:
         copy = self._copies.get(id(tensor))
-        return self._computed.get(id(tensor)) if copy is None else copy.names[0]
+        return self._computed_from(tensor) if copy is None else copy.names[0]
+
+    def _computed_from(self, tensor: Tensor) -> str | None:
+        """Return the parameter that a tensor, which is no copy of one, was computed from or has parts of."""
+        if id(tensor) in self._copies:
+            return None
+        return self._computed.get(id(tensor), self._written.get(_memory(tensor)))
 
     def _be_activations(self, outputs: list[Tensor], *, in_place: bool = False) -> None:
         for output in outputs:
@@ -194,6 +216,7 @@ class Trace(TorchDispatchMode):
             if in_place:
                 self._copies.pop(id(output), None)
                 self._constants.pop(_memory(output), None)
+                self._written.pop(_memory(output), None)
 
     def _be_constant(self, tensor: Tensor) -> None:
         self._constants[_memory(tensor)] = tensor.untyped_storage()
@@ -260,7 +283,7 @@ def _moved(func: Any, args: Any, kwargs: Any, copies: Mapping[int, _Copy], place
     def entries() -> Tensor:
         first, *others = swapped(args, known)
         operation = func.overloadpacket
-        if operation is _ATEN._to_copy:
+        if operation in (_ATEN._to_copy, _ATEN.mul):
             return first  # type: ignore[no-any-return]
         if operation in (_ATEN.view, _ATEN._unsafe_view):
             return first.reshape(others[0])  # type: ignore[no-any-return]
@@ -273,6 +296,6 @@ def _moved(func: Any, args: Any, kwargs: Any, copies: Mapping[int, _Copy], place
 def _computed_weight(name: str) -> UserError:
     return UserError(
         f"The parameter '{name}' is changed inside the model before it multiplies activations (scaled, normalised, "
-        "masked or multiplied with another), so that no mask can keep weights at zero; only parameters that are "
-        "weights themselves can be pruned."
+        "masked, multiplied with another or written into another tensor), so that no mask can keep weights at zero; "
+        "only parameters that are weights themselves, or parts of them put together by cat or stack, can be pruned."
     )

@@ -208,7 +208,10 @@ class StudyRecord:
         if math.isinf(total):
             return f"no other candidate of the space was found in {DRAWS} draws, fewer than {wanted}"
         if not left:
-            return f"all {plural(int(total), 'candidate')} of the space have been tried, fewer than {wanted}"
+            tried = (
+                "the one candidate of the space has" if total == 1 else f"all {total:,} candidates of the space have"
+            )
+            return f"{tried} been tried, fewer than {wanted}"
         return f"the space has {plural(int(total), 'candidate')}, fewer than {wanted}: the search ends with the last"
 
     @property

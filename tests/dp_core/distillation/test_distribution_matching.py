@@ -158,6 +158,15 @@ def test_divergence_is_said() -> None:
         distil(random_dataset(), 1, iterations=9, image_rate=1e30, architectures=LINEAR)
 
 
+def test_images_that_are_hardly_images_any_more_are_said() -> None:
+    said: list[str] = []
+    for rate, expected in ((0.1, 0), (1e4, 1)):
+        maker = DistributionMatching(architectures=LINEAR, iterations=1, image_rate=rate)
+        made = maker.distill(random_dataset(8), 1, 0, Workspace(say=said.append))
+        assert (made.images.abs().max() > 100) == bool(expected)
+        assert sum("hardly images any more" in sentence for sentence in said) == expected
+
+
 def test_a_rate_that_is_too_large_is_halved() -> None:
     # With all real images Eq. 4 is a fixed bowl. Beyond 2/curvature steps grow: those at 7.6 and 3.8 do, at 1.9 not.
     source = random_dataset()

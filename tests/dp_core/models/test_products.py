@@ -129,6 +129,95 @@ class LowRank(nn.Module):
         return images.flatten(1) @ (self.left @ self.right)
 
 
+class Filled(nn.Module):
+    """Puts a weight together by writing into a tensor of zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.upper, self.lower = nn.Parameter(torch.randn(16, 5)), nn.Parameter(torch.randn(16, 5))
+
+    def forward(self, images: Tensor) -> Tensor:
+        whole = images.new_zeros(32, 5)
+        whole[:16], whole[16:] = self.upper, self.lower
+        return images.flatten(1) @ whole
+
+
+class Token(nn.Module):
+    """Writes a learned token and the images' own into a tensor of zeros, in either order."""
+
+    def __init__(self, *, first: bool) -> None:
+        super().__init__()
+        self.first, self.token, self.layer = first, nn.Parameter(torch.randn(1, 1, 8)), nn.Linear(8, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = images.flatten(1).unflatten(1, (4, 8))
+        whole = images.new_zeros(len(images), 5, 8)
+        if self.first:
+            whole[:, :1] = self.token
+        whole[:, 1:] = tokens
+        if not self.first:
+            whole[:, :1] = self.token
+        answers: Tensor = self.layer(whole)
+        return answers.mean(1)
+
+
+class LearnedKeys(nn.Module):
+    """Looks tokens up in a learned memory, by torch's attention, which scales the keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys, self.values = nn.Parameter(torch.randn(1, 3, 8)), nn.Parameter(torch.randn(1, 3, 5))
+
+    def forward(self, images: Tensor) -> Tensor:
+        keys, values = (memory.expand(len(images), -1, -1) for memory in (self.keys, self.values))
+        tokens = images.flatten(1).unflatten(1, (4, 8))
+        return F.scaled_dot_product_attention(tokens, keys, values).mean(1)
+
+
+class InPairs(nn.Module):
+    """Takes no single image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(32, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) < 2:
+            raise ValueError("one image is no batch")
+        answers: Tensor = self.layer(images.flatten(1))
+        return answers
+
+
+def filled(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return Filled()
+
+
+def learned_keys(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return LearnedKeys()
+
+
+def in_pairs(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return InPairs()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_learned_token_that_is_written_beside_images_is_no_weight(first: bool) -> None:
+    assert observe(Token(first=first), SHAPE).uses == {"layer.weight": 5}
+
+
+def test_learned_keys_and_values_of_torchs_attention_are_weights() -> None:
+    model = build(ModelSpec(f"{HERE}:learned_keys"), SHAPE, 5, seed=0)
+    assert observe(model, SHAPE).uses == {"keys": 4, "values": 4}
+    assert list(prunable_parameters(model)) == ["keys", "values"]
+
+
+def test_a_network_that_takes_no_single_image_is_counted_by_two() -> None:
+    model = build(ModelSpec(f"{HERE}:in_pairs"), SHAPE, 5, seed=0)
+    assert recorded_products(model) == observe(model, SHAPE)
+    assert observe(model, SHAPE).uses == {"layer.weight": 1}
+    assert CostModel(model, SHAPE)().flops_dense == 2 * 32 * 5
+
+
 def standardised(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     return nn.Sequential(Standardised(2, 5, 4), nn.Flatten())
 
@@ -142,7 +231,8 @@ def low_rank(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("function", "name"), [("standardised", r"0\.weight"), ("masked", "inward"), ("low_rank", "left")]
+    ("function", "name"),
+    [("standardised", r"0\.weight"), ("masked", "inward"), ("low_rank", "left"), ("filled", "upper")],
 )
 def test_weights_that_the_model_changes_before_it_multiplies_are_refused_by_name(function: str, name: str) -> None:
     model = build(ModelSpec(f"{HERE}:{function}"), SHAPE, 5, seed=0)  # to be trained, as a proxy of its kind is
