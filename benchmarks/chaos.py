@@ -39,21 +39,36 @@ COLUMNS = (
 
 
 def main() -> None:
-    """Run the scenarios and write what they measured; a scenario that fails is the script's failure, too."""
+    """Run the scenarios and write what they measured, and which failed: that is the script's failure, too."""
     parser = parser_of(__doc__, "chaos")
     parser.add_argument("--only", default="", metavar="EXPRESSION", help="pytest's -k: scenarios to run")
     arguments = parser.parse_args()
-    began = time.monotonic()
+    began, failures = time.monotonic(), _Failures()
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures.json"
         options = ["tests/chaos", "-v", "-m", "chaos or not chaos", "-k", arguments.only, "--figures", str(figures)]
-        status = pytest.main(options)
+        status = pytest.main(options, plugins=[failures])
         rows = json.loads(figures.read_text(encoding="utf-8")) if figures.exists() else []
-    if status != pytest.ExitCode.OK:
-        raise UserError("not every scenario ended as it must; no figures were written.")
-    report = {**provenance("chaos", torch.device("cpu")), "seconds": round(time.monotonic() - began), "rows": rows}
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise UserError("the scenarios did not run to their end; no figures were written.")
+    seconds = round(time.monotonic() - began)
+    report = {**provenance("chaos", torch.device("cpu")), "seconds": seconds, "failed": failures.names, "rows": rows}
     write_text(arguments.output.with_suffix(".md"), page(report))
     write_report(arguments.output, report)
+    if failures.names:
+        raise UserError(f"not every scenario ended as it must: {', '.join(failures.names)}.")
+
+
+class _Failures:
+    """A plugin of pytest that notes which tests failed."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note one that did."""
+        if report.failed:
+            self.names.append(report.nodeid.rpartition("/")[2])
 
 
 def page(report: Mapping[str, Any]) -> str:
@@ -61,7 +76,7 @@ def page(report: Mapping[str, Any]) -> str:
     rows: Sequence[Mapping[str, Any]] = report["rows"]
     kills = sum(row.get("kills") or 0 for row in rows)
     lost = sum(row.get("lost") or 0 for row in rows)
-    machine = report["machine"]
+    machine, failed = report["machine"], report["failed"]
     lines = [
         "# What a run survives",
         "",
@@ -72,6 +87,7 @@ def page(report: Mapping[str, Any]) -> str:
         "or round, *doubled* those beyond the number asked for; rounds are *repeated* where a kill came before their",
         "checkpoint. All trials, and their tickets bit for bit, are also compared with those of an undisturbed run.",
         "",
+        *([f"Not every test ended as it must: {', '.join(failed)}.", ""] if failed else []),
         "| " + " | ".join(heading for _, heading in COLUMNS) + " |",
         "|" + "|".join("---" if key in ("scenario", "how", "storage", "trial") else "--:" for key, _ in COLUMNS) + "|",
     ]
