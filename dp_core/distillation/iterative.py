@@ -40,7 +40,7 @@ Labels = Literal["hard", "learned"]
 _WHITENED = 4096
 # Largest of a rate or penalty: those near the end of float32 are beyond it once an optimiser has corrected its bias.
 _LARGEST = 1e30
-# Deviations of real pixels from which on something must have gone wrong; distilled ones have some ten.
+# Deviations of real pixels from which on something must have gone wrong; the shipped sets reach six.
 _FAR = 100
 # Networks of a pool that judge a state, where the pool has as many.
 _JUDGES = 3

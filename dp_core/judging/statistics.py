@@ -35,9 +35,9 @@ def reestimate_statistics(
     two networks, or for an average of weights (Izmailov et al. 2018, §3.2). Statistics become the mean over batches,
     each weighted by its images, of what the layer sees when it normalises with the batch's own statistics; of one that
     a pass calls several times, over its calls. Norms are torch's and those derived from them: one that is written from
-    scratch keeps its statistics. Everything but these layers is in evaluation mode, so no dropout is
-    active, and norms that a network keeps in evaluation mode while it trains (frozen ones) keep their statistics. A
-    model without running statistics stays as it is.
+    scratch keeps its statistics. Everything but these layers is in evaluation mode, so no dropout is active, and norms
+    that a network keeps in evaluation mode while it trains (frozen ones) keep their statistics. A model without running
+    statistics stays as it is.
 
     Args:
         model: on any device; modes and memory layout are in the end what they were.
