@@ -14,26 +14,26 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 
-from search.checkpoints import CheckpointStore
-from search.collecting import write_tables
 from search.config.loader import load_config
 from search.config.models import SearchConfig
-from search.execution import run_trials, trial_directory
-from search.monitor import ScreeningMonitor
-from search.preparation import Preparation, prepare
-from search.progress import Progress
-from search.ray_session import ray_session
+from search.pipeline.leaderboard import write_tables
+from search.pipeline.monitor import ScreeningMonitor
+from search.pipeline.preparation import Preparation, prepare
+from search.pipeline.run import parameter_types
+from search.pipeline.screening import resources_of
+from search.pipeline.study_opening import open_record
+from search.pipeline.tensorboard import TensorBoardLog
 from search.report import write_report
-from search.run import parameter_types
-from search.run_directory import RunDirectory
-from search.run_record import new_record, write_record
-from search.screening import resources_of
-from search.study.opening import open_record
+from search.runs.directory import RunDirectory
+from search.runs.progress import Progress
+from search.runs.ray_session import ray_session
+from search.runs.record import new_record, write_record
 from search.study.record import StudyRecord
-from search.tensorboard import TensorBoardLog
-from search.tune_parts import HaltStopper, StudyScheduler, StudySearcher
+from search.tune.checkpoints import CheckpointStore
+from search.tune.execution import run_trials, trial_directory
+from search.tune.study_parts import HaltStopper, StudyScheduler, StudySearcher
 from trainables import SimulatedTrainable, SimulationContext
-from trainables.simulated_ticket import simulated_ticket
+from trainables.screening.simulated_ticket import simulated_ticket
 
 CONFIG = Path("configs/quickstart.yaml")
 STEADY = (0.1, 0.9)  # shares of the trials between which workers neither start nor end
@@ -197,7 +197,7 @@ def overrides_of(point: Point, folder: Path) -> list[str]:
 
 
 def _screen(point: Point, run: RunDirectory, prepared: Preparation, record: StudyRecord, clock: Clock) -> Gauge:
-    """Do what `search.screening.screen` does, with trials that sleep, and with clocks."""
+    """Do what `search.pipeline.screening.screen` does, with trials that sleep, and with clocks."""
     board = TensorBoardLog(run.tensorboard, parameter_types(prepared.space))
     clock.watch(record, STUDY)
     clock.watch(board, BOARD)

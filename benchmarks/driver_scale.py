@@ -27,8 +27,8 @@ from benchmarks.driver_point import Point, measure
 from benchmarks.measuring import alone, as_a_program, parser_of, provenance, write_report
 from benchmarks.plotting import Panel, Series, drawn
 from dp_core.files import write_text
-from search.environment import prepare_environment
-from search.markdown import markdown
+from search.cli.environment import prepare_environment
+from search.output.markdown import markdown
 
 TRIALS, ROUNDS, CONCURRENCY = (100, 300, 1_000, 3_000, 10_000), (1, 4), 16
 PARTS = ("study.propose", "study.report", "study.finish", "tickets", "tensorboard", "tables", "report", "reopening")

@@ -5,7 +5,7 @@
 ConvNet-3 of width 128 and the paper's AlexNet train on random images of CIFAR-10's shape in batches of 256, without
 augmentation, in every mode of `winnow bench engine`, each in a process of its own, the modes taking turns, five times:
 
-    usual     eager float32, stock torch and nothing of the engine (dp_core/analysis/usual.py)
+    usual     eager float32, stock torch and nothing of the engine (dp_core/bench/usual.py)
     eager     the engine's loop around the network as it is written
     fused     the engine's choice on CPUs: norm, activation and pooling in one pass, bfloat16 where the CPU has AMX
     compiled  the engine's loop around torch.compile; its warm-up is not in the speed but beside it
@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measuring import as_a_program, interleaved, parser_of, provenance, ratios, write_report
-from dp_core.analysis.speed_process import measure_in_process
-from dp_core.analysis.workload import Workload
+from dp_core.bench.speed_process import measure_in_process
+from dp_core.bench.workload import Workload
 from dp_core.device import default_device
 from dp_core.models import ModelSpec
 

@@ -41,16 +41,16 @@ from dp_core.seeds import derive_seed
 from dp_core.training import Diverged, Recipe, Training, TrainingData, evaluate
 from search.config.loader import load_config
 from search.config.models import SearchConfig
-from search.distilling import make_sets
-from search.preparation import Preparation, prepare
-from search.progress import Progress
-from search.report.statistics import rank_correlation
-from search.run import wanted_sets
-from search.run_directory import RunDirectory
-from search.screening import screening_context
+from search.output.rank_correlation import rank_correlation
+from search.pipeline.preparation import Preparation, prepare
+from search.pipeline.run import wanted_sets
+from search.pipeline.screening import screening_context
+from search.runs.directory import RunDirectory
+from search.runs.distilled_sets import make_sets
+from search.runs.progress import Progress
 from trainables import ScreeningContext
-from trainables.candidate import Candidate
-from trainables.rungs.pruning import screening_data
+from trainables.screening.rungs.pruning import screening_data
+from trainables.trials.candidate import Candidate
 
 CONFIG = Path("configs/quickstart.yaml")
 NORMS = ("none", "instance", "batch")

@@ -16,9 +16,9 @@ from typing import Any
 
 from dp_core.errors import UserError
 from dp_core.files import replacing, write_text
-from search.run_directory import find_run
-from search.run_record import read_run
-from search.tables import read_rows
+from search.pipeline.tables import read_rows
+from search.runs.directory import find_run
+from search.runs.record import read_run
 
 HEADINGS = (
     "rank | test accuracy % | proxy accuracy % | sparsity % | parameters left | architecture | source | ipc "

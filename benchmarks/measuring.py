@@ -18,7 +18,7 @@ import torch
 
 from dp_core.errors import UserError
 from dp_core.files import write_json
-from search.machine import usable_cpus
+from search.runs.machine import usable_cpus
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search.proxy.parquet import read_scores, read_truths
-from search.proxy.significance import advantage
+from search.proxies.parquet import read_scores, read_truths
+from search.proxies.significance import advantage
 
 SOURCES = ("real", "plain-set", "search-set", "random")
 

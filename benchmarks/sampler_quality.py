@@ -32,8 +32,8 @@ from optuna.samplers import BaseSampler
 from benchmarks.measuring import as_a_program, parser_of, provenance, write_report
 from benchmarks.surrogates import Surrogate, conditional, nasbench
 from dp_core.files import write_text
-from search.markdown import markdown
-from search.study.objectives import Objective, objectives_of
+from search.config.objectives import Objective, objectives_of
+from search.output.markdown import markdown
 from search.study.sampling import build_sampler
 from search.study.sampling.bounded import BoundedTPESampler
 from search.study.sampling.strata import WithinSourceSampler

@@ -38,7 +38,7 @@ from dp_core.data.streaming import MappedBlocks, ParquetBlocks
 from dp_core.errors import UserError
 from dp_core.files import write_json
 from dp_core.training import DataSource, StreamedData, TrainingData
-from search.machine import usable_cpus
+from search.runs.machine import usable_cpus
 
 WAYS = ("memory", "mapped", "parquet")
 WARM_UP = 5  # batches

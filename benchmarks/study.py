@@ -17,13 +17,13 @@ from typing import Any
 
 from dp_core.errors import UserError
 from dp_core.files import replacing_directory, write_text
-from search.markdown import markdown
-from search.prune.page import page_body
-from search.prune.statistics import Row, paired_differences
-from search.prune.study import rewrite_outputs
-from search.prune.tables import sparsity_label
-from search.run_directory import find_run
-from search.run_record import read_run
+from search.comparison.page import page_body
+from search.comparison.run import rewrite_outputs
+from search.comparison.statistics import Row, paired_differences
+from search.comparison.tables import sparsity_label
+from search.output.markdown import markdown
+from search.runs.directory import find_run
+from search.runs.record import read_run
 
 _TABLES = ("results.parquet", "rounds.parquet")
 

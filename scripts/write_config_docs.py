@@ -20,11 +20,11 @@ from dp_core.files import write_text
 from dp_core.models import ARCHITECTURES, INITIALISATIONS
 from dp_core.proxies import PROXIES
 from dp_core.training import Recipe
+from search.comparison.config import StudyConfig
 from search.config.loader import describe_keys, write_schema
 from search.config.models import SearchConfig
-from search.distill.config import DistillConfig
-from search.proxy.config import ProxyEvaluationConfig
-from search.prune.config import StudyConfig
+from search.distillation.config import DistillConfig
+from search.proxies.config import ProxyEvaluationConfig
 
 Page = Callable[[], str]
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from search.environment import prepare_environment
+from search.cli.environment import prepare_environment
 
 # Ray reads its settings when it is first imported, which any test module may do.
 prepare_environment()

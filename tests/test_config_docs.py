@@ -11,11 +11,11 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 from scripts import write_config_docs
+from search.comparison.config import StudyConfig
 from search.config.loader import describe_keys, schema_of
 from search.config.models import SearchConfig
-from search.distill.config import DistillConfig
-from search.proxy.config import ProxyEvaluationConfig
-from search.prune.config import StudyConfig
+from search.distillation.config import DistillConfig
+from search.proxies.config import ProxyEvaluationConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 EVERY = pytest.mark.parametrize(

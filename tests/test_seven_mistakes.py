@@ -39,8 +39,8 @@ from dp_core.pruning import (
     prunable_parameters,
 )
 from dp_core.training import Recipe, Training, TrainingData, evaluate
-from search.prune.config import StudyConfig
-from search.prune.preparation import prepare_study
+from search.comparison.config import StudyConfig
+from search.comparison.preparation import prepare_study
 from tests.dp_core.small import copy_of, random_data, same, small_model
 from tests.search.tiny import write_images
 from tests.trainables.driving import candidate, dataset, distilled_set, rows, screening, screening_context
@@ -58,7 +58,7 @@ from tests.trainables.laboratory.studies import (
 )
 from trainables.laboratory import Cell, Laboratory, Method, rounds, training
 from trainables.laboratory.method import FINAL
-from trainables.shared_dataset import SharedDataset
+from trainables.trials.shared_dataset import SharedDataset
 
 REWIND_STEP = 2
 RECIPE = Recipe(steps=5, batch_size=8, learning_rate=0.05, schedule="constant", precision="float32", mode="eager")

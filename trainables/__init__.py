@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainables.candidate import Candidate
-    from trainables.context import ScreeningContext
-    from trainables.ladder import LadderPlan
-    from trainables.retraining import RetrainingContext, RetrainingTrainable
-    from trainables.score import Score
-    from trainables.screening import ScreeningTrainable
-    from trainables.shared_dataset import SharedDataset
-    from trainables.simulated import SimulatedTrainable, SimulationContext
+    from trainables.retraining.trainable import RetrainingContext, RetrainingTrainable
+    from trainables.screening.context import ScreeningContext
+    from trainables.screening.ladder import LadderPlan
+    from trainables.screening.score import Score
+    from trainables.screening.simulated import SimulatedTrainable, SimulationContext
+    from trainables.screening.trainable import ScreeningTrainable
+    from trainables.trials.candidate import Candidate
+    from trainables.trials.shared_dataset import SharedDataset
 
 __all__ = [
     "Candidate",
@@ -33,16 +33,16 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Candidate": "candidate",
-    "LadderPlan": "ladder",
-    "RetrainingContext": "retraining",
-    "RetrainingTrainable": "retraining",
-    "Score": "score",
-    "ScreeningContext": "context",
-    "ScreeningTrainable": "screening",
-    "SharedDataset": "shared_dataset",
-    "SimulatedTrainable": "simulated",
-    "SimulationContext": "simulated",
+    "Candidate": "trials.candidate",
+    "LadderPlan": "screening.ladder",
+    "RetrainingContext": "retraining.trainable",
+    "RetrainingTrainable": "retraining.trainable",
+    "Score": "screening.score",
+    "ScreeningContext": "screening.context",
+    "ScreeningTrainable": "screening.trainable",
+    "SharedDataset": "trials.shared_dataset",
+    "SimulatedTrainable": "screening.simulated",
+    "SimulationContext": "screening.simulated",
 }
 
 

@@ -14,8 +14,8 @@ from dp_core.errors import UserError
 from dp_core.models import ModelSpec
 from dp_core.proxies import Proxy, ProxyInputs, RealTraining
 from dp_core.seeds import derive_seed
-from trainables.device import claim_device
-from trainables.shared_dataset import SharedDataset
+from trainables.trials.device import claim_device
+from trainables.trials.shared_dataset import SharedDataset
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,7 @@
-"""What a network costs, and how stable it is: mode connectivity, sharpness, the loss around it."""
+"""What a network costs, and how stable it is, under one name: see `dp_core.cost` and `dp_core.stability`."""
 
-from dp_core.analysis.connectivity import Connectivity, interpolate
-from dp_core.analysis.cost import Cost, CostModel
-from dp_core.analysis.dense_cost import DenseCost, dense_cost
-from dp_core.analysis.hessian import TopEigenvalue, top_eigenvalue
-from dp_core.analysis.landscape import LossSlice, loss_slice
-from dp_core.analysis.latency import latency_ms
+from dp_core.cost import Cost, CostModel, DenseCost, dense_cost, latency_ms
+from dp_core.stability import Connectivity, LossSlice, TopEigenvalue, interpolate, loss_slice, top_eigenvalue
 
 __all__ = [
     "Connectivity",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from dp_core.analysis import CostModel
+from dp_core.cost import CostModel
 from dp_core.proxies.base import ProxyInputs
 from dp_core.proxies.zero_cost import ZeroCost
 

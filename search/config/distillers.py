@@ -12,7 +12,7 @@ from dp_core.distillation import DISTILLERS, Distiller
 from dp_core.distillation.pool import Pool
 from dp_core.errors import UserError
 from search.config.sections import Section, one_of
-from trainables.settings import parse_settings
+from trainables.trials.settings import parse_settings
 
 
 class DistillerSection(Section):

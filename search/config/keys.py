@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from search.wording import show
+from search.output.wording import show
 
 NOUNS: Mapping[Any, str] = types.MappingProxyType(
     {int: "integer", float: "number", bool: "true or false", str: "text", Path: "path", type(None): "null", Any: "any"}

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from dp_core.errors import nearest
 from search.config.keys import Slot, describe_keys, fields_of
 from search.config.overrides import Override, origin
-from search.wording import show
+from search.output.wording import show
 
 WRONG_VALUE = (
     "_type", "_parsing", "int_from_float", "greater_than", "less_than", "multiple_of", "literal_error", "enum",

@@ -11,9 +11,9 @@ from dp_core.errors import UserError
 from dp_core.pruning import CRITERIA
 from dp_core.training import Recipe
 from search.config.distillers import DistillSection
+from search.config.objectives import OBJECTIVES
 from search.config.sections import DataSection, NamedRunSection, Section, one_of
-from search.study.objectives import OBJECTIVES
-from trainables.settings import parse_settings
+from trainables.trials.settings import parse_settings
 
 
 class RunSection(NamedRunSection):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dp_core.data import Reading
 from dp_core.errors import nearest
-from trainables.placement import Stream
+from trainables.trials.placement import Stream
 
 
 class Section(BaseModel):

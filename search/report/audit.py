@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from search.report.formats import count, percent, plural
+from search.output.numbers import count, percent, plural
 
 CONFIDENCE = 0.95
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from search.prunable import prunable_of
-from search.report.formats import accuracy, count, duration, magnitude, percent, plural, proxy
+from search.output.numbers import accuracy, count, duration, magnitude, percent, plural, proxy
+from search.output.prunable import prunable_of
 from search.study.trials import outcome_of
 
 Row = Mapping[str, Any]

@@ -9,8 +9,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from search.output.numbers import duration, magnitude
 from search.report.facts import Row, SourceCost
-from search.report.formats import duration, magnitude
 from search.report.plotting import about, as_json, by_source, points, stand_in, thinned, whole_numbers
 
 MOST_CURVES = 200

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.pareto import hypervolume, non_dominated, normalised
+from search.config.objectives import Objective
+from search.output.numbers import count, duration, magnitude, milliseconds, percent
+from search.output.pareto import hypervolume, non_dominated, normalised
 from search.report.facts import Row
-from search.report.formats import count, duration, magnitude, milliseconds, percent
-from search.study.objectives import Objective
 
 MOST_MEASURED = 3
 """Objectives up to which a hypervolume is computed: its cost grows fast with their number."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from search.config.objectives import Objective
 from search.report.facts import Row
 from search.report.front import SHOWN
 from search.report.plotting import about, as_json, by_source, thinned, whole_numbers
-from search.study.objectives import Objective
 
 
 def pareto_front(

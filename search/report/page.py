@@ -17,20 +17,21 @@ from plotly.offline import get_plotlyjs
 
 from dp_core.errors import UserError
 from dp_core.files import write_text
-from search import tables
-from search.bad_ends import BadEnd, read_bad_ends
-from search.promotion import Promotion, read_promotion
-from search.prunable import prunable_of
-from search.report import facts, figures, formats, front_figures, plotting
+from search.config.objectives import Objective
+from search.output import numbers
+from search.output.prunable import prunable_of
+from search.pipeline import tables
+from search.pipeline.bad_ends import BadEnd, read_bad_ends
+from search.pipeline.promotion import Promotion, read_promotion
+from search.pipeline.retraining_plan import what_differs
+from search.report import facts, figures, front_figures, plotting
 from search.report.front import SHOWN, front, growth
 from search.report.full_search import bills
-from search.report.run_record import gradients_a_training, objectives_in, read_record, recipe_of, sections
+from search.report.provenance import gradients_a_training, objectives_in, read_record, recipe_of, sections
 from search.report.rungs import looks_by_round, looks_by_rung
 from search.report.trust import trust
-from search.retraining_plan import what_differs
-from search.run_directory import RunDirectory
-from search.run_record import judged_otherwise
-from search.study.objectives import Objective
+from search.runs.directory import RunDirectory
+from search.runs.record import judged_otherwise
 
 MOST_ROWS = 200
 """Rows of the table of stopped and failed trials; the rest is in trials.parquet."""
@@ -167,17 +168,17 @@ def _template() -> Template:
         loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     for filter_ in (
-        formats.percent,
-        formats.count,
-        formats.magnitude,
-        formats.duration,
-        formats.times,
-        formats.milliseconds,
+        numbers.percent,
+        numbers.count,
+        numbers.magnitude,
+        numbers.duration,
+        numbers.times,
+        numbers.milliseconds,
         facts.outcome,
     ):
         environment.filters[filter_.__name__] = filter_
-    environment.filters["prunable"] = lambda row: prunable_of(row) or formats.ABSENT
-    for function in (formats.accuracy, formats.proxy, formats.correlation):
+    environment.filters["prunable"] = lambda row: prunable_of(row) or numbers.ABSENT
+    for function in (numbers.accuracy, numbers.proxy, numbers.correlation):
         environment.globals[function.__name__] = function
     return environment.get_template("report.html.j2")
 

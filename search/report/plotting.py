@@ -10,8 +10,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from search.output.numbers import count, percent, proxy
 from search.report.facts import Row
-from search.report.formats import count, percent, proxy
 
 MOST_POINTS = 5000
 """Trials drawn as points, evenly chosen: what a browser can still draw as SVG without a wait."""

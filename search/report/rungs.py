@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from search.output.rank_correlation import MINIMUM_PAIRS, spearman
 from search.report.facts import Row, outcome
-from search.report.statistics import MINIMUM_PAIRS, spearman
 
 Place = tuple[int, int]
 """A rung, and a round within it or 0 for all of them."""

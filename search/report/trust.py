@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.output.numbers import count
+from search.output.rank_correlation import MINIMUM_PAIRS, RankCorrelation, rank_correlation
 from search.report.audit import audit_of, audit_sentences
 from search.report.facts import Row
-from search.report.formats import count
 from search.report.rival import is_no_better, rival_detail, rival_sentence
-from search.report.statistics import MINIMUM_PAIRS, RankCorrelation, rank_correlation
 from search.report.weighted import Advantage, weighted_advantage, weighted_correlation
 
 _FEWEST_AUDITED = 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.report.statistics import MINIMUM_PAIRS, RankCorrelation, percentile_interval
+from search.output.rank_correlation import MINIMUM_PAIRS, RankCorrelation, percentile_interval
 
 Array = NDArray[np.float64]
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from dp_core.errors import nearest, nearest_word
+from search.output.wording import show
 from search.space.parameters import ChoiceParameter, Condition, Constant, Parameter
 from search.space.place import Place
 from search.space.values import Value, same, thaw
-from search.wording import show
 
 Requirements = Mapping[str, Mapping[str, tuple[Value, ...]]]
 

@@ -9,10 +9,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from dp_core.errors import nearest
+from search.output.wording import show
 from search.space.parameters import ChoiceParameter, Condition, Constant, FloatParameter, IntParameter, Parameter
 from search.space.place import Place
 from search.space.values import Value, freeze, same, stored, thaw
-from search.wording import show
 
 KINDS = ("int", "float", "choice")
 OPTIONS = ("log", "step", "when")

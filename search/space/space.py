@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FixedTrial
 
+from search.output.wording import show
 from search.space.conditions import Requirements, in_dependency_order, link, requirements
 from search.space.corners import assignments
 from search.space.counting import count
@@ -17,7 +18,6 @@ from search.space.parameters import ChoiceParameter, Constant, Parameter, is_act
 from search.space.parsing import read_group
 from search.space.place import Place
 from search.space.values import Stored, Value, thaw
-from search.wording import show
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 
-from dp_core.analysis import DenseCost, dense_cost
+from dp_core.cost import DenseCost, dense_cost
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec
 from dp_core.seeds import derive_seed

@@ -10,7 +10,7 @@ from numbers import Real
 from typing import Any
 
 from dp_core.errors import UserError
-from search.wording import show
+from search.output.wording import show
 
 LONGEST_REASON = 300
 """Characters of a reason that the sentence shows before it is cut short."""

@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from search.study.objectives import Objective
+from search.config.objectives import Objective
 from search.study.trials import constraint_key, is_stopped_early, rounds_of
 
 

@@ -14,16 +14,16 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from dp_core.errors import UserError
 from dp_core.seeds import derive_seed
 from search.config.models import SearchConfig
-from search.report.formats import plural
+from search.config.objectives import objectives_of
+from search.output.numbers import plural
 from search.space import Space
 from search.study.constraints import Limits
 from search.study.failures import FailureStreak
 from search.study.memory import MemoryStudy
-from search.study.objectives import objectives_of
 from search.study.proposals import Draw, Proposals
 from search.study.sampling import build_sampler, source_of
 from search.study.stopping import Look, build_stopping
-from search.study.storage import TrialStore
+from search.study.storage.store import TrialStore
 from search.study.trials import (
     CANDIDATE,
     POINT,
@@ -43,7 +43,7 @@ from search.study.trials import (
 )
 from search.study.untried import DRAWS
 from trainables import Candidate
-from trainables.identity import identity_of
+from trainables.trials.identity import identity_of
 
 MOST_REJECTIONS = 100
 """Proposals in a row that may break a constraint before the run stops."""

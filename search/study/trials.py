@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from trainables.candidate import default_source
+from trainables.trials.candidate import default_source
 
 STUDY = "winnow"
 CANDIDATE, REASON, ROUND, REJECTED, POINT = "candidate", "reason", "round:", "rejected", "point"

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dp_core.errors import nearest
+from search.output.wording import show
 from search.space import Constant, FloatParameter, IntParameter, Parameter
 from search.space.place import Place
 from search.space.values import Value, freeze, same, stored, thaw
-from search.wording import show
 
 
 def flattened(tree: Mapping[Any, Any], place: Place) -> dict[str, Any]:

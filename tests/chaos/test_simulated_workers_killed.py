@@ -17,20 +17,20 @@ from typing import Any
 
 import pytest
 
-from search import screening
 from search.config.models import SearchConfig
-from search.preparation import prepare
-from search.progress import Progress
-from search.ray_session import ray_session
-from search.run_directory import RunDirectory
-from search.study.opening import open_record
-from search.tensorboard import TensorBoardLog
+from search.pipeline import screening
+from search.pipeline.preparation import prepare
+from search.pipeline.study_opening import open_record
+from search.pipeline.tensorboard import TensorBoardLog
+from search.runs.directory import RunDirectory
+from search.runs.progress import Progress
+from search.runs.ray_session import ray_session
 from tests.chaos import evidence
 from tests.chaos.figures import Figures
 from tests.search.processes import MARK, kill_one, marked
 from tests.search.tiny import config_tree, write_images
-from trainables.simulated import SimulatedTrainable, SimulationContext
-from trainables.simulated_ticket import simulated_ticket
+from trainables.screening.simulated import SimulatedTrainable, SimulationContext
+from trainables.screening.simulated_ticket import simulated_ticket
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from search.cli import main
+from search.cli.main import main
 
 
 @dataclass(frozen=True)

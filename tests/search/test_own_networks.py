@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import ray
 
+from tests.search.comparison.tiny_study import write_study
 from tests.search.conftest import Outcome
-from tests.search.distill.tiny_distillation import write_distillation
+from tests.search.distillation.tiny_distillation import write_distillation
 from tests.search.own_networks import REFUSED, write_networks
-from tests.search.proxy.tiny_evaluation import write_evaluation
-from tests.search.prune.tiny_study import write_study
+from tests.search.proxies.tiny_evaluation import write_evaluation
 from tests.search.test_bad_input import refusal
 from tests.search.tiny import write_config
 

@@ -11,13 +11,13 @@ import numpy as np
 import yaml
 
 from search.config.models import SearchConfig
+from search.config.objectives import objectives_of
+from search.pipeline.warm_start import points
 from search.space import Space
 from search.study.constraints import Limits
-from search.study.objectives import objectives_of
 from search.study.record import StudyRecord
-from search.study.storage import TrialStore
+from search.study.storage.store import TrialStore
 from search.study.trials import STUDY
-from search.study.warm_start import points
 from tests.dp_core.data.shard_files import encode, write_shard
 
 CLASSES = ("red", "green", "blue")

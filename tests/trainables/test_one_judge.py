@@ -31,9 +31,9 @@ from tests.trainables.driving import (
     standardised,
 )
 from tests.trainables.laboratory.studies import BATCH_NORM, CPU, DENSE, find, laboratory, method, train
-from trainables.ladder import LadderPlan
-from trainables.rungs import real_epochs
-from trainables.trained_model import TrainedModel
+from trainables.retraining.trained_model import TrainedModel
+from trainables.screening.ladder import LadderPlan
+from trainables.screening.rungs import real_epochs
 
 TRAIN, VALIDATION, TEST = dataset(16, 1), dataset(4, 2), dataset(5, 3)
 SLOW = {"learning_rate": 0.02, "steps": 2, "mode": "eager"}

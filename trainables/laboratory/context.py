@@ -19,8 +19,8 @@ from dp_core.seeds import derive_seed, generator
 from dp_core.training import DataSource, Recipe, TrainingData
 from trainables.laboratory.files import Cell, StudyFiles
 from trainables.laboratory.method import Method
-from trainables.placement import Stream, training_data
-from trainables.shared_dataset import SharedDataset
+from trainables.trials.placement import Stream, training_data
+from trainables.trials.shared_dataset import SharedDataset
 
 
 @dataclass(frozen=True)

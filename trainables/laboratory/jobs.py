@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trainables.device import claim_device
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell, StudyFiles
 from trainables.laboratory.finding import find_tickets
 from trainables.laboratory.training import train_ticket
 from trainables.laboratory.tuning import choose_learning_rate
+from trainables.trials.device import claim_device
 
 JobKind = Literal["tune", "find", "train"]
 

@@ -29,7 +29,7 @@ from trainables.laboratory.method import Method
 from trainables.laboratory.tickets import parent_ticket, save_ticket
 from trainables.laboratory.timing import Stopwatch
 from trainables.laboratory.tuning import tuned
-from trainables.resuming import load_state_if_sound, save_state
+from trainables.trials.resuming import load_state_if_sound, save_state
 
 
 class IterativeSearch:

@@ -13,18 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dp_core.analysis import interpolate, top_eigenvalue
 from dp_core.errors import UserError
 from dp_core.files import replacing_directory
 from dp_core.judging import judge
 from dp_core.pruning import Ticket, at_chance, chance
 from dp_core.seeds import derive_seed
+from dp_core.stability import interpolate, top_eigenvalue
 from dp_core.training import Diverged, Evaluation, Training, TrainingData
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell, read_result, write_result
 from trainables.laboratory.timing import Stopwatch
 from trainables.laboratory.tuning import final_recipe
-from trainables.resuming import load_state_if_sound, save_state
+from trainables.trials.resuming import load_state_if_sound, save_state
 
 _SAVE_EVERY = 60.0  # seconds
 _QUARTERS, _DEAD_AFTER = 4, 3

@@ -14,9 +14,9 @@ from optuna.samplers import BaseSampler
 
 from dp_core.errors import UserError, nearest
 from dp_core.seeds import derive_seed
+from search.config.objectives import Objective
 from search.space import ChoiceParameter, Space
 from search.space.place import Place
-from search.study.objectives import Objective
 from search.study.sampling import evolution, genetic, limits, stock
 from search.study.sampling.bounded import BoundedTPESampler
 from search.study.sampling.grid import GridSampler

@@ -7,7 +7,7 @@ from bisect import bisect_left
 import numpy as np
 from numpy.typing import NDArray
 
-from search.pareto import Gains, non_dominated
+from search.output.pareto import Gains, non_dominated
 
 
 class Fronts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.pareto import Gains, epsilon_net_order
+from search.output.pareto import Gains, epsilon_net_order
 from search.study.stopping.fronts import Fronts
 from search.study.stopping.rung import places
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from dp_core.analysis import CostModel
+from dp_core.cost import CostModel
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 from torch.utils.flop_counter import FlopCounterMode
 
-from dp_core.analysis.cost import CostModel
+from dp_core.cost.cost import CostModel
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build, check_forward, observe, recorded_products
 from dp_core.models.products import record_products

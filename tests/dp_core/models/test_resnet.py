@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from dp_core.analysis import CostModel
+from dp_core.cost import CostModel
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
 

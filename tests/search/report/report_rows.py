@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from search.pipeline.tables import write_leaderboard, write_rounds, write_trials
 from search.report import write_report
-from search.tables import write_leaderboard, write_rounds, write_trials
 
 
 def round_row(trial: int, number: int, accuracy: float, **changes: object) -> dict[str, Any]:

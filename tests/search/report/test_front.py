@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from search.config.objectives import objectives_of
 from search.report.front import front, growth
-from search.study.objectives import objectives_of
 from tests.search.report.report_rows import trial_row
 
 TWO = objectives_of(["accuracy", "parameters"])

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from dp_core.errors import UserError
-from search.promotion import Promotion, write_promotion
+from search.pipeline.promotion import Promotion, write_promotion
+from search.pipeline.tables import write_rounds
 from search.report import write_report
 from search.report.figures import MOST_CURVES
 from search.report.plotting import MOST_POINTS
-from search.tables import write_rounds
 from tests.search.report.report_rows import drawn_trials, make_run, model_row, no_rounds, round_row, trial_row
 
 HOSTILE = """</script><img src=x onerror="alert(1)"><b>&amp;{{ 7 * 7 }}'"""

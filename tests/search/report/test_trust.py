@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from search.audit_draw import draw
+from search.pipeline.audit_draw import draw
 from search.report.trust import _weight as weight_of
 from search.report.trust import trust
 from tests.search.report.report_rows import model_row

@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.report.statistics import rank_correlation
+from search.output.rank_correlation import rank_correlation
 from search.report.weighted import stratified_counts, weighted_advantage, weighted_correlation, weighted_spearman
 
 ONE_STRATUM = np.zeros(5, np.int64)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.search.conftest import Outcome
-from tests.search.distill.tiny_distillation import contents
+from tests.search.distillation.tiny_distillation import contents
 from tests.search.tiny import write_images
 
 MOVED = {

@@ -7,7 +7,7 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.study.storage import TrialStore
+from search.study.storage.store import TrialStore
 
 CANDIDATE = {"model": {"name": "convnet"}, "sparsity": 0.625}
 DISTRIBUTIONS = {"sparsity": FloatDistribution(0.5, 0.8), "source": CategoricalDistribution(["distilled", "real"])}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from dp_core.analysis import DenseCost, dense_cost
+from dp_core.cost import DenseCost, dense_cost
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec
 from search.config.models import ConstraintsSection

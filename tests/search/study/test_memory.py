@@ -5,8 +5,8 @@ from __future__ import annotations
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.config.objectives import objectives_of
 from search.study.memory import MemoryStudy
-from search.study.objectives import objectives_of
 from search.study.trials import REASON
 from tests.search.tiny import round_row
 

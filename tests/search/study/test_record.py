@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dp_core.errors import UserError
 from search.config.models import SearchConfig
 from search.study.record import Proposal, StudyRecord
-from search.study.storage import read_trials as stored_trials
+from search.study.storage.store import read_trials as stored_trials
 from search.study.trials import STUDY, candidate_of, is_rejected, reason_of, rounds_of
 from tests.search.tiny import config_of, round_row, study_of
 

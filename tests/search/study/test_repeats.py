@@ -9,14 +9,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.collecting import write_tables
-from search.run_directory import RunDirectory
+from search.pipeline.leaderboard import write_tables
+from search.pipeline.tables import read_rows
+from search.runs.directory import RunDirectory
 from search.study.proposals import REPEATS
 from search.study.record import StudyRecord
 from search.study.trials import is_rejected, reason_of, state_of
-from search.tables import read_rows
 from tests.search.tiny import config_of, round_row, study_of
-from trainables.identity import identity_of
+from trainables.trials.identity import identity_of
 
 SIX: dict[str, Any] = {
     "model": {"width": {"choice": [4, 8, 12]}, "norm": "none"},

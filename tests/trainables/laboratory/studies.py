@@ -17,7 +17,7 @@ from dp_core.pruning import Scope, Ticket
 from dp_core.training import Recipe
 from tests.trainables.driving import SPACE, TINY, dataset, distilled_set
 from trainables.laboratory import Cell, Job, Laboratory, Method, Stability, read_result, run_job
-from trainables.shared_dataset import SharedDataset
+from trainables.trials.shared_dataset import SharedDataset
 
 CPU = torch.device("cpu")
 ROUND = Recipe(optimizer="adamw", steps=2, batch_size=16, learning_rate=0.02, precision="float32", mode="eager")

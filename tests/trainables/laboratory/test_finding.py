@@ -27,7 +27,7 @@ from tests.trainables.laboratory.studies import (
 )
 from trainables.laboratory import finding, rounds
 from trainables.laboratory.context import Laboratory
-from trainables.shared_dataset import SharedDataset
+from trainables.trials.shared_dataset import SharedDataset
 
 
 @pytest.fixture

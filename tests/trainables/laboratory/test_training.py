@@ -26,7 +26,7 @@ from tests.trainables.laboratory.studies import (
 )
 from trainables.laboratory import training
 from trainables.laboratory.context import Laboratory
-from trainables.shared_dataset import SharedDataset
+from trainables.trials.shared_dataset import SharedDataset
 
 Prepared = Callable[..., Laboratory]
 

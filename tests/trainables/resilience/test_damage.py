@@ -20,7 +20,7 @@ from tests.trainables.driving import (
     screening_context,
     ticket_in,
 )
-from tests.trainables.test_screening_resuming import DEMANDING, assert_same_ticket
+from tests.trainables.screening.test_resuming import DEMANDING, assert_same_ticket
 from trainables import RetrainingTrainable, ScreeningTrainable
 
 

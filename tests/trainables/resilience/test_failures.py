@@ -19,7 +19,7 @@ from tests.trainables.driving import (
     screening_context,
     ticket_in,
 )
-from tests.trainables.test_screening_resuming import DEMANDING
+from tests.trainables.screening.test_resuming import DEMANDING
 from trainables import SharedDataset
 
 NETWORKS = "tests.trainables.networks"
@@ -105,7 +105,7 @@ def test_whoever_ends_the_process_is_heard(monkeypatch: pytest.MonkeyPatch, end:
     def interrupted(self: Any) -> None:
         raise end
 
-    monkeypatch.setattr("trainables.replicates.Replicates.run_round", interrupted)
+    monkeypatch.setattr("trainables.screening.replicates.Replicates.run_round", interrupted)
     trial = screening(screening_context(), candidate())
     with pytest.raises(end):
         trial.train()

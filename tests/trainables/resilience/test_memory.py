@@ -62,10 +62,10 @@ def _fail_once(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Let the next evaluation, which comes when a round is all but over, fail with `error`."""
 
     def failing(*arguments: Any, **settings: Any) -> Any:
-        monkeypatch.setattr("trainables.replicates.judge", judge)
+        monkeypatch.setattr("trainables.screening.replicates.judge", judge)
         raise error
 
-    monkeypatch.setattr("trainables.replicates.judge", failing)
+    monkeypatch.setattr("trainables.screening.replicates.judge", failing)
 
 
 def test_out_of_memory_for_the_second_time_is_a_failure_that_says_so() -> None:
@@ -104,7 +104,7 @@ def test_a_retraining_short_of_memory_goes_on_too(tmp_path: Path, monkeypatch: p
     whole = list(rows(retraining(retraining_context({0: ticket}))))
     trial = retraining(retraining_context({0: ticket}))
     trial.train()
-    monkeypatch.setattr("trainables.retraining.judge", _failing_for(500))
+    monkeypatch.setattr("trainables.retraining.trainable.judge", _failing_for(500))
     second, third = rows(trial)
     assert "half the batch" in second["note"]
     assert second["train_loss"] == pytest.approx(whole[1]["train_loss"], rel=1e-4)

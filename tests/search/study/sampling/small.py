@@ -10,8 +10,8 @@ import optuna
 from optuna.study import Study
 from optuna.trial import Trial
 
+from search.config.objectives import objectives_of
 from search.space import Space
-from search.study.objectives import objectives_of
 from search.study.sampling import build_sampler
 
 CONDITIONAL = {

@@ -12,8 +12,8 @@ import optuna
 import pytest
 
 from dp_core.errors import UserError
+from search.config.objectives import objectives_of
 from search.space import Space
-from search.study.objectives import objectives_of
 from search.study.sampling import SAMPLERS, build_sampler, check_sampler, evolution
 from tests.search.study.sampling.small import CONDITIONAL, FINITE, NUMBERS, ask, study_of
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dp_core.errors import UserError
 from search.config.models import EarlyStoppingSection
-from search.pareto import epsilon_net_order, non_dominated_ranks
+from search.output.pareto import epsilon_net_order, non_dominated_ranks
 from search.study.stopping import Look, build_stopping, check_stopping
 from search.study.stopping.fronts import Fronts
 from search.study.stopping.pareto_rung import ParetoRung

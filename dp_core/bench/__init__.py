@@ -1,0 +1,1 @@
+"""How fast the engine trains, beside stock PyTorch and what the machine could do."""

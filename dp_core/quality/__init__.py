@@ -1,0 +1,1 @@
+"""How good distilled sets are: for fresh networks, for masks, in few steps, in feature space."""

@@ -1,0 +1,181 @@
+"""The config of a study of pruning methods: every key, its type, its default and what it means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from search.config.distillers import DistillSection
+from search.config.models import RealTrainingSection
+from search.config.sections import DataSection, NamedRunSection, ResourcesSection, Section, plain_name
+from trainables.laboratory import Kind
+from trainables.trials.placement import Stream
+
+
+class StudyRunSection(NamedRunSection):
+    """The run directory and the seeds."""
+
+    seed: int = Field(default=0, ge=0)
+    """The seed that every random choice of the study follows from: validation split, distilled sets, and those of each
+    of its `seeds`."""
+    seeds: int = Field(default=3, ge=1)
+    """How often everything is done: each seed has its own initial weights, data orders and random subset, which all
+    methods share. Seeds come one after the other, so that an unfinished study has whole seeds."""
+
+
+class StudyDataSection(DataSection):
+    """The images."""
+
+    validation: float = Field(default=0.1, gt=0, lt=1)
+    """Fraction of every class of the training images that is held back, to choose learning rates, to notice dead
+    networks and to measure error barriers; never trained on."""
+    stream: Stream = "auto"
+    """Whether real training images come to a job's device piece by piece: `auto` (if they take more than half of a
+    GPU's free memory), `always` or `never`. Streamed images come in another order, so set `always` or `never` where a
+    study must be repeatable bit for bit on a GPU whose free memory varies."""
+
+
+class ScopeSection(Section):
+    """Which weights are prunable, by shell patterns on their names; sparsity is the fraction of these."""
+
+    include: tuple[str, ...] = ("*",)
+    """Names that are, among the weights that multiply activations."""
+    exclude: tuple[str, ...] = ()
+    """Names that are not, such as `classifier.*`."""
+
+
+class MethodSection(Section):
+    """One way to find tickets."""
+
+    kind: Kind = "iterative"
+    """`iterative` (train, prune, rewind, and again), `at_initialisation` (one mask from the untrained network), `dense`
+    (no mask), or a control of the method `of`: `reinitialised` (its masks on fresh weights), `shuffled` (its masks
+    shuffled inside each layer) or `rewound` (its masks on the weights that the dense network has at `rewind_step` or
+    after `rewind_epochs` of its final training)."""
+    criterion: str = "magnitude"
+    """`magnitude`, `magnitude_layerwise`, `random`, `random_erk`, `snip`, `grasp`, `synflow`, or a pattern such as
+    `"2:4"`, which has one sparsity of its own; in quotes, since YAML reads 2:4 as a number."""
+    source: str | None = None
+    """What the rounds train on: `real`, `subset` (random images, drawn anew for each seed), `distilled`, or one of
+    `sets`. For `at_initialisation` what the criterion sees, by default real images."""
+    ipc: int | None = Field(default=None, ge=1)
+    """Images per class of a `subset` or of the `distilled` set."""
+    space: str | None = None
+    """Of `real` or `subset`: one of `sets`, whose preprocessing the images of the rounds get, for a comparison with
+    that set in its own space; null standardises them, as the final training does."""
+    steps: int | tuple[int, ...] | None = None
+    """Optimiser steps of a round; of a list each makes a method of its own, named `<method>-<steps>`."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Instead of `steps`: passes over the source a round."""
+    learning_rate: float | tuple[float, ...] | Literal["learned"] | None = None
+    """Of a round, instead of the recipe's. Of a list the one whose dense network is best on the validation images, for
+    each network and number of steps; `learned` is the distilled set's own."""
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    """The rest of a round's recipe, on top of `round_recipe`."""
+    rewind_step: int = Field(default=0, ge=0)
+    """Step of the first round that every later round, and the ticket, starts from; 0 is initialisation. If the rounds
+    train on real images, the final training goes on from there: it does as many steps less."""
+    rewind_epochs: float | None = Field(default=None, gt=0)
+    """Instead of `rewind_step`: passes over the source."""
+    prune_fraction: float | None = Field(default=None, ge=0.001, lt=1)
+    """Instead of the study's `prune_fraction`."""
+    sparsities: tuple[float, ...] | None = None
+    """Instead of the study's `sparsities`."""
+    of: str | None = None
+    """Of a control: the method whose tickets it is about."""
+    start_from: str | None = None
+    """Of an iterative method: the method whose ticket of `start_sparsity` it starts from, such as real data on top of
+    a distilled mask."""
+    start_sparsity: float | None = Field(default=None, gt=0, lt=1)
+    """See `start_from`."""
+
+
+class FinalTrainingSection(RealTrainingSection):
+    """How every ticket is trained on the real training images."""
+
+    learning_rate: float | tuple[float, ...] | None = None
+    """Instead of the recipe's. Of a list the one whose dense network is best on the validation images, for each
+    network; it is then that of all its tickets."""
+
+
+class StabilitySection(Section):
+    """What is measured of trained tickets beside their accuracy."""
+
+    barrier_at: tuple[float, ...] = ()
+    """Sparsities whose tickets are trained a second time in another data order, for the error barrier on the straight
+    line between the two; 0 is the dense network."""
+    points: int = Field(default=11, ge=3)
+    """Points of that line."""
+    eigenvalue_at: tuple[float, ...] = ()
+    """Sparsities at which the top eigenvalue of the Hessian of the training loss is found."""
+    images: int = Field(default=1000, ge=1)
+    """Training images for the eigenvalue, and for BatchNorm statistics on the line."""
+
+
+class StudyConfig(Section):
+    """A whole study: what `winnow prune` reads."""
+
+    run: StudyRunSection
+    """The run directory and the seeds."""
+    data: StudyDataSection
+    """The images."""
+    distill: DistillSection = Field(default_factory=DistillSection)
+    """How the `distilled` source is made; as many sets as methods have values of `ipc`."""
+    sets: dict[str, Path | None] = Field(default_factory=dict)
+    """Ready-made distilled sets (`<name>.safetensors` with the card beside it) by the name that `source` gives them."""
+    models: dict[str, dict[str, Any] | None] = Field(min_length=1)
+    """Networks by a name of yours, each with `name` and hyperparameters; one after the other."""
+    scope: ScopeSection = Field(default_factory=ScopeSection)
+    """Which weights are prunable."""
+    sparsities: tuple[float, ...] = Field(min_length=1)
+    """Sparsities of the tickets, rising; every iterative method passes exactly through them."""
+    prune_fraction: float = Field(default=0.2, ge=0.001, lt=1)
+    """Share of the remaining weights that a round removes, as nearly as the sparsities allow."""
+    round_recipe: dict[str, Any] = Field(default_factory=dict)
+    """What the rounds of all methods have in common; each may say otherwise in its `recipe`."""
+    round_images: int = Field(default=1000, ge=1)
+    """Validation images that each round is scored on, to notice a dead network."""
+    methods: dict[str, MethodSection | None] = Field(min_length=1)
+    """The methods by name, in the order in which they are done."""
+    retrain: FinalTrainingSection = Field(default_factory=FinalTrainingSection)
+    """How every ticket is trained on the real training images."""
+    published: Path | None = None
+    """CSV file of curves to be drawn dotted beside ours, with the columns `method`, `sparsity` and
+    `test_accuracy_mean`, both in [0, 1]; other columns are not read."""
+    stability: StabilitySection = Field(default_factory=StabilitySection)
+    """What is measured of trained tickets beside their accuracy."""
+    resources: ResourcesSection = Field(default_factory=ResourcesSection)
+    """What runs where."""
+
+    @field_validator("models", "methods", "sets")
+    @classmethod
+    def _plain(cls, named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
+            plain_name(name)
+        return named
+
+    # An override takes an entry of the file out by setting it to null.
+
+    @field_validator("models", "methods")
+    @classmethod
+    def _some_left(cls, named: dict[str, Any]) -> dict[str, Any]:
+        if all(entry is None for entry in named.values()):
+            raise ValueError("every entry is null, so that nothing is left")
+        return named
+
+    @property
+    def chosen_sets(self) -> dict[str, Path]:
+        """The ready-made sets that are not null."""
+        return {name: path for name, path in self.sets.items() if path is not None}
+
+    @property
+    def chosen_models(self) -> dict[str, dict[str, Any]]:
+        """The networks that are not null."""
+        return {name: model for name, model in self.models.items() if model is not None}
+
+    @property
+    def chosen_methods(self) -> dict[str, MethodSection]:
+        """The methods that are not null."""
+        return {name: section for name, section in self.methods.items() if section is not None}

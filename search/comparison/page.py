@@ -1,0 +1,53 @@
+"""All tables of a study on one Markdown page, with what has to be known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from search.comparison.best import best_by_cost
+from search.comparison.crossings_table import crossings_table
+from search.comparison.notes import notes
+from search.comparison.statistics import Row, by_sparsity, finite, grouped, mean
+from search.comparison.tables import NOTHING, markdown_table, sparsity_label
+from search.output.markdown import markdown
+from search.output.numbers import ABSENT
+
+_UNCONVERGED = "\n\\*: Lanczos' method had not converged for a seed, so that its eigenvalue may be larger."
+
+
+def page_body(rows: Sequence[Row]) -> str:
+    """Return the sections of a study's page from its result rows; without rows it says that there is nothing yet."""
+    if not rows:
+        return f"{NOTHING}\n"
+    sections = {
+        "All methods": markdown_table(rows),
+        "How to read tables and plots": "\n".join(f"- {note}" for note in notes(rows)),
+        "Learning rates and sharpness": _details(rows),
+        "Best by cost of the mask": best_by_cost(rows),
+        "Crossing points": crossings_table(rows),
+    }
+    return "\n\n".join(f"## {heading}\n\n{text.rstrip()}" for heading, text in sections.items() if text) + "\n"
+
+
+def _details(rows: Sequence[Row]) -> str:
+    """Return the learning rates that each method was given, and the mean top eigenvalue of its trained tickets."""
+    lines = []
+    for (network, method), group in grouped(rows, "network", "method").items():
+        rates = [_first(group, column) for column in ("learning_rate", "train_learning_rate")]
+        measured = by_sparsity([row for row in group if finite([row], "top_eigenvalue")])
+        told = "; ".join(f"{sparsity_label(at)}: {_eigenvalue(cell)}" for at, cell in measured.items())
+        lines.append([network, method, *(ABSENT if rate is None else f"{rate:g}" for rate in rates), told or ABSENT])
+    headings = ["Network", "Method", "Learning rate of a round", "of the final training", "Top Hessian eigenvalue"]
+    unconverged = any(row.get("eigenvalue_converged") is False for row in rows)
+    return markdown(headings, lines) + (_UNCONVERGED if unconverged else "")
+
+
+def _first(rows: Sequence[Row], column: str) -> Any:
+    """Return the first value that is there: a seed without a ticket may lack it."""
+    return next((row[column] for row in rows if row.get(column) is not None), None)
+
+
+def _eigenvalue(rows: Sequence[Row]) -> str:
+    found = f"{mean(finite(rows, 'top_eigenvalue')):.3g}"
+    return found + ("\\*" if any(row.get("eigenvalue_converged") is False for row in rows) else "")

@@ -1,0 +1,157 @@
+"""The comparison that `winnow prune` makes, for the terminal and as Markdown; and, from here, all of its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from search.comparison.parquet import read_results, read_rounds, write_results, write_rounds
+from search.comparison.statistics import PairedDifference, Row, grouped, paired_differences, reference_method, summarise
+from search.output.markdown import markdown
+from search.output.numbers import ABSENT, magnitude, percent
+from search.output.prunable import prunable_sentence
+
+__all__ = [
+    "PairedDifference",
+    "markdown_table",
+    "paired_differences",
+    "prune_tables",
+    "read_results",
+    "read_rounds",
+    "sparsity_label",
+    "summarise",
+    "write_results",
+    "write_rounds",
+]
+
+
+NOTHING = "Nothing of the study is finished yet."
+"""What is said where there is no row."""
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """The comparison of one network as text: the first column holds names, the others hold figures."""
+
+    title: str
+    headings: list[str]
+    lines: list[list[str]]
+    note: str
+
+
+def prune_tables(rows: Sequence[Row]) -> list[Table]:
+    """Return the comparison for the terminal, one table a network: methods down, sparsities and costs across.
+
+    Without rows it is one table that says so.
+    """
+    if not rows:
+        told = Table.grid()
+        told.add_row(Text(NOTHING))
+        return [told]
+    return [_table(sheet) for sheet in _sheets(rows)]
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Return the comparison as Markdown, one table a network, to be committed beside the results."""
+    parts = [f"**{sheet.title}**\n\n{markdown(sheet.headings, sheet.lines)}\n{sheet.note}\n" for sheet in _sheets(rows)]
+    return "\n".join(parts)
+
+
+def sparsity_label(sparsity: float) -> str:
+    """Return a target sparsity as a heading: 0.8926 → 89.26 %."""
+    return f"{100 * sparsity:.4g} %"
+
+
+def _sheets(rows: Sequence[Row]) -> list[_Sheet]:
+    return [_sheet(summarise(group), reference_method(group)) for group in grouped(rows, "network").values()]
+
+
+def _sheet(summary: Sequence[Row], reference: str | None) -> _Sheet:
+    """Return the sheet of one network; costs are told at its highest sparsity, since they grow with the rounds."""
+    sparsities = sorted({row["target_sparsity"] for row in summary})
+    cells = {(row["method"], row["target_sparsity"]): row for row in summary}
+    measured = max((row["target_sparsity"] for row in summary if row["error_barrier"] is not None), default=None)
+    highest = sparsity_label(sparsities[-1])
+    lines = []
+    for method in _distinct(summary, "method"):
+        reached = [_accuracy(cells.get((method, sparsity))) for sparsity in sparsities]
+        costs = _costs(cells.get((method, sparsities[-1]), {}))
+        lines.append(
+            [method, *reached, *costs, _barrier([row for row in summary if row["method"] == method], measured)]
+        )
+    headings = [
+        "Method",
+        *("dense" if sparsity == 0 else sparsity_label(sparsity) for sparsity in sparsities),
+        f"Mask s\nto {highest}",
+        "Processor s",
+        "Steps a\nround",
+        "Image-\ngradients",
+        "× cheaper than IMP\ngradients / proc. s",
+        f"Barrier %\nat {sparsity_label(measured)}" if measured else "Barrier %",
+    ]
+    return _Sheet(str(summary[0]["network"]), headings, lines, _note(summary, reference))
+
+
+def _table(sheet: _Sheet) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, title=Text(sheet.title), title_justify="left")
+    table.caption, table.caption_justify = sheet.note, "left"
+    table.add_column(sheet.headings[0], overflow="fold", min_width=6)
+    for heading, *cells in zip(sheet.headings[1:], *(line[1:] for line in sheet.lines), strict=True):
+        width = max(len(text) for text in [*heading.split("\n"), *cells])
+        table.add_column(heading, justify="right", no_wrap=True, min_width=width)
+    for line in sheet.lines:
+        table.add_row(*map(Text, line))  # Text, not str: a name holding "[…]" is not markup
+    return table
+
+
+def _accuracy(row: Row | None) -> str:
+    if row is None:
+        return ABSENT
+    spread = "" if row["test_accuracy_std"] is None else f" ± {percent(row['test_accuracy_std'])}"
+    lost = f" †{row['collapsed']}" if row["collapsed"] else ""
+    return f"{percent(row['test_accuracy'])}{spread}{lost}"
+
+
+def _costs(row: Row) -> list[str]:
+    seconds = [row.get("mask_seconds"), row.get("mask_processor_seconds")]
+    ratios = [row.get("cheaper_in_image_gradients"), row.get("cheaper_in_processor_seconds")]
+    return [
+        *(ABSENT if value is None else f"{value:,.1f}" for value in seconds),
+        ABSENT if row.get("steps") is None else f"{row['steps']:,}",
+        magnitude(row.get("mask_image_gradients")),
+        ABSENT if ratios == [None, None] else " / ".join(map(_times, ratios)),
+    ]
+
+
+def _times(ratio: float | None) -> str:
+    return ABSENT if ratio is None else f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.2g}"
+
+
+def _barrier(rows: Sequence[Row], usual: float | None) -> str:
+    measured = [row for row in rows if row["error_barrier"] is not None]
+    if not measured:
+        return ABSENT
+    row = max(measured, key=lambda row: float(row["target_sparsity"]))
+    at, barrier = row["target_sparsity"], percent(row["error_barrier"])
+    if at == 0:
+        return f"{barrier} (dense)"
+    return barrier if at == usual else f"{barrier} (at {sparsity_label(at)})"
+
+
+def _note(summary: Sequence[Row], reference: str | None) -> str:
+    least, most = (choose(row["seeds"] for row in summary) for choose in (min, max))
+    seeds = str(most) if least == most else f"{least} to {most}"
+    text = f"Test accuracy in %, mean ± sample standard deviation over {seeds} seed{'s' if most > 1 else ''}."
+    if any(row["collapsed"] for row in summary):
+        text += " †n: n of them collapsed or diverged; they count in the mean with the accuracy that they have, if any."
+    if reference is not None:
+        text += f" IMP is {reference}."
+    return f"{text} {prunable_sentence(summary[0])}".rstrip()
+
+
+def _distinct(rows: Sequence[Row], column: str) -> list[str]:
+    return list(dict.fromkeys(row[column] for row in rows))

@@ -1,0 +1,200 @@
+"""A distillation from its start, or from wherever it was, to its sets."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from dp_core.distillation import DistilledSet, Workspace
+from dp_core.distillation.recovery import DistillationDiverged
+from dp_core.errors import UserError
+from search.distillation.changing import changed
+from search.distillation.config import DistillConfig
+from search.distillation.preparation import (
+    DistillPlan,
+    DistillPreparation,
+    make_output,
+    prepare_distillation,
+    refuse_taken_outputs,
+)
+from search.distillation.watching import Watch
+from search.pipeline.preparation import say_data
+from search.runs.changes import moving
+from search.runs.directory import RunDirectory
+from search.runs.estimate import SECONDS, Estimate, distilling_phases
+from search.runs.progress import Progress
+from search.runs.record import (
+    claimed,
+    config_of,
+    dumped,
+    new_record,
+    read_run,
+    record_sets,
+    refuse_changed_data,
+    refuse_taken,
+    write_record,
+)
+from search.runs.reopening import reopen, write_reopened
+
+
+def start_distillation(
+    config: DistillConfig, where: str, command: Sequence[str], progress: Progress
+) -> list[dict[str, Any]]:
+    """Make the sets of a config read from `where`, as a new run; return a row for each.
+
+    Raises:
+        UserError: the name is taken, or a check failed, and nothing is left behind then; or the distillation diverges.
+    """
+    run = RunDirectory((config.run.directory / config.run.name).resolve())
+    refuse_taken(run, config.run)
+    prepared = prepare_distillation(config, run.path, where)
+    refuse_taken_outputs(prepared)
+    make_output(prepared)
+    estimate = _estimate(prepared)
+    for sentence in estimate.lines():
+        progress.say("estimate", sentence)
+    with claimed(run, config.run):
+        record = new_record(command, config, prepared.splits, estimate.to_dict())
+        write_record(run, {**record, "identity": prepared.identity})
+        return _advance(run, prepared, progress)
+
+
+def _estimate(prepared: DistillPreparation) -> Estimate:
+    """Return how long the sets take that are not there yet."""
+    makers = [
+        (prepared.distiller, ipc) for ipc in prepared.config.distill.images_per_class if prepared.ready(ipc) is None
+    ]
+    return Estimate(*distilling_phases(makers, prepared.splits, prepared.config.run.seed, SECONDS))
+
+
+def resume_distillation(
+    run: RunDirectory, progress: Progress, overrides: Sequence[str] = (), accepted: bool = False
+) -> list[dict[str, Any]]:
+    """Take a distillation on from its last checkpoint; of a finished one nothing changes.
+
+    Args:
+        run: the run.
+        progress: is told what happens.
+        overrides: where its files are now, `dotted.key=path`, and step sizes to change, `distill.settings.NAME=value`;
+            see `changed`.
+        accepted: whether changes of step sizes and of the user's own modules are meant.
+
+    Raises:
+        UserError: the run cannot be read, its config, data or modules have changed, or another process drives it.
+    """
+    moves, others = moving(overrides)
+    found = reopen(run, DistillConfig, moves, accepted)
+    recorded, prepared = found.recorded, prepare_distillation(found.config, run.path, str(run.config))
+    refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.place)
+    if recorded.get("identity") != prepared.identity:
+        raise UserError(f"The config in {run.config} has changed since the run started: start another run with it.")
+    if is_finished(recorded, prepared):
+        if others:
+            raise UserError(f"The run {run.path} is finished: start another one to have other sets.")
+        with run.locked():
+            write_reopened(run, found, progress)
+        progress.say("run", f"{run.path} is finished: there is nothing left to do")
+        return rows_of(prepared)
+    with run.locked():
+        write_reopened(run, found, progress)
+        if others:
+            prepared = changed(run, prepared, others, accepted)
+            write_record(run, {**recorded, "config": dumped(prepared.config), "identity": prepared.identity})
+        return _advance(run, prepared, progress)
+
+
+def recorded_plan(run: RunDirectory) -> tuple[dict[str, Any], DistillPlan]:
+    """Return what run.yaml says, and the plan of its sets; the images need not be there."""
+    recorded = read_run(run)
+    config = config_of(run, recorded, DistillConfig)
+    return recorded, DistillPlan(config, run.path, config.distill.distiller(), recorded["data"]["train"])
+
+
+def is_finished(recorded: Mapping[str, Any], prepared: DistillPlan) -> bool:
+    """Return whether every set of the run has been made and recorded, and is there with its card.
+
+    Raises:
+        UserError: a set is damaged, or not what the run makes.
+    """
+    ipcs = prepared.config.distill.images_per_class
+    return all(_key(ipc) in recorded["distilled_sets"] and prepared.ready(ipc) is not None for ipc in ipcs)
+
+
+def rows_of(prepared: DistillPlan) -> list[dict[str, Any]]:
+    """Return a row for each set that has been made: where it is, and what its card says."""
+    return [
+        row_of(prepared, ipc, made)
+        for ipc in prepared.config.distill.images_per_class
+        if (made := prepared.ready(ipc)) is not None
+    ]
+
+
+def row_of(prepared: DistillPlan, images_per_class: int, made: DistilledSet) -> dict[str, Any]:
+    """Return what is said of a set; its validation accuracy is None where nothing was chosen by it."""
+    cost = made.provenance["cost"]
+    return {
+        "set": str(prepared.path(images_per_class)),
+        "method": made.provenance["distiller"]["method"],
+        "images_per_class": images_per_class,
+        "classes": made.classes,
+        "validation_accuracy": made.provenance.get("validation_accuracy"),
+        "seconds": cost["seconds"],
+        "image_gradients": cost["image_gradients"],
+        "digest": made.digest,
+    }
+
+
+def _advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress) -> list[dict[str, Any]]:
+    progress.say("run", f"{run.path}")
+    say_data(prepared.splits, progress)
+    for ipc in prepared.config.distill.images_per_class:
+        unfinished = prepared.unfinished(ipc)
+        with Watch(run.path, ipc, prepared.distiller, unfinished, progress) as watch:
+            made = prepared.ready(ipc)
+            progress.say("distilling", f"{'making' if made is None else 'found'} {prepared.path(ipc)}")
+            if made is None:
+                run.enter("distilling")
+                made = _make(prepared, ipc, watch, _without_folders(read_run(run)["command"]))
+            if _key(ipc) not in read_run(run)["distilled_sets"]:
+                watch.finished(made)
+        record_sets(run, {_key(ipc): made})
+        unfinished.remove()
+    return rows_of(prepared)
+
+
+def _make(prepared: DistillPreparation, images_per_class: int, watch: Watch, command: str) -> DistilledSet:
+    """Make the set of this size, from its checkpoint on if there is one, and save it with the command in its card."""
+    section, splits = prepared.config.distill, prepared.splits
+    workspace = Workspace(
+        progress=watch.step,
+        say=watch.say,
+        folder=prepared.unfinished(images_per_class).folder,
+        checkpoint_every=section.checkpoint_every,
+        experts=section.experts,
+        validation=splits.validation,
+        snapshot=watch.snapshot,
+    )
+    try:
+        made = prepared.distiller.distill(splits.train, images_per_class, prepared.config.run.seed, workspace)
+    except DistillationDiverged as error:
+        raise UserError(
+            f"{error} Go on by: winnow resume {prepared.run} distill.settings.NAME=VALUE --accept-changes"
+        ) from error
+    made = replace(made, provenance={**made.provenance, "command": command})
+    made.save(prepared.path(images_per_class))
+    return made
+
+
+def _without_folders(command: str) -> str:
+    """Return a command with PATH in the place of folders outside the one it was given in: a card is for everybody."""
+    words = [word.rpartition("=") for word in shlex.split(command)]
+    return shlex.join(
+        f"{key}{equals}PATH" if value.startswith(("/", "~", "..")) else f"{key}{equals}{value}"
+        for key, equals, value in words
+    )
+
+
+def _key(images_per_class: int) -> str:
+    return f"{images_per_class}ipc"

@@ -1,0 +1,1 @@
+"""What results are written with: numbers, tables, sealed Parquet, drawings, rank correlation, fronts."""

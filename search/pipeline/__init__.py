@@ -1,0 +1,1 @@
+"""A search: prepare, distil, screen, write tickets, promote, retrain, rank."""

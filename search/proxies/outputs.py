@@ -1,0 +1,101 @@
+"""What an evaluation leaves in its folder: tables, a page and plots of whatever is finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dp_core.files import write_text
+from search.proxies.answers import Answers, answers_of
+from search.proxies.figures import write_figures
+from search.proxies.names import reading_name
+from search.proxies.page import page_body
+from search.proxies.parquet import (
+    write_answers,
+    write_budgets,
+    write_regrets,
+    write_scores,
+    write_subsets,
+    write_truths,
+)
+from search.proxies.plan import ProxyPlan
+from search.proxies.preparation import ProxyDesign
+from search.proxies.scores import flops_of, scores_of
+from search.proxies.truths import accuracies, training_costs, truth_rows
+
+
+def write_outputs(
+    folder: Path, prepared: ProxyDesign, plan: ProxyPlan, rows: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Write everything that follows from the journal's `rows` and the truth so far; return the answers, best first."""
+    truths = truth_rows(prepared, plan)
+    answers, columns = _answered(prepared, rows, truths)
+    write_scores(_long(prepared, rows), folder / "scores.parquet")
+    write_truths(truths, folder / "truth.parquet")
+    write_answers(answers.overall, folder / "answers.parquet")
+    write_subsets(answers.subsets, folder / "subsets.parquet")
+    write_regrets(answers.regrets, folder / "regret.parquet")
+    write_budgets(answers.budgets, folder / "budget.parquet")
+    write_text(folder / "answers.json", json.dumps(answers.overall, indent=1) + "\n")
+    body = page_body(
+        answers.overall,
+        answers.subsets,
+        answers.regrets,
+        answers.hits,
+        answers.failures,
+        truths,
+        within=prepared.config.answers.within,
+        unfinished=_unfinished(prepared, truths, rows),
+        foreign_sets=prepared.foreign_sets,
+    )
+    write_text(folder / "results.md", f"# Proxies: {folder.name}\n\n{body}")
+    write_figures(answers.overall, answers.budgets, truths, columns, folder / "figures")
+    return answers.overall
+
+
+def _unfinished(prepared: ProxyDesign, truths: list[dict[str, Any]], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return what is missing, as a sentence; "" for nothing."""
+    wanted = len(prepared.candidates) * sum(section.replicates for section in prepared.config.chosen_proxies.values())
+    unknown = sum(row["status"] == "unfinished" for row in truths)
+    if len(rows) >= wanted and not unknown:
+        return ""
+    return f"{len(rows):,} of {wanted:,} scores, {len(truths) - unknown:,} of {len(truths):,} true accuracies."
+
+
+def _answered(
+    prepared: ProxyDesign, rows: Sequence[Mapping[str, Any]], truths: list[dict[str, Any]]
+) -> tuple[Answers, dict[str, Sequence[float]]]:
+    truth, costs = accuracies(truths), training_costs(truths)
+    scores = scores_of(prepared, rows, truth, costs)
+    answers = answers_of(
+        scores,
+        [candidate.label for candidate in prepared.candidates],
+        truth,
+        costs,
+        [candidate.parameters for candidate in prepared.candidates],
+        prepared.config.answers,
+        prepared.config.run.seed,
+    )
+    # A score without a correlation, such as a constant one, comes last.
+    answers.overall.sort(key=lambda row: (row["spearman"] is None, -(row["spearman"] or 0)))
+    return answers, {name: score.values.tolist() for name, score in scores.items()}
+
+
+def _long(prepared: ProxyDesign, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each architecture, reading and replicate; a proxy that failed has one without a value."""
+    found = {candidate.label: candidate for candidate in prepared.candidates}
+    table = []
+    for row in rows:
+        if row["architecture"] not in found or row["proxy"] not in prepared.proxies:
+            continue
+        same = {key: row[key] for key in ("architecture", "replicate", "status", "reason")}
+        if row["status"] == "failed":
+            table.append({**same, "proxy": row["proxy"]})
+        for reading in row["readings"]:
+            name = reading_name(row["proxy"], reading["key"])
+            values = {key: value for key, value in reading.items() if key != "key"}
+            cost = flops_of(found[row["architecture"]], reading["image_gradients"], reading["forward_images"])
+            table.append({**same, **values, "proxy": name, "flops": cost})
+    return table

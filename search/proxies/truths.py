@@ -1,0 +1,87 @@
+"""The true accuracy of every architecture, from a user's table or from trainings, and what it cost."""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from search.proxies.plan import ProxyPlan
+from search.proxies.preparation import ProxyDesign
+from search.proxies.scores import UNITS, Column, flops_of
+from search.proxies.space import Candidate
+
+
+def truth_rows(prepared: ProxyDesign, plan: ProxyPlan) -> list[dict[str, Any]]:
+    """Return a row for each architecture, in the order of the candidates; `accuracy` is None where it is not known.
+
+    Costs are those of the trainings, of those that chose the learning rate too, and so many times of one architecture.
+    """
+    if prepared.table is not None:
+        known = dict(zip(prepared.table.names, prepared.table.accuracies, strict=True))
+        return [_of_table(prepared, candidate, known[candidate.label]) for candidate in prepared.candidates]
+    return [_of_trainings(plan, candidate) for candidate in prepared.candidates]
+
+
+def accuracies(rows: list[dict[str, Any]]) -> Column:
+    """Return the accuracies [N] of `truth_rows`, NaN where unknown."""
+    return np.array([math.nan if row["accuracy"] is None else row["accuracy"] for row in rows])
+
+
+def training_costs(rows: list[dict[str, Any]]) -> dict[str, Column]:
+    """Return the costs [N] by unit of those units that all known architectures have."""
+    known = [row for row in rows if row["accuracy"] is not None]
+    units = [unit for unit in UNITS if known and all(row[unit] is not None for row in known)]
+    return {unit: np.array([math.nan if row[unit] is None else float(row[unit]) for row in rows]) for unit in units}
+
+
+def _row(candidate: Candidate) -> dict[str, Any]:
+    return {"architecture": candidate.label, "parameters": candidate.parameters, "forward_flops": candidate.flops}
+
+
+def _of_table(prepared: ProxyDesign, candidate: Candidate, accuracy: float) -> dict[str, Any]:
+    gradients = prepared.config.truth.image_gradients
+    # With hyperparameters of the user's on top, it is other networks than the table's that are counted here.
+    same = gradients is not None and not prepared.config.space.hyperparameters
+    return {
+        **_row(candidate),
+        "accuracy": accuracy,
+        "accuracy_std": None,
+        "seeds": None,
+        "learning_rate": None,
+        "image_gradients": gradients,
+        "flops": flops_of(candidate, gradients) if same and gradients else None,
+        "seconds": None,
+        "processor_seconds": None,
+        "status": "table",
+        "reason": None,
+    }
+
+
+def _of_trainings(plan: ProxyPlan, candidate: Candidate) -> dict[str, Any]:
+    tunings = [plan.known(training) for training in plan.tunings(candidate)]
+    finals = plan.finals(candidate)
+    trained = [plan.known(training) for training in finals]
+    done = [row for row in (*tunings, *trained) if row is not None]
+    failed = next((row for row in done if row["status"] == "failed"), None)
+    found = [row["test_accuracy"] for row in trained if row is not None and row["status"] != "failed"]
+    whole = bool(trained) and len(found) == len(trained)
+    costs = {unit: sum(row[unit] or 0 for row in done) for unit in UNITS if unit != "flops"}
+    return {
+        **_row(candidate),
+        "accuracy": fmean(found) if whole else None,
+        "accuracy_std": stdev(found) if whole and len(found) > 1 else None,
+        "seeds": len(found),
+        "learning_rate": finals[0].recipe.learning_rate if finals else None,
+        **costs,
+        "flops": flops_of(candidate, costs["image_gradients"]),
+        "status": "failed" if failed is not None else _state(trained) if whole else "unfinished",
+        "reason": None if failed is None else failed["reason"],
+    }
+
+
+def _state(trained: list[dict[str, Any] | None]) -> str:
+    diverged = any(row is not None and row["status"] == "diverged" for row in trained)
+    return "diverged" if diverged else "finished"

@@ -1,0 +1,1 @@
+"""Trials that train a ticket on real images."""

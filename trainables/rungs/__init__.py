@@ -1,9 +1,0 @@
-"""Rungs: looks at a candidate of rising fidelity, and the climb from one to the next.
-
-The recipe for a new one: a file here with a Rung, a field of LadderPlan and its place in `rungs_of`.
-"""
-
-from trainables.rungs.base import FoundTicket, Look, Rung, RungPlan
-from trainables.rungs.climb import Climb, Position, rungs_of
-
-__all__ = ["Climb", "FoundTicket", "Look", "Position", "Rung", "RungPlan", "rungs_of"]

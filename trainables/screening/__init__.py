@@ -1,0 +1,1 @@
+"""Trials that prune a candidate and score it, for real or simulated."""
