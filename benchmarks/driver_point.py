@@ -20,7 +20,6 @@ from search.pipeline.leaderboard import write_tables
 from search.pipeline.monitor import ScreeningMonitor
 from search.pipeline.preparation import Preparation, prepare
 from search.pipeline.run import parameter_types
-from search.pipeline.screening import resources_of
 from search.pipeline.study_opening import open_record
 from search.pipeline.tensorboard import TensorBoardLog
 from search.report import write_report
@@ -190,7 +189,7 @@ def overrides_of(point: Point, folder: Path) -> list[str]:
         f"run.directory={folder}",
         f"data.cache={folder}/cache",
         f"search.trials={point.trials}",
-        f"search.concurrency={point.concurrency}",
+        f"resources.concurrency={point.concurrency}",
         f"search.sampler={point.sampler}",
         "search.early_stopping.method=none",
     ]
@@ -214,7 +213,7 @@ def _screen(point: Point, run: RunDirectory, prepared: Preparation, record: Stud
             SimulationContext(seconds=1 / point.rounds, rounds=point.rounds, ticket=simulated_ticket()),
             storage=storage,
             session=store.next_session(),
-            resources=resources_of(prepared),
+            resources=prepared.config.resources,
             callback=gauge,
             trials=record.unfinished,
             searcher=StudySearcher(record, lambda number: store.newest(trial_directory(number)), run.path),

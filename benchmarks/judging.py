@@ -91,7 +91,8 @@ def sets_made(preparation: Preparation) -> dict[str, Any]:
     return make_sets(
         wanted_sets(preparation),
         preparation.splits,
-        preparation.config,
+        preparation.config.distill.directory,
+        preparation.config.run.seed,
         RunDirectory(preparation.config.run.directory),
         Progress(quiet=True),
     )

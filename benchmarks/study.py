@@ -18,7 +18,7 @@ from typing import Any
 from dp_core.errors import UserError
 from dp_core.files import replacing_directory, write_text
 from search.comparison.page import page_body
-from search.comparison.run import rewrite_outputs
+from search.comparison.run import recorded_design, write_outputs
 from search.comparison.statistics import Row, paired_differences
 from search.comparison.tables import sparsity_label
 from search.output.markdown import markdown
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     run = find_run(arguments.run)
-    rows = rewrite_outputs(run)
+    rows = write_outputs(run, recorded_design(run))
     pairs = [tuple(pair.split(":", 1)) for pair in arguments.compare]
     if any(len(pair) != 2 for pair in pairs):
         raise UserError(f"A comparison is written method:other, which {' '.join(arguments.compare)} are not all.")

@@ -20,7 +20,7 @@ from dp_core.files import write_text
 from dp_core.models import ARCHITECTURES, INITIALISATIONS
 from dp_core.proxies import PROXIES
 from dp_core.training import Recipe
-from search.comparison.config import StudyConfig
+from search.comparison.config import ComparisonConfig
 from search.config.loader import describe_keys, write_schema
 from search.config.models import SearchConfig
 from search.distillation.config import DistillConfig
@@ -95,7 +95,7 @@ def main() -> None:
     """Write all files."""
     write_schema(SearchConfig, FOLDER / "schema.json")
     write_text(FOLDER / "README.md", page())
-    write_schema(StudyConfig, FOLDER / "prune" / "schema.json")
+    write_schema(ComparisonConfig, FOLDER / "prune" / "schema.json")
     write_text(FOLDER / "prune" / "README.md", study_page())
     write_schema(DistillConfig, FOLDER / "distill" / "schema.json")
     write_text(FOLDER / "distill" / "README.md", distillation_page())
@@ -105,7 +105,7 @@ def main() -> None:
 
 def study_page() -> str:
     """Return the text of configs/prune/README.md."""
-    return "\n".join([STUDIES, *keys_table(StudyConfig), ""])
+    return "\n".join([STUDIES, *keys_table(ComparisonConfig), ""])
 
 
 def distillation_page() -> str:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 from scripts import write_config_docs
-from search.comparison.config import StudyConfig
+from search.comparison.config import ComparisonConfig
 from search.config.loader import describe_keys, schema_of
 from search.config.models import SearchConfig
 from search.distillation.config import DistillConfig
@@ -22,7 +22,7 @@ EVERY = pytest.mark.parametrize(
     ("model", "folder", "page"),
     [
         (SearchConfig, CONFIGS, write_config_docs.page),
-        (StudyConfig, CONFIGS / "prune", write_config_docs.study_page),
+        (ComparisonConfig, CONFIGS / "prune", write_config_docs.study_page),
         (DistillConfig, CONFIGS / "distill", write_config_docs.distillation_page),
         (ProxyEvaluationConfig, CONFIGS / "proxy", write_config_docs.evaluation_page),
     ],

@@ -39,7 +39,7 @@ from dp_core.pruning import (
     prunable_parameters,
 )
 from dp_core.training import Recipe, Training, TrainingData, evaluate
-from search.comparison.config import StudyConfig
+from search.comparison.config import ComparisonConfig
 from search.comparison.preparation import prepare_study
 from tests.dp_core.small import copy_of, random_data, same, small_model
 from tests.search.tiny import write_images
@@ -383,7 +383,7 @@ def check_that_other_classes_are_refused(folder: Path) -> None:
         pixels, labels = torch.rand(len(names), 3, 8, 8), torch.arange(len(names))
         space = Standardisation((0.5,) * 3, (0.2,) * 3)
         DistilledSet(pixels, labels, space, names, 1, None, {}).save(folder / "mine.safetensors")
-        config = StudyConfig.model_validate(
+        config = ComparisonConfig.model_validate(
             {
                 "run": {"name": "classes"},
                 "data": {"root": images, "cache": folder / "cache", "validation": 0.2},

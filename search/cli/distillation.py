@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from dp_core.errors import UserError, nearest
-from search.cli.interrupts import stoppable
-from search.cli.terminal import console_of_width, show_sets
+from search.cli.runs import AcceptOption, Beginning, ResumeOrStartOption, begin
 from search.output.json_rows import print_rows
+from search.output.terminal import console_of_width
 
 _MAKE = "make"
 
@@ -56,19 +55,12 @@ def make(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys to change, such as distill.ipc=50.")
     ] = None,
+    resume_or_start: ResumeOrStartOption = False,
+    accept_changes: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make the sets of a YAML file."""
-    from search.config.loader import load_config
-    from search.distillation.config import DistillConfig
-    from search.distillation.run import start_distillation
-    from search.runs.progress import Progress
-
-    settings = load_config(DistillConfig, config, overrides or [])
-    folder = settings.run.directory / settings.run.name
-    with stoppable(str(folder)):
-        rows = start_distillation(settings, str(config), ["winnow", *sys.argv[1:]], Progress())
-    show_sets(rows, folder, as_json)
+    begin("distillation", config, overrides, Beginning(resume_or_start, accept_changes), None, as_json)
 
 
 @app.command()

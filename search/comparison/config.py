@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from search.config.distillers import DistillSection
+from search.config.meaning import FIXED, FREE, PLACE
 from search.config.models import RealTrainingSection
-from search.config.sections import DataSection, NamedRunSection, ResourcesSection, Section, plain_name
+from search.config.sections import DataSection, NamedRunSection, ResourcesSection, RunConfig, Section, plain_name
 from trainables.laboratory import Kind
 from trainables.trials.placement import Stream
 
@@ -17,7 +18,7 @@ from trainables.trials.placement import Stream
 class StudyRunSection(NamedRunSection):
     """The run directory and the seeds."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: Annotated[int, FIXED] = Field(default=0, ge=0)
     """The seed that every random choice of the study follows from: validation split, distilled sets, and those of each
     of its `seeds`."""
     seeds: int = Field(default=3, ge=1)
@@ -28,7 +29,7 @@ class StudyRunSection(NamedRunSection):
 class StudyDataSection(DataSection):
     """The images."""
 
-    validation: float = Field(default=0.1, gt=0, lt=1)
+    validation: Annotated[float, FIXED] = Field(default=0.1, gt=0, lt=1)
     """Fraction of every class of the training images that is held back, to choose learning rates, to notice dead
     networks and to measure error barriers; never trained on."""
     stream: Stream = "auto"
@@ -114,8 +115,11 @@ class StabilitySection(Section):
     """Training images for the eigenvalue, and for BatchNorm statistics on the line."""
 
 
-class StudyConfig(Section):
-    """A whole study: what `winnow prune` reads."""
+class ComparisonConfig(RunConfig):
+    """A whole comparison: what `winnow prune` reads."""
+
+    kind: ClassVar[str] = "comparison"
+    words: ClassVar[str] = "a comparison of ways to prune"
 
     run: StudyRunSection
     """The run directory and the seeds."""
@@ -123,7 +127,7 @@ class StudyConfig(Section):
     """The images."""
     distill: DistillSection = Field(default_factory=DistillSection)
     """How the `distilled` source is made; as many sets as methods have values of `ipc`."""
-    sets: dict[str, Path | None] = Field(default_factory=dict)
+    sets: Annotated[dict[str, Path | None], PLACE] = Field(default_factory=dict)
     """Ready-made distilled sets (`<name>.safetensors` with the card beside it) by the name that `source` gives them."""
     models: dict[str, dict[str, Any] | None] = Field(min_length=1)
     """Networks by a name of yours, each with `name` and hyperparameters; one after the other."""
@@ -141,12 +145,12 @@ class StudyConfig(Section):
     """The methods by name, in the order in which they are done."""
     retrain: FinalTrainingSection = Field(default_factory=FinalTrainingSection)
     """How every ticket is trained on the real training images."""
-    published: Path | None = None
+    published: Annotated[Path | None, PLACE] = None
     """CSV file of curves to be drawn dotted beside ours, with the columns `method`, `sparsity` and
     `test_accuracy_mean`, both in [0, 1]; other columns are not read."""
     stability: StabilitySection = Field(default_factory=StabilitySection)
     """What is measured of trained tickets beside their accuracy."""
-    resources: ResourcesSection = Field(default_factory=ResourcesSection)
+    resources: Annotated[ResourcesSection, FREE] = Field(default_factory=ResourcesSection)
     """What runs where."""
 
     @field_validator("models", "methods", "sets")

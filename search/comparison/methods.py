@@ -11,7 +11,7 @@ from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError, nearest
 from dp_core.pruning import Mask, NOfM, check_sparsity, criterion_named, schedule_through
 from dp_core.training import Recipe
-from search.comparison.config import MethodSection, StudyConfig
+from search.comparison.config import ComparisonConfig, MethodSection
 from trainables.laboratory import FINAL, Method
 from trainables.trials.settings import parse_settings
 
@@ -31,7 +31,7 @@ class Setting:
         final: recipe of the final training.
     """
 
-    config: StudyConfig
+    config: ComparisonConfig
     dense: Mask
     train_images: int
     classes: int

@@ -15,13 +15,13 @@ from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Mask, Scope, check_criterion, criterion_named
 from dp_core.training import Recipe, rehearsed
-from search.comparison.config import StudyConfig
+from search.comparison.config import ComparisonConfig
 from search.comparison.figures import Published
 from search.comparison.methods import Setting, methods_of
 from search.comparison.planning import Plan
 from search.comparison.published import read_published
 from search.comparison.statistics import rounded
-from search.pipeline.preparation import built, check_machine, naming, splits_of
+from search.runs.checks import built, check_machine, naming, sound_splits
 from search.runs.images import ImageFacts, facts_of
 from trainables.laboratory import Method, StudyFiles
 
@@ -34,7 +34,7 @@ class StudyDesign:
     the methods' own targets: those of a pattern such as 2:4 have more digits than anybody types.
     """
 
-    config: StudyConfig
+    config: ComparisonConfig
     images: ImageFacts
     distiller: Distiller
     sets: Mapping[str, DistilledSet]
@@ -68,7 +68,7 @@ class StudyPreparation(StudyDesign):
     space: Standardisation
 
 
-def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPreparation:
+def prepare_study(config: ComparisonConfig, where: str, *, local: bool) -> StudyPreparation:
     """Check `config`, read from `where`, against itself, the machine (if jobs run here: `local`) and the data.
 
     Raises:
@@ -78,14 +78,9 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
         distiller = config.distill.distiller()
         recipe, _ = _final_recipe(config)
         if local:
-            resources = config.resources
-            keys = ("resources.concurrency", "resources.cpus_per_job", "resources.gpus_per_job")
-            check_machine(resources.concurrency, resources.cpus_per_job, resources.gpus_per_job, keys)
-    with naming(f"{where}: data"):
-        splits = splits_of(config)
-        if splits.train.classes < 2:
-            raise UserError(f"there is one class, '{splits.train.class_names[0]}', and so nothing to tell apart.")
-        space = standardisation_of(splits.train)
+            check_machine(config.resources)
+    splits = sound_splits(config, where)
+    space = standardisation_of(splits.train)
     with naming(where):
         models = {}
         for name, given in config.chosen_models.items():
@@ -110,7 +105,7 @@ def prepare_study(config: StudyConfig, where: str, *, local: bool) -> StudyPrepa
     return StudyPreparation(**found, splits=splits, space=space)
 
 
-def design_study(config: StudyConfig, where: str, images: ImageFacts) -> StudyDesign:
+def design_study(config: ComparisonConfig, where: str, images: ImageFacts) -> StudyDesign:
     """Return what a config, read from `where`, is about for such images.
 
     Raises:
@@ -147,7 +142,7 @@ def design_study(config: StudyConfig, where: str, images: ImageFacts) -> StudyDe
         )
 
 
-def _final_recipe(config: StudyConfig) -> tuple[Recipe, tuple[float, ...]]:
+def _final_recipe(config: ComparisonConfig) -> tuple[Recipe, tuple[float, ...]]:
     """Return the recipe of the final training with the first of the learning rates to choose from, and all of them."""
     given, recipe = config.retrain.learning_rate, config.retrain.parsed_recipe()
     if given is None:
@@ -162,7 +157,7 @@ def _final_recipe(config: StudyConfig) -> tuple[Recipe, tuple[float, ...]]:
     return recipes[0], rates
 
 
-def _ready_set(name: str, config: StudyConfig, images: ImageFacts) -> DistilledSet:
+def _ready_set(name: str, config: ComparisonConfig, images: ImageFacts) -> DistilledSet:
     with naming(f"'sets.{name}'"):
         if name in ("real", "subset", "distilled") or re.fullmatch(r"distilled-\d+", name):
             raise UserError("this name is taken: real, subset, distilled and distilled-<ipc> are Winnow's own.")
@@ -171,7 +166,7 @@ def _ready_set(name: str, config: StudyConfig, images: ImageFacts) -> DistilledS
     return found
 
 
-def _targets(key: str, config: StudyConfig, methods: Mapping[str, Mapping[str, Method]]) -> tuple[float, ...]:
+def _targets(key: str, config: ComparisonConfig, methods: Mapping[str, Mapping[str, Method]]) -> tuple[float, ...]:
     """Return the methods' targets that a key of 'stability' means: those that agree to six digits.
 
     Raises:

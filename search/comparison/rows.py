@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from trainables.laboratory import Cell, Method, StudyFiles, read_result
@@ -84,4 +85,14 @@ def round_rows(networks: Mapping[str, Mapping[str, Method]], seeds: int, files: 
         for seed in range(seeds)
         for name in methods
         for row in (read_result(files.search(Cell(network, seed, name))) or {"rounds": []})["rounds"]
+    ]
+
+
+def with_tickets(rows: Sequence[Mapping[str, Any]], run: Path) -> list[dict[str, Any]]:
+    """Return the rows with the run, and as `models` the ticket of each if it is there."""
+    files = StudyFiles(run)
+    tickets = [files.ticket(Cell(row["network"], row["seed"], row["method"], row["target_sparsity"])) for row in rows]
+    return [
+        {**row, "run": str(run), "models": [str(ticket)] if ticket.exists() else []}
+        for row, ticket in zip(rows, tickets, strict=True)
     ]

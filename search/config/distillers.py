@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
 from dp_core.distillation import DISTILLERS, Distiller
 from dp_core.distillation.pool import Pool
 from dp_core.errors import UserError
+from search.config.meaning import FIXED, PLACE
 from search.config.sections import Section, one_of
 from trainables.trials.settings import parse_settings
 
@@ -18,11 +19,11 @@ from trainables.trials.settings import parse_settings
 class DistillerSection(Section):
     """A distiller with its settings."""
 
-    method: str = "distribution_matching"
+    method: Annotated[str, FIXED] = "distribution_matching"
     """A distiller; configs/README.md has them all with their settings."""
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: Annotated[dict[str, Any], FIXED] = Field(default_factory=dict)
     """The distiller's own settings, such as `iterations`."""
-    architectures: dict[str, Any] | tuple[dict[str, Any], ...] | None = None
+    architectures: Annotated[dict[str, Any] | tuple[dict[str, Any], ...] | None, FIXED] = None
     """The networks that the set is made with, instead of `settings.architectures`: `name` and hyperparameters. A list
     of values, or `{choice: [...]}`, for a hyperparameter, or a list of networks, makes it a pool from which one is
     drawn at a time; null is the distiller's own."""
@@ -56,5 +57,5 @@ class DistillerSection(Section):
 class DistillSection(DistillerSection):
     """How the `distilled` source is made; as many sets as there are values of `ipc`."""
 
-    directory: Path = Path("distilled")
+    directory: Annotated[Path, PLACE] = Path("distilled")
     """Folder in which sets are kept and found again by the digest of all that they depend on."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -16,11 +19,20 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from dp_core.errors import UserError, nearest
 from dp_core.files import write_text
+from search.config.former import Former, with_new_names
 from search.config.keys import KeyDescription, describe_keys
 from search.config.mistakes import describe
 from search.config.overrides import Override, origin
 
-__all__ = ["KeyDescription", "describe_keys", "load_config", "override_config", "schema_of", "write_schema"]
+__all__ = [
+    "KeyDescription",
+    "describe_keys",
+    "load_config",
+    "override_config",
+    "recorded_config",
+    "schema_of",
+    "write_schema",
+]
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -47,16 +59,63 @@ def override_config(model: type[T], config: Mapping[str, Any], path: Path, overr
     return _checked(model, OmegaConf.create(dict(config)), path, overrides)
 
 
+def recorded_config(model: type[T], config: Mapping[str, Any], path: Path) -> T:
+    """Return a config that Winnow, this version or an earlier one, has written down in `path`.
+
+    Raises:
+        UserError: it was changed into something wrong.
+    """
+    tree = copy.deepcopy(dict(config))
+    with _naming(path):
+        list(with_new_names(tree, _former(model)))
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(describe(error, model, path, ())) from error
+
+
 def _checked(model: type[T], config: DictConfig, path: Path, overrides: Sequence[str]) -> T:
-    given = [Override.parse(text) for text in overrides]
-    for override in given:
+    former = _former(model)
+    with _naming(path):
+        config, found = _with_new_names(config, former)
+    given = []
+    for text in overrides:
+        override, old = Override.parse(text).with_new_name(former)
+        found += [key for key in (old,) if key is not None and key not in found]
         override.apply(config)
+        given.append(override)
+    _advise(path, found)
     tree = _plain(_resolve(config, path, given), path, given, ())
     try:
         # Strict JSON, not strict Python: it still takes a list for a tuple and text for a path, as YAML needs.
         return model.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         raise UserError(describe(error, model, path, given)) from error
+
+
+def _former(model: type[BaseModel]) -> Sequence[Former]:
+    return getattr(model, "former", ())
+
+
+def _with_new_names(config: DictConfig, former: Sequence[Former]) -> tuple[DictConfig, list[Former]]:
+    tree = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(tree, dict)
+    found = list(with_new_names(cast(dict[str, Any], tree), former))
+    return (OmegaConf.create(cast(dict[str, Any], tree)), found) if found else (config, [])
+
+
+def _advise(path: Path, found: Sequence[Former]) -> None:
+    if found:
+        named = ", ".join(f"'{key.old}' is '{key.new}'" for key in found)
+        print(f"winnow: {path}: {named} now; this version still takes the old name.", file=sys.stderr)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -11,8 +11,18 @@ from dp_core.errors import UserError
 from dp_core.pruning import CRITERIA
 from dp_core.training import Recipe
 from search.config.distillers import DistillSection
+from search.config.former import Former, by_stem
+from search.config.meaning import ASKED, FIXED, FREE, PLACE, SCORES, Meaning
 from search.config.objectives import OBJECTIVES
-from search.config.sections import DataSection, NamedRunSection, Section, one_of
+from search.config.sections import (
+    DataSection,
+    NamedRunSection,
+    ResourcesSection,
+    RunConfig,
+    Section,
+    one_of,
+    plain_name,
+)
 from trainables.trials.settings import parse_settings
 
 
@@ -24,24 +34,16 @@ class RunSection(NamedRunSection):
     null keeps them in the run directory, which is right on one machine."""
 
 
-class SearchDistillSection(DistillSection):
-    """How the `distilled` source is made; as many sets as there are values of `ipc`."""
-
-    sets: tuple[Path, ...] = ()
-    """Ready-made sets (`<name>.safetensors` with the card beside it), each instead of the one that would be made for
-    the `ipc` that it has."""
-
-
 class ScreenSection(Section):
     """The pruning rounds of a trial."""
 
-    prune_fraction: float = Field(default=0.28, ge=0.001, lt=1)
+    prune_fraction: Annotated[float, SCORES] = Field(default=0.28, ge=0.001, lt=1)
     """Share of the remaining weights that a round removes; the default reaches 80, 90 and 95 % in about five, seven and
     nine rounds."""
-    criterion: str = "magnitude"
+    criterion: Annotated[str, SCORES] = "magnitude"
     """`magnitude` (smallest over the whole network), `magnitude_layerwise`, `random`, `random_erk`, `snip`, `grasp` or
     `synflow`."""
-    rewind_step: int = Field(default=0, ge=0)
+    rewind_step: Annotated[int, SCORES] = Field(default=0, ge=0)
     """Step of the first round that every later round starts from; 0 is initialisation."""
     replicates: int = Field(default=1, ge=1)
     """How often each candidate is pruned, from other initial weights and in another data order. The proxy accuracy is
@@ -107,30 +109,24 @@ class LadderSection(Section):
     After each rung only the best of its source go on, one in `early_stopping.reduction_factor`.
     """
 
-    zero_cost: str | None = None
+    zero_cost: Annotated[str | None, SCORES] = None
     """A score of the untrained network as the first rung: `parameters`, `flops`, `synflow`, `nwot` or another proxy
     that does not train."""
-    ipc: tuple[int, ...] = ()
+    ipc: Annotated[tuple[int, ...], SCORES] = ()
     """Images a class that distilled and subset candidates are pruned on first, such as [1, 10], before the `ipc` of
     their own: those below it."""
-    real_epochs: int = Field(default=0, ge=0)
+    real_epochs: Annotated[int, SCORES] = Field(default=0, ge=0)
     """Epochs of training on real images, by `retrain.recipe`, as the last rung: its validation accuracy is then the
     proxy accuracy, on one scale for all sources."""
 
 
 class SearchSection(Section):
-    """What is proposed, and how many trials run where."""
+    """What is proposed, and what becomes of it."""
 
     trials: int = Field(default=24, ge=1)
     """Different candidates to screen; the sources of the space take turns. What is proposed again is not trained again
     and does not count, and a space with fewer candidates ends the search when all have been tried."""
-    concurrency: int = Field(default=2, ge=1)
-    """Trials that run at a time."""
-    cpus_per_trial: int = Field(default=1, ge=1)
-    """CPU cores, and so threads, of a trial."""
-    gpus_per_trial: float = Field(default=0, ge=0)
-    """GPUs of a trial; 0.25 lets four trials share one."""
-    objectives: tuple[str, ...] = ("score",)
+    objectives: Annotated[tuple[str, ...], FIXED] = ("score",)
     """What is optimised, one or several: `score`, `accuracy` (proxy accuracy), `sparsity` (these three are maximised),
     `parameters` (left), `flops` (remaining), `latency`, `seconds` or `image_gradients` of screening (minimised)."""
     sampler: str = "auto"
@@ -141,20 +137,17 @@ class SearchSection(Section):
     """Random trials of each source before a model takes over."""
     start: StartSection = Field(default_factory=StartSection)
     """What the search knows before its first trial."""
-    constraints: ConstraintsSection = Field(default_factory=ConstraintsSection)
+    constraints: Annotated[ConstraintsSection, FIXED] = Field(default_factory=ConstraintsSection)
     """What a candidate must keep to."""
-    score: ScoreSection = Field(default_factory=ScoreSection)
+    score: Annotated[ScoreSection, FIXED] = Field(default_factory=ScoreSection)
     """How the objective `score` is computed."""
     early_stopping: EarlyStoppingSection = Field(default_factory=EarlyStoppingSection)
     """When a trial is stopped early."""
-    ladder: LadderSection = Field(default_factory=LadderSection)
+    ladder: Annotated[LadderSection, FIXED] = Field(default_factory=LadderSection)
     """Cheaper looks first."""
-    storage: str | None = None
+    storage: Annotated[str | None, FIXED] = None
     """Where the study is recorded: null is a journal in the run directory, or an Optuna database URL such as
     sqlite:///study.db or postgresql://user@host/name. The URL stands in run.yaml: keep a password out of it."""
-    max_failures: int = Field(default=3, ge=0)
-    """How often in a row, without a round in between, a trial whose worker is lost is taken up again from its last
-    checkpoint."""
     round_seconds: float | None = Field(default=3600.0, gt=0)
     """Seconds that one round of a trial may take before the trial is taken to hang, and fails; null waits for ever."""
     failures_in_a_row: int = Field(default=10, ge=1)
@@ -206,26 +199,54 @@ class RetrainSection(RealTrainingSection):
     """Retrainings of each ticket; they differ in data order and augmentation."""
 
 
-class SearchConfig(Section):
+class SearchConfig(RunConfig):
     """A whole search: what `winnow search` reads."""
+
+    kind: ClassVar[str] = "search"
+    words: ClassVar[str] = "a search"
+    otherwise: ClassVar[Meaning] = ASKED
+    former: ClassVar[tuple[Former, ...]] = (
+        Former("search.concurrency", "resources.concurrency"),
+        Former("search.cpus_per_trial", "resources.cpus_per_job"),
+        Former("search.gpus_per_trial", "resources.gpus_per_job"),
+        Former("search.max_failures", "resources.max_failures"),
+        Former("distill.sets", "sets", by_stem),
+    )
 
     run: RunSection
     """The run directory and the seed."""
     data: DataSection
     """The images."""
-    distill: SearchDistillSection = Field(default_factory=SearchDistillSection)
+    distill: DistillSection = Field(default_factory=DistillSection)
     """How distilled sets are made."""
-    space: dict[str, Any]
+    sets: Annotated[dict[str, Path | None], PLACE] = Field(default_factory=dict)
+    """Ready-made distilled sets (`<name>.safetensors` with the card beside it) by names of yours, each instead of the
+    one that would be made for the `ipc` that it has."""
+    space: Annotated[dict[str, Any], FIXED]
     """What may vary: `model`, `sparsity`, `source` (`distilled`, `subset` or `real`), `ipc`, `image_gradients` and
     `recipe`. Without `source` it is `distilled` where there is an `ipc` and else `real`; without a length a round has
     10,000 image-gradients. A leaf is a constant or one of `{int: [low, high]}`, `{float: [low, high]}`,
     `{choice: [...]}`, with `log: true`, `step: ...` and `when: {name: value}` where wanted. What
     waits for a value that is never taken, as an override has put another in its place, is left out."""
-    screen: ScreenSection = Field(default_factory=ScreenSection)
+    screen: Annotated[ScreenSection, FIXED] = Field(default_factory=ScreenSection)
     """The pruning rounds of a trial."""
     search: SearchSection = Field(default_factory=SearchSection)
-    """What is proposed, and how many trials run where."""
+    """What is proposed, and what becomes of it."""
     promote: PromoteSection = Field(default_factory=PromoteSection)
     """Which tickets are retrained."""
-    retrain: RetrainSection = Field(default_factory=RetrainSection)
+    retrain: Annotated[RetrainSection, FREE] = Field(default_factory=RetrainSection)
     """How tickets are retrained."""
+    resources: Annotated[ResourcesSection, FREE] = Field(default_factory=ResourcesSection)
+    """What runs where."""
+
+    @field_validator("sets")
+    @classmethod
+    def _plain(cls, named: dict[str, Path | None]) -> dict[str, Path | None]:
+        for name in named:
+            plain_name(name)
+        return named
+
+    @property
+    def chosen_sets(self) -> dict[str, Path]:
+        """The ready-made sets that are not null."""
+        return {name: path for name, path in self.sets.items() if path is not None}

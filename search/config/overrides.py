@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dp_core.errors import UserError
+from search.config.former import Former
 
 KEY = re.compile(r"[\w-]+(\.[\w-]+|\[\d+\])*")
 
@@ -45,6 +46,13 @@ class Override:
             raise UserError(f"the override '{text}': what follows '=' is not valid YAML ({problem}).") from error
         assert isinstance(parsed, dict)
         return cls(text, tuple(re.findall(r"[\w-]+", key)), parsed["value"])
+
+    def with_new_name(self, former: Sequence[Former]) -> tuple[Override, Former | None]:
+        """Return the override with the name that its key has today, and which key it was if it had another."""
+        for key in former:
+            if (path := key.renamed(self.path)) is not None:
+                return replace(self, path=path, value=key.convert(self.value)), key
+        return self, None
 
     def apply(self, config: DictConfig) -> None:
         """Set the key to the value, replacing what stood there (mappings are not merged), adding it if need be.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dp_core.data import Reading
 from dp_core.errors import nearest
+from search.config.former import Former
+from search.config.meaning import FIXED, PLACE, Meaning, with_paths_in_full
 from trainables.trials.placement import Stream
 
 
@@ -22,11 +25,11 @@ class Section(BaseModel):
 class NamedRunSection(Section):
     """The run directory and the seed."""
 
-    name: str
+    name: Annotated[str, FIXED]
     """Name of the run; its directory is `run.directory`/`run.name`."""
-    directory: Path = Path("runs")
+    directory: Annotated[Path, PLACE] = Path("runs")
     """Where runs are kept."""
-    seed: int = Field(default=0, ge=0)
+    seed: Annotated[int, FIXED] = Field(default=0, ge=0)
     """The seed that every random choice of the run follows from: validation split, distilled sets, what is proposed,
     initial weights, data orders."""
 
@@ -39,10 +42,10 @@ class NamedRunSection(Section):
 class ImagesSection(Section):
     """The images."""
 
-    format: str = "parquet"
+    format: Annotated[str, PLACE] = "parquet"
     """`parquet` (shards in the Hugging Face image layout), `cifar10` or `cifar100` (torchvision), `folder`
     (train/<class>/*.png), or your own `package.module:function`."""
-    root: Path | None = None
+    root: Annotated[Path | None, PLACE] = None
     """Folder that holds the data. Needed by every format but a function of your own, which is called with it, or with
     None."""
     image: str | None = None
@@ -53,9 +56,9 @@ class ImagesSection(Section):
     ground: str = "grey"
     """Colour that transparent images are laid on, such as `white`, `black` or `"#ff8000"`, of Parquet and folders. On
     grey neither black nor white shapes vanish."""
-    validation: float = Field(default=0.1, gt=0, lt=1)
+    validation: Annotated[float, FIXED] = Field(default=0.1, gt=0, lt=1)
     """Fraction of every class of the training images that is held back to score proxies; never trained on."""
-    cache: Path = Path(".cache/winnow")
+    cache: Annotated[Path, PLACE] = Path(".cache/winnow")
     """Folder for the decoded images."""
 
     @property
@@ -79,16 +82,47 @@ class DataSection(ImagesSection):
 
 
 class ResourcesSection(Section):
-    """What runs where."""
+    """What runs where. It decides nothing of the results, and may be changed whenever a run is resumed."""
 
     concurrency: int = Field(default=2, ge=1)
-    """Jobs that run at a time."""
+    """Jobs (trials, retrainings, trainings, scores) that run at a time."""
     cpus_per_job: int = Field(default=1, ge=1)
     """CPU cores, and so threads, of a job."""
     gpus_per_job: float = Field(default=0, ge=0)
     """GPUs of a job; 0.25 lets four jobs share one."""
-    max_failures: int = Field(default=2, ge=0)
-    """How often a job whose worker is lost is taken up again from where it was."""
+    max_failures: int = Field(default=3, ge=0)
+    """How often a job whose worker is lost is taken up again from where it was; a trial of a search so often in a row,
+    without a round in between."""
+
+    @property
+    def cpus(self) -> int:
+        """CPU cores of all jobs that run at a time."""
+        return self.concurrency * self.cpus_per_job
+
+
+class RunConfig(Section):
+    """The config of a run of some kind; each kind has a class of its own.
+
+    Attributes:
+        kind: its name, as run.yaml has it.
+        words: what a sentence calls such a run.
+        otherwise: what it means to change a key of a run that has begun, where no field says so.
+        former: keys that had another name in an earlier version.
+    """
+
+    kind: ClassVar[str]
+    words: ClassVar[str]
+    otherwise: ClassVar[Meaning] = FIXED
+    former: ClassVar[tuple[Former, ...]] = ()
+
+    run: NamedRunSection
+    """The run directory and the seed."""
+    data: ImagesSection
+    """The images."""
+
+    def in_full(self) -> dict[str, Any]:
+        """Return the config as run.yaml has it, with paths written in full."""
+        return with_paths_in_full(self)
 
 
 def plain_name(name: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from search.config.distillers import DistillerSection
-from search.config.sections import DataSection, NamedRunSection, Section
+from search.config.meaning import PLACE
+from search.config.sections import DataSection, NamedRunSection, RunConfig
 
 ImagesPerClass = Annotated[int, Field(ge=1)]
 
@@ -23,9 +24,9 @@ class DistillationSection(DistillerSection):
     state that is kept (`settings.validate_every`), and test images have no part in it."""
     checkpoint_every: int = Field(default=100, ge=1)
     """Iterations from one checkpoint, with its pictures, to the next: what a lost process loses at most."""
-    output: Path | None = None
+    output: Annotated[Path | None, PLACE] = None
     """Folder in which `<run.name>-<ipc>ipc.safetensors` and its card are written; null is the run directory."""
-    experts: Path = Path("distilled/experts")
+    experts: Annotated[Path, PLACE] = Path("distilled/experts")
     """Folder of the expert trajectories, for methods that match them; found again by all that they depend on."""
 
     @field_validator("ipc")
@@ -41,8 +42,11 @@ class DistillationSection(DistillerSection):
         return self.ipc if isinstance(self.ipc, tuple) else (self.ipc,)
 
 
-class DistillConfig(Section):
+class DistillConfig(RunConfig):
     """A whole distillation: what `winnow distill` reads."""
+
+    kind: ClassVar[str] = "distillation"
+    words: ClassVar[str] = "a distillation"
 
     run: NamedRunSection
     """The run directory and the seed."""

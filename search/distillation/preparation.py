@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 from dp_core.data import Splits
 from dp_core.distillation import DistilledSet, Distiller
-from dp_core.distillation.base import standardisation_of
 from dp_core.distillation.distilled_set import card_path
 from dp_core.errors import UserError
 from dp_core.files import digest_of_json
 from search.distillation.config import DistillConfig
 from search.distillation.unfinished import Unfinished
-from search.pipeline.preparation import naming, splits_of
+from search.runs.checks import naming, sound_splits
 
 
 @dataclass(frozen=True)
@@ -97,11 +95,7 @@ def prepare_distillation(config: DistillConfig, run: Path, where: str) -> Distil
     """
     with naming(where):
         distiller = config.distill.distiller()
-    with naming(f"{where}: data"):
-        splits = splits_of(config)
-        if splits.train.classes < 2:
-            raise UserError(f"there is one class, '{splits.train.class_names[0]}', and so nothing to tell apart.")
-        standardisation_of(splits.train)
+    splits = sound_splits(config, where)
     with naming(where):
         for ipc in config.distill.images_per_class:
             distiller.check(splits.train, ipc)
@@ -114,20 +108,3 @@ def refuse_taken_outputs(prepared: DistillPreparation) -> None:
         for path in (prepared.path(ipc), card_path(prepared.path(ipc))):
             if path.exists():
                 raise UserError(f"{path} exists: choose another run.name or distill.output, or move it away.")
-
-
-def make_output(prepared: DistillPreparation) -> None:
-    """Make `distill.output`, so that it is known before the distillation that its sets can be written there.
-
-    Raises:
-        UserError: it cannot be made, or nothing can be written to it.
-    """
-    folder = prepared.config.distill.output
-    if folder is None:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"'distill.output': {folder} cannot be written to: {error.strerror or error}.") from error

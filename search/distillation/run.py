@@ -1,67 +1,25 @@
-"""A distillation from its start, or from wherever it was, to its sets."""
+"""What a distillation does: its sets, one after the other."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from dp_core.distillation import DistilledSet, Workspace
 from dp_core.distillation.recovery import DistillationDiverged
 from dp_core.errors import UserError
-from search.distillation.changing import changed
 from search.distillation.config import DistillConfig
-from search.distillation.preparation import (
-    DistillPlan,
-    DistillPreparation,
-    make_output,
-    prepare_distillation,
-    refuse_taken_outputs,
-)
+from search.distillation.preparation import DistillPlan, DistillPreparation
 from search.distillation.watching import Watch
-from search.pipeline.preparation import say_data
-from search.runs.changes import moving
 from search.runs.directory import RunDirectory
 from search.runs.estimate import SECONDS, Estimate, distilling_phases
 from search.runs.progress import Progress
-from search.runs.record import (
-    claimed,
-    config_of,
-    dumped,
-    new_record,
-    read_run,
-    record_sets,
-    refuse_changed_data,
-    refuse_taken,
-    write_record,
-)
-from search.runs.reopening import reopen, write_reopened
+from search.runs.record import config_of, read_run, record_sets
 
 
-def start_distillation(
-    config: DistillConfig, where: str, command: Sequence[str], progress: Progress
-) -> list[dict[str, Any]]:
-    """Make the sets of a config read from `where`, as a new run; return a row for each.
-
-    Raises:
-        UserError: the name is taken, or a check failed, and nothing is left behind then; or the distillation diverges.
-    """
-    run = RunDirectory((config.run.directory / config.run.name).resolve())
-    refuse_taken(run, config.run)
-    prepared = prepare_distillation(config, run.path, where)
-    refuse_taken_outputs(prepared)
-    make_output(prepared)
-    estimate = _estimate(prepared)
-    for sentence in estimate.lines():
-        progress.say("estimate", sentence)
-    with claimed(run, config.run):
-        record = new_record(command, config, prepared.splits, estimate.to_dict())
-        write_record(run, {**record, "identity": prepared.identity})
-        return _advance(run, prepared, progress)
-
-
-def _estimate(prepared: DistillPreparation) -> Estimate:
+def estimate(prepared: DistillPreparation) -> Estimate:
     """Return how long the sets take that are not there yet."""
     makers = [
         (prepared.distiller, ipc) for ipc in prepared.config.distill.images_per_class if prepared.ready(ipc) is None
@@ -69,46 +27,14 @@ def _estimate(prepared: DistillPreparation) -> Estimate:
     return Estimate(*distilling_phases(makers, prepared.splits, prepared.config.run.seed, SECONDS))
 
 
-def resume_distillation(
-    run: RunDirectory, progress: Progress, overrides: Sequence[str] = (), accepted: bool = False
-) -> list[dict[str, Any]]:
-    """Take a distillation on from its last checkpoint; of a finished one nothing changes.
-
-    Args:
-        run: the run.
-        progress: is told what happens.
-        overrides: where its files are now, `dotted.key=path`, and step sizes to change, `distill.settings.NAME=value`;
-            see `changed`.
-        accepted: whether changes of step sizes and of the user's own modules are meant.
-
-    Raises:
-        UserError: the run cannot be read, its config, data or modules have changed, or another process drives it.
-    """
-    moves, others = moving(overrides)
-    found = reopen(run, DistillConfig, moves, accepted)
-    recorded, prepared = found.recorded, prepare_distillation(found.config, run.path, str(run.config))
-    refuse_changed_data(run, recorded, prepared.splits, prepared.config.data.place)
-    if recorded.get("identity") != prepared.identity:
-        raise UserError(f"The config in {run.config} has changed since the run started: start another run with it.")
-    if is_finished(recorded, prepared):
-        if others:
-            raise UserError(f"The run {run.path} is finished: start another one to have other sets.")
-        with run.locked():
-            write_reopened(run, found, progress)
-        progress.say("run", f"{run.path} is finished: there is nothing left to do")
-        return rows_of(prepared)
-    with run.locked():
-        write_reopened(run, found, progress)
-        if others:
-            prepared = changed(run, prepared, others, accepted)
-            write_record(run, {**recorded, "config": dumped(prepared.config), "identity": prepared.identity})
-        return _advance(run, prepared, progress)
-
-
 def recorded_plan(run: RunDirectory) -> tuple[dict[str, Any], DistillPlan]:
     """Return what run.yaml says, and the plan of its sets; the images need not be there."""
+    return plan_with(run, config_of(run, read_run(run), DistillConfig))
+
+
+def plan_with(run: RunDirectory, config: DistillConfig) -> tuple[dict[str, Any], DistillPlan]:
+    """Return what run.yaml says, and the plan that the run's sets have with this config."""
     recorded = read_run(run)
-    config = config_of(run, recorded, DistillConfig)
     return recorded, DistillPlan(config, run.path, config.distill.distiller(), recorded["data"]["train"])
 
 
@@ -146,9 +72,15 @@ def row_of(prepared: DistillPlan, images_per_class: int, made: DistilledSet) -> 
     }
 
 
-def _advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress) -> list[dict[str, Any]]:
-    progress.say("run", f"{run.path}")
-    say_data(prepared.splits, progress)
+def advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress) -> None:
+    """Make the sets that are left, each from its checkpoint on if there is one.
+
+    Raises:
+        UserError: the distillation diverges.
+    """
+    if is_finished(read_run(run), prepared):
+        progress.say("run", f"{run.path} is finished: there is nothing left to do")
+        return
     for ipc in prepared.config.distill.images_per_class:
         unfinished = prepared.unfinished(ipc)
         with Watch(run.path, ipc, prepared.distiller, unfinished, progress) as watch:
@@ -161,7 +93,6 @@ def _advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress
                 watch.finished(made)
         record_sets(run, {_key(ipc): made})
         unfinished.remove()
-    return rows_of(prepared)
 
 
 def _make(prepared: DistillPreparation, images_per_class: int, watch: Watch, command: str) -> DistilledSet:

@@ -13,9 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.pipeline.retrained_models import models_of
-from search.runs.directory import RunDirectory, model_name
-
 Row = Mapping[str, Any]
 
 
@@ -27,36 +24,6 @@ def print_rows(rows: Sequence[Row]) -> None:
 def of_run(rows: Sequence[Row], run: Path) -> list[Row]:
     """Return rows about a run, none of which has a model of its own."""
     return [{**row, "run": str(run), "models": []} for row in rows]
-
-
-def of_leaderboard(rows: Sequence[Row], run: Path) -> list[Row]:
-    """Return the rows of a leaderboard with the retrained models, one a seed, and the report that they are in."""
-    made = models_of(RunDirectory(run))
-    return [
-        {
-            **row,
-            "run": str(run),
-            "report": str(run / "report.html"),
-            "models": [str(made[name]) for name in _names(row) if name in made],
-        }
-        for row in rows
-    ]
-
-
-def _names(row: Row) -> list[str]:
-    return [model_name(row["trial"], seed, row["recipe"]) for seed in range(row["seeds"])]
-
-
-def of_study(rows: Sequence[Row], run: Path) -> list[Row]:
-    """Return the rows of a study with the ticket of each."""
-    from trainables.laboratory import Cell, StudyFiles
-
-    files = StudyFiles(run)
-    tickets = [files.ticket(Cell(row["network"], row["seed"], row["method"], row["target_sparsity"])) for row in rows]
-    return [
-        {**row, "run": str(run), "models": [str(ticket)] if ticket.exists() else []}
-        for row, ticket in zip(rows, tickets, strict=True)
-    ]
 
 
 def _plain(value: Any) -> Any:

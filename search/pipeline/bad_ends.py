@@ -38,7 +38,7 @@ class BadEnds:
     """The bad ends of a run, in the file that has them; each is on the disk before the next training ends.
 
     A training follows from its ticket, its seed and its recipe, so what has come to nothing would do so again. One
-    whose worker was lost more often than `search.max_failures` allows, or that hung, counts as well.
+    whose worker was lost more often than `resources.max_failures` allows, or that hung, counts as well.
     """
 
     def __init__(self, path: Path) -> None:

@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
-import torch
-from torch import nn
-
-from dp_core.data import ImageDataset, Splits, open_splits
+from dp_core.data import Splits
 from dp_core.distillation import DistilledSet, Distiller
-from dp_core.distillation.base import draw_images, standardisation_of
 from dp_core.errors import UserError
-from dp_core.models import ModelSpec, build, check_forward
+from dp_core.models import ModelSpec
 from dp_core.pruning import CRITERIA, Criterion, check_criterion, check_sparsity, prunable_parameters
-from dp_core.seeds import generator
-from dp_core.training import Recipe, rehearsed
+from dp_core.training import Recipe
 from search.config.models import SearchConfig
 from search.pipeline.study_checking import check_search, check_start, limits_of
 from search.pipeline.warm_start import points
-from search.runs.images import ImageFacts, facts_of, recorded_facts
-from search.runs.kinds import RunConfig
-from search.runs.machine import this_machine
-from search.runs.progress import Progress
+from search.runs.checks import built, check_machine, naming, some_of, sound_splits
 from search.space import ChoiceParameter, Constant, Space
 from search.study.constraints import Limits
+from search.study.storage.database_url import resolve_url
 from search.tune.checkpoints import absolute, open_storage
 from trainables import Candidate
 from trainables.trials.candidate import default_source
-
-T = TypeVar("T")
-
-# Ray's own processes with the driver, and what a trial's process needs beside its data: torch and its workspace.
-_RAY_BYTES = 1500 * 2**20
-_WORKER_BYTES = 1000 * 2**20
-
-# Architectures of a space that do a step before anything starts, a tenth of a second each where they are small.
-_REHEARSED = 32
 
 
 @dataclass(frozen=True)
@@ -72,6 +55,20 @@ class Preparation:
     points: tuple[dict[str, Any], ...]
 
 
+def settled(config: SearchConfig) -> SearchConfig:
+    """Return the config with its storages, which are no paths, the same from every folder.
+
+    Raises:
+        UserError: the URL of the study's database is malformed.
+    """
+    run, search = config.run, config.search
+    if run.storage is not None:
+        run = run.model_copy(update={"storage": absolute(run.storage)})
+    if search.storage is not None:
+        search = search.model_copy(update={"storage": resolve_url(search.storage, Path.cwd())})
+    return config.model_copy(update={"run": run, "search": search})
+
+
 def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
     """Check `config`, read from `where`, against itself, the machine (if the trials run here: `local`) and the data.
 
@@ -88,16 +85,11 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
         check_search(config, space)
         tried_first = points(config.search.start, space)
     if local:
-        keys = ("search.concurrency", "search.cpus_per_trial", "search.gpus_per_trial")
-        check_machine(config.search.concurrency, config.search.cpus_per_trial, config.search.gpus_per_trial, keys)
+        check_machine(config.resources)
     if config.run.storage is not None:
         with naming(f"{where}: run.storage"):
-            open_storage(absolute(config.run.storage))
-    with naming(f"{where}: data"):
-        splits = splits_of(config)
-        if splits.train.classes < 2:
-            raise UserError(f"there is one class, '{splits.train.class_names[0]}', and so nothing to tell apart.")
-        standardisation_of(splits.train)
+            open_storage(config.run.storage)
+    splits = sound_splits(config, where)
     with naming(where):
         _check_candidates(space, splits, config, recipe)
         if {"distilled", "subset"} & set(sources):
@@ -134,10 +126,9 @@ def _with_ladder(ipcs: tuple[Any, ...], config: SearchConfig, sources: tuple[str
 def _ready_sets(config: SearchConfig, splits: Splits, wanted: tuple[Any, ...]) -> dict[int, DistilledSet]:
     """Return the ready-made sets by ipc, having seen that each is for these images and for a candidate."""
     found: dict[int, DistilledSet] = {}
-    for path in config.distill.sets:
-        with naming("'distill.sets'"):
+    for name, path in config.chosen_sets.items():
+        with naming(f"'sets.{name}'"):
             ready = DistilledSet.load(path)
-        with naming(f"'distill.sets': {path}"):
             ready.check_fits(splits.train.image_shape, splits.train.class_names)
             ipc = ready.images_per_class
             if ipc in found:
@@ -146,61 +137,6 @@ def _ready_sets(config: SearchConfig, splits: Splits, wanted: tuple[Any, ...]) -
                 raise UserError(f"it has {ipc} images a class, which no distilled candidate of 'space.ipc' asks for.")
         found[ipc] = ready
     return found
-
-
-def splits_of(config: RunConfig) -> Splits:
-    """Return the three splits of a run: the same images wherever the config is opened."""
-    return open_splits(
-        config.data.format,
-        config.data.root,
-        cache=config.data.cache,
-        validation=config.data.validation,
-        seed=config.run.seed,
-        reading=config.data.reading,
-    )
-
-
-def images_of(recorded: Mapping[str, Any], config: RunConfig) -> ImageFacts:
-    """Return what tables need to know of a run's images; only those of an old run have to be there for it."""
-    return recorded_facts(recorded) or facts_of(splits_of(config))
-
-
-def say_data(splits: Splits, progress: Progress) -> None:
-    """Say which files became which split, and what is odd about the images."""
-    for sentence in splits.sentences():
-        progress.say("data", sentence)
-
-
-def scoring_images(validation: ImageDataset, count: int | None, seed: int) -> ImageDataset:
-    """Return about `count` of the held-back images, as many of each class, or all of them."""
-    if count is None or count >= len(validation):
-        return validation
-    smallest = min(len(validation.class_indices(label)) for label in range(validation.classes))
-    each = min(math.ceil(count / validation.classes), smallest)
-    chosen = draw_images(validation, each, generator(seed, "scoring images"))
-    return validation.select(torch.sort(chosen).values)
-
-
-@contextmanager
-def naming(where: str) -> Iterator[None]:
-    """Put the name of the config in front of a mistake."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-
-
-def check_machine(concurrency: int, cpus: int, gpus: float, keys: tuple[str, str, str]) -> None:
-    """Raise UserError unless this machine can run `concurrency` trials of so many CPUs and GPUs at a time.
-
-    The sentence names those of `keys`, in the order of the first three arguments, that should be lower.
-    """
-    this_machine().require(
-        cpus=concurrency * cpus,
-        memory_bytes=_RAY_BYTES + concurrency * _WORKER_BYTES,
-        gpus=concurrency * gpus,
-        keys=keys,
-    )
 
 
 def _values(space: Space, name: str) -> tuple[Any, ...]:
@@ -244,29 +180,6 @@ def _check_candidates(space: Space, splits: Splits, config: SearchConfig, retrai
 def _architecture(candidate: Candidate) -> str:
     """Return what tells a network, and how it is executed, from others."""
     return repr([candidate.model.to_dict(), candidate.recipe.mode, candidate.recipe.precision])
-
-
-def some_of(architectures: Sequence[T]) -> Sequence[T]:
-    """Return those architectures that do a step before anything starts: all, or some at random, always the same."""
-    if len(architectures) <= _REHEARSED:
-        return architectures
-    return random.Random(0).sample(architectures, _REHEARSED)
-
-
-def built(spec: ModelSpec, splits: Splits, *recipes: Recipe) -> nn.Module:
-    """Return the network that `spec` describes, having seen that `recipes` can train it on the images of `splits`.
-
-    Raises:
-        UserError: it cannot be built, has nothing to prune, or cannot be trained (see `rehearsed`).
-    """
-    shape, classes = splits.train.image_shape, splits.train.classes
-    model = build(spec, shape, classes, seed=0)
-    prunable_parameters(model)
-    if recipes:
-        rehearsed(spec, shape, classes, *recipes)
-    else:
-        check_forward(model, spec.label(), shape, classes)
-    return model
 
 
 def _layer_sizes(spec: ModelSpec, splits: Splits, criterion: Criterion, *recipes: Recipe) -> dict[str, int]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dp_core.errors import UserError
 from search.pipeline.retraining_plan import recipe_in, recipe_key
@@ -30,6 +32,24 @@ def is_sound(model: Path) -> bool:
     except UserError:
         return False
     return True
+
+
+def with_models(rows: Sequence[Mapping[str, Any]], run: RunDirectory) -> list[dict[str, Any]]:
+    """Return the rows of a leaderboard with the retrained models, one a seed, and the report that they are in."""
+    made = models_of(run)
+    return [
+        {
+            **row,
+            "run": str(run.path),
+            "report": str(run.path / "report.html"),
+            "models": [str(made[name]) for name in _names(row) if name in made],
+        }
+        for row in rows
+    ]
+
+
+def _names(row: Mapping[str, Any]) -> list[str]:
+    return [model_name(row["trial"], seed, row["recipe"]) for seed in range(row["seeds"])]
 
 
 def _name_of(folder: Path) -> str:

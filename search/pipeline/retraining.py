@@ -16,7 +16,7 @@ from search.pipeline.monitor import RetrainingMonitor, model_name
 from search.pipeline.preparation import Preparation
 from search.pipeline.retrained_models import is_sound, models_of
 from search.pipeline.retraining_plan import RetrainingPlan
-from search.pipeline.screening import phase_storage, resources_of
+from search.pipeline.screening import phase_storage
 from search.pipeline.tensorboard import TensorBoardLog
 from search.runs.directory import RunDirectory
 from search.runs.progress import Progress
@@ -61,14 +61,14 @@ def retrain(
     progress.say(
         "retraining", f"{plural(len(jobs), 'training')} of {plural(plan.epochs, 'epoch')} on {images:,} images"
     )
-    search = prepared.config.search
-    scheduler = _RetrainingScheduler(search.max_failures, search.round_seconds, ends, progress)
+    search, resources = prepared.config.search, prepared.config.resources
+    scheduler = _RetrainingScheduler(resources.max_failures, search.round_seconds, ends, progress)
     run_trials(
         RetrainingTrainable,
         _context(run, prepared, plan, sorted({number for number, _, _ in missing})),
         storage=storage,
         session=store.next_session(),
-        resources=resources_of(prepared),
+        resources=resources,
         callback=RetrainingMonitor(run, scheduler, ends, board, progress, plan.epochs * len(jobs)),
         scheduler=scheduler,
         param_space={"job": tune.grid_search(jobs)},
@@ -123,7 +123,7 @@ def _context(
         recipe=plan.recipe,
         epochs=plan.epochs,
         seed=config.run.seed,
-        threads=config.search.cpus_per_trial,
+        threads=config.resources.cpus_per_job,
         stream=config.data.stream,
         round_seconds=config.search.round_seconds,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from optuna.trial import FrozenTrial
 
@@ -12,8 +11,7 @@ from search.config.loader import override_config
 from search.config.models import SearchConfig
 from search.config.overrides import Override
 from search.pipeline.bad_ends import BadEnds
-from search.pipeline.leaderboard import write_tables
-from search.pipeline.preparation import Preparation, prepare
+from search.pipeline.preparation import Preparation
 from search.pipeline.promotion import read_promotion
 from search.pipeline.retrained_models import is_sound, models_of
 from search.pipeline.retraining_phase import retrain_requested, told_ends
@@ -22,68 +20,61 @@ from search.pipeline.screening import phase_storage
 from search.pipeline.study_reading import trials_of
 from search.pipeline.tensorboard import TensorBoardLog
 from search.pipeline.tickets import has_sound_ticket
-from search.report import write_report
-from search.runs.changes import refuse_changes
 from search.runs.directory import RunDirectory
 from search.runs.progress import Progress
-from search.runs.ray_session import ray_session
-from search.runs.record import config_of, judged_otherwise, read_run, refuse_changed_data
-from search.runs.sources import refuse_changed_sources
 from search.study.trials import reason_of
 from search.tune.checkpoints import CheckpointStore
 
 
-def retrain_again(
-    run: RunDirectory, address: str | None, progress: Progress, numbers: Sequence[int], overrides: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Train tickets of a run by its config with some keys of `retrain` changed; return the leaderboard.
-
-    Each training begins at its ticket, also where a shorter one has ended: a schedule ends with its last step. The
-    models stand beside those that there are, and the config of the run stays as it is. What is asked for is written
-    down before it begins, so that `winnow resume` goes on with it.
-
-    Args:
-        run: the run.
-        address: of a Ray cluster.
-        progress: is told what happens.
-        numbers: trials whose tickets are wanted; none for the promoted ones.
-        overrides: keys of `retrain` to change, `retrain.key=value`.
+def asked_config(run: RunDirectory, config: SearchConfig, overrides: Sequence[str]) -> SearchConfig:
+    """Return the config of a run with keys of `retrain` changed, `retrain.key=value`.
 
     Raises:
-        UserError: the run cannot be read, has changed or is driven by another process; a trial has no ticket; a key is
-            not one of `retrain`; or no ticket could be retrained.
+        UserError: a key is not one of `retrain`, or a value is wrong.
     """
-    with run.locked():
-        pass  # if another process drives it, that is said before anything is looked at
-    recorded = read_run(run)
-    config = config_of(run, recorded, SearchConfig)
     _refuse_other_keys(overrides)
-    asked = override_config(SearchConfig, recorded["config"], run.config, overrides)
-    refuse_changes(run, recorded["config"], accepted=False)
-    refuse_changed_sources(run, recorded, recorded["config"], accepted=False)
-    trials = trials_of(run, config)
-    request = Request(_tickets(run, trials, numbers), asked.retrain)
-    prepared = prepare(asked, str(run.config), local=address is None)
-    refuse_changed_data(run, recorded, prepared.splits, config.data.place)
-    if told := judged_otherwise(recorded):
-        progress.say("run", told)
+    return override_config(SearchConfig, config.in_full(), run.config, overrides)
+
+
+def requested(run: RunDirectory, asked: SearchConfig, numbers: Sequence[int]) -> Request:
+    """Return what is asked for by such a config: the tickets of these trials, or with none those promoted.
+
+    Each training begins at its ticket, also where a shorter one has ended: a schedule ends with its last step. The
+    models stand beside those that there are, and the config of the run stays as it is.
+
+    Raises:
+        UserError: a trial has no ticket.
+    """
+    return Request(_tickets(run, trials_of(run, asked), numbers), asked.retrain)
+
+
+def retrain_again(run: RunDirectory, prepared: Preparation, request: Request, progress: Progress) -> None:
+    """Train what is asked for; it is written down before it begins, so that `winnow resume` goes on with it.
+
+    Args:
+        run: the run, locked.
+        prepared: the config of the request.
+        request: what is asked for.
+        progress: is told what happens.
+
+    Raises:
+        UserError: a disk is full.
+    """
     if set(request.names) <= {name for name, folder in models_of(run).items() if is_sound(folder)}:
         progress.say("retraining", "nothing to train: all that is asked for has been trained by this recipe")
-    search = config.search
-    with run.locked(), ray_session(address, search.concurrency * search.cpus_per_trial):
-        run.sweep()
-        _let_try_again(run, prepared, request)
-        add_request(run, request)
-        board = TensorBoardLog(run.tensorboard)
-        try:
-            retrain_requested(run, prepared, board, progress)
-        finally:
-            board.close()
-            rows = write_tables(run, trials)
-            write_report(run.path)
+    _let_try_again(run, prepared, request)
+    add_request(run, request)
+    board = TensorBoardLog(run.tensorboard)
+    try:
+        retrain_requested(run, prepared, board, progress)
+    finally:
+        board.close()
+
+
+def refuse_no_model(run: RunDirectory, request: Request) -> None:
+    """Raise UserError if nothing has come of a request."""
     if not set(request.names) & set(models_of(run)):
         raise UserError(f"No ticket could be retrained: {told_ends(run, request.plan.key)}")
-    return rows
 
 
 def _let_try_again(run: RunDirectory, prepared: Preparation, request: Request) -> None:

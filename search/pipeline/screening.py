@@ -8,13 +8,14 @@ from dp_core.distillation import DistilledSet
 from dp_core.distillation.base import standardisation_of
 from dp_core.errors import UserError
 from search.pipeline.monitor import ScreeningMonitor
-from search.pipeline.preparation import Preparation, scoring_images
+from search.pipeline.preparation import Preparation
 from search.pipeline.tensorboard import TensorBoardLog
+from search.runs.checks import scoring_images
 from search.runs.directory import RunDirectory, where_tracebacks
 from search.runs.progress import Progress
 from search.study.record import StudyRecord
 from search.tune.checkpoints import CheckpointStore, absolute
-from search.tune.execution import Resources, run_trials, trial_directory
+from search.tune.execution import run_trials, trial_directory
 from search.tune.study_parts import HaltStopper, StudyScheduler, StudySearcher
 from trainables import LadderPlan, Score, ScreeningContext, ScreeningTrainable, SharedDataset
 
@@ -32,22 +33,22 @@ def screen(
     Raises:
         UserError: the run was stopped before its target, see `StudyRecord.halt`.
     """
-    search = prepared.config.search
+    search, resources = prepared.config.search, prepared.config.resources
     storage = phase_storage(run, prepared, "screening")
     store = CheckpointStore(storage)
     run.enter("screening")
     if record.used_up:
         progress.say("screening", record.used_up)
-    progress.say("screening", f"{record.unfinished} of {record.target} trials, {search.concurrency} at a time")
+    progress.say("screening", f"{record.unfinished} of {record.target} trials, {resources.concurrency} at a time")
     scheduler = StudyScheduler(
-        record, lambda number: (run.ticket(number) / "card.json").exists(), search.max_failures, search.round_seconds
+        record, lambda number: (run.ticket(number) / "card.json").exists(), resources.max_failures, search.round_seconds
     )
     run_trials(
         ScreeningTrainable,
         screening_context(prepared, sets),
         storage=storage,
         session=store.next_session(),
-        resources=resources_of(prepared),
+        resources=resources,
         callback=ScreeningMonitor(run, record, scheduler, board, progress, prepared.splits.train.classes),
         trials=record.unfinished,
         searcher=StudySearcher(
@@ -72,12 +73,6 @@ def phase_storage(run: RunDirectory, prepared: Preparation, phase: str) -> str:
     return str(run.path / phase) if storage is None else f"{absolute(storage)}/{prepared.config.run.name}/{phase}"
 
 
-def resources_of(prepared: Preparation) -> Resources:
-    """Return what the config gives a trial."""
-    search = prepared.config.search
-    return Resources(search.cpus_per_trial, search.gpus_per_trial, search.concurrency)
-
-
 def screening_context(prepared: Preparation, sets: Mapping[str, DistilledSet]) -> ScreeningContext:
     """Return what all trials of the search share."""
     config, splits = prepared.config, prepared.splits
@@ -95,7 +90,7 @@ def screening_context(prepared: Preparation, sets: Mapping[str, DistilledSet]) -
         replicates=config.screen.replicates,
         score=Score(score.target_parameters, score.exponent),
         seed=config.run.seed,
-        threads=config.search.cpus_per_trial,
+        threads=config.resources.cpus_per_job,
         stream=config.data.stream,
         round_seconds=config.search.round_seconds,
         ladder=LadderPlan(ladder.zero_cost, ladder.ipc, ladder.real_epochs, prepared.retraining),

@@ -37,7 +37,7 @@ def status_of(run: RunDirectory) -> dict[str, Any]:
     # Once some are promoted no more trials are wanted: a space may have fewer candidates than there were to be trials.
     wanted = max(config.search.trials, len(trials)) if names is None else len(trials)
     state = run.state(finished=names is not None and names <= models and ends.total() >= wanted)
-    running = min(begun, config.search.concurrency) if state == SCREENING else 0
+    running = min(begun, config.resources.concurrency) if state == SCREENING else 0
     return {
         "run": str(run.path),
         "state": state,

@@ -16,7 +16,7 @@ from search.output.numbers import plural
 from search.pipeline.bad_ends import BadEnd, BadEnds
 from search.pipeline.monitor import TicketMonitor
 from search.pipeline.preparation import Preparation
-from search.pipeline.screening import phase_storage, resources_of, screening_context
+from search.pipeline.screening import phase_storage, screening_context
 from search.runs.directory import RunDirectory
 from search.runs.progress import Progress
 from search.study.trials import candidate_of
@@ -72,8 +72,8 @@ def _run(
     session = store.next_session()
     run.enter("completing tickets")
     progress.say("tickets", f"{plural(len(numbers), 'trial')} to be taken to the end")
-    search = prepared.config.search
-    scheduler = _TicketScheduler(search.max_failures, search.round_seconds, ends, progress)
+    search, resources = prepared.config.search, prepared.config.resources
+    scheduler = _TicketScheduler(resources.max_failures, search.round_seconds, ends, progress)
     jobs = [
         {
             "trial": number,
@@ -87,7 +87,7 @@ def _run(
         screening_context(prepared, sets),
         storage=storage,
         session=session,
-        resources=resources_of(prepared),
+        resources=resources,
         callback=TicketMonitor(run, scheduler, ends, progress),
         trials=len(jobs),
         searcher=_Jobs(jobs),

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dp_core.errors import UserError, nearest
 from dp_core.source_code import sources_within
+from search.config.meaning import SCORES, marked
 from search.config.models import SearchConfig, StartSection
 from search.config.objectives import Objective
 from search.output.wording import show
@@ -71,14 +72,8 @@ def _check_active(
 
 def proxy_settings(config: SearchConfig) -> dict[str, Any]:
     """Return the settings, by dotted name, on which it depends what the proxy accuracy of a candidate means."""
-    screen, ladder = config.screen, config.search.ladder
-    return {
-        "screen.prune_fraction": screen.prune_fraction,
-        "screen.criterion": screen.criterion,
-        "screen.rewind_step": screen.rewind_step,
-        **{f"search.ladder.{name}": value for name, value in ladder.model_dump(mode="json").items()},
-        **({"retrain.recipe": config.retrain.recipe} if ladder.real_epochs else {}),
-    }
+    by_recipe = {"retrain.recipe": config.retrain.recipe} if config.search.ladder.real_epochs else {}
+    return {**dict(marked(config, SCORES)), **by_recipe}
 
 
 def check_runs(paths: Sequence[Path], data_digests: Mapping[str, str], proxy: Mapping[str, Any]) -> None:

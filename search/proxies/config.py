@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from dp_core.errors import UserError
 from dp_core.proxies import PROXIES, Proxy
 from dp_core.training import Recipe
-from search.config.sections import ImagesSection, NamedRunSection, ResourcesSection, Section, one_of, plain_name
+from search.config.meaning import FREE, PLACE
+from search.config.sections import (
+    ImagesSection,
+    NamedRunSection,
+    ResourcesSection,
+    RunConfig,
+    Section,
+    one_of,
+    plain_name,
+)
 from search.proxies.space import SpaceSection
 from trainables.trials.settings import parse_settings
 
@@ -44,7 +53,7 @@ class CombinationSection(Section):
 class TruthSection(Section):
     """What the scores are judged by: a table of yours, or trainings on the real training images and the test images."""
 
-    table: Path | None = None
+    table: Annotated[Path | None, PLACE] = None
     """Parquet or CSV file with a row for each architecture; null trains them here."""
     architecture: str = "arch_str"
     """`table`: its column of architectures, as the space names them."""
@@ -65,7 +74,7 @@ class TruthSection(Section):
     """Length of these short trainings, as a share of the full one."""
     seeds: int = Field(default=1, ge=1)
     """Full trainings of each architecture; the truth is their mean."""
-    directory: Path = Path("truth")
+    directory: Annotated[Path, PLACE] = Path("truth")
     """Folder in which trainings are kept, and found again by all that they depend on: they are paid for once."""
 
     @property
@@ -115,8 +124,11 @@ class AnswersSection(Section):
     budget a proxy deserves."""
 
 
-class ProxyEvaluationConfig(Section):
+class ProxyEvaluationConfig(RunConfig):
     """A whole proxy evaluation: what `winnow proxy-eval` reads."""
+
+    kind: ClassVar[str] = "proxies"
+    words: ClassVar[str] = "a proxy evaluation"
 
     run: NamedRunSection
     """The run directory and the seed."""
@@ -124,7 +136,7 @@ class ProxyEvaluationConfig(Section):
     """The images."""
     space: SpaceSection = Field(default_factory=SpaceSection)
     """The architectures."""
-    sets: dict[str, Path | None] = Field(default_factory=dict)
+    sets: Annotated[dict[str, Path | None], PLACE] = Field(default_factory=dict)
     """Distilled sets (`<name>.safetensors` with the card beside it) by the names that proxies call them by."""
     proxies: dict[str, ProxySection | None] = Field(min_length=1)
     """The scores by names of yours; null takes one out."""
@@ -136,7 +148,7 @@ class ProxyEvaluationConfig(Section):
     """What the scores are judged by."""
     answers: AnswersSection = Field(default_factory=AnswersSection)
     """What is made of the scores."""
-    resources: ResourcesSection = Field(default_factory=ResourcesSection)
+    resources: Annotated[ResourcesSection, FREE] = Field(default_factory=ResourcesSection)
     """What runs where."""
 
     @field_validator("proxies", "combinations", "sets")

@@ -1,26 +1,24 @@
-"""Doing the jobs of a proxy evaluation as Ray tasks."""
+"""The jobs of a proxy evaluation, and what becomes of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Any
 
-import ray
-from ray.exceptions import RayError, RayTaskError
-
-from dp_core.errors import UserError
 from dp_core.proxies import RealTraining
 from search.output.numbers import plural
 from search.proxies.journal import ScoreJournal
 from search.proxies.plan import Job, ProxyPlan
 from search.proxies.preparation import ProxyPreparation
 from search.proxies.truth_cache import TruthCache
+from search.runs.jobs import JobQueue
 from search.runs.progress import Pace, Progress
 from trainables.proxies import ProxyBench, ScoreJob, run_scores, run_truth
 from trainables.trials.shared_dataset import SharedDataset
 
 
-class Driver:
-    """Does the jobs of a plan, as many at a time as the config says; a job that fails does not stop the others."""
+class EvaluationJobs(JobQueue[Job]):
+    """The jobs of a plan: scores go to the run's journal, trainings to the cache of truths."""
 
     def __init__(
         self,
@@ -30,52 +28,28 @@ class Driver:
         truth: TruthCache | None,
         progress: Progress,
     ) -> None:
-        self._config = prepared.config
+        self.shared = _bench(prepared)
         self._plan, self._journal, self._truth, self._progress = plan, journal, truth, progress
-        self._bench = ray.put(_bench(prepared))
-        self._pace = Pace(self._config.resources.concurrency)
-        self._failures: list[str] = []
+        self._pace = Pace(prepared.config.resources.concurrency)
 
-    def work(self) -> None:
-        """Do everything that can be done.
+    def next(self) -> Job | None:
+        """See `JobQueue`."""
+        return self._plan.next()
 
-        Raises:
-            UserError: jobs were lost or failed in a way that no proxy should; the others are done then.
-        """
-        running: dict[Any, Job] = {}
-        while True:
-            while len(running) < self._config.resources.concurrency and (job := self._plan.next()) is not None:
-                running[self._start(job)] = job
-            if not running:
-                break
-            (done, *_), _ = ray.wait(list(running), num_returns=1)
-            self._finish(running.pop(done), done, len(running))
-        if self._failures:
-            more = f" (and {len(self._failures) - 1} more)" if len(self._failures) > 1 else ""
-            raise UserError(f"{self._failures[0]}{more}; 'winnow resume' tries again.")
+    def work(self, job: Job) -> Callable[[Any, Any], Any]:
+        """See `JobQueue`."""
+        return run_scores if isinstance(job, ScoreJob) else run_truth
 
-    def _start(self, job: Job) -> Any:
-        resources = self._config.resources
-        work: Any = run_scores if isinstance(job, ScoreJob) else run_truth
-        remote = ray.remote(work).options(
-            num_cpus=resources.cpus_per_job, num_gpus=resources.gpus_per_job, max_retries=resources.max_failures
-        )
-        return remote.remote(self._bench, job)
+    def name(self, job: Job) -> str:
+        """See `JobQueue`."""
+        return job.label if isinstance(job, ScoreJob) else job.spec.label()
 
-    def _finish(self, job: Job, reference: Any, running: int) -> None:
-        name = job.label if isinstance(job, ScoreJob) else job.spec.label()
-        try:
-            found = ray.get(reference)
-        except RayError as error:
-            cause = error.cause if isinstance(error, RayTaskError) else error
-            told = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
-            self._failures.append(f"A job of '{name}' failed: {told}")
-            self._progress.say("proxies", self._failures[-1])
-            return
+    def done(self, job: Job, result: Any, seconds: float, running: Collection[Job]) -> None:
+        """See `JobQueue`."""
         if isinstance(job, ScoreJob):
-            self._scored(found, running)
+            self._scored(result, len(running))
         else:
-            self._trained(job, found)
+            self._trained(job, result)
 
     def _scored(self, rows: list[dict[str, Any]], running: int) -> None:
         self._journal.append(rows)

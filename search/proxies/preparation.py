@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,12 +15,12 @@ from dp_core.models import ARCHITECTURES
 from dp_core.proxies import Proxy, ProxyInputs, TruthPlan
 from dp_core.seeds import derive_seed
 from dp_core.training import Recipe, rehearsed
-from search.pipeline.preparation import check_machine, naming, scoring_images, some_of, splits_of
 from search.proxies.config import ProxyEvaluationConfig
 from search.proxies.names import reading_name
 from search.proxies.space import Candidate, candidates, known_names
 from search.proxies.truth_cache import TruthCache
 from search.proxies.truth_table import FEWEST, TruthTable, read_truth_table
+from search.runs.checks import check_folder, check_machine, naming, scoring_images, some_of, sound_splits
 from search.runs.images import ImageFacts, facts_of
 
 
@@ -76,14 +75,9 @@ def prepare_proxies(config: ProxyEvaluationConfig, where: str, *, local: bool) -
         if config.truth.table is None:
             _truth_plan(config)
         if local:
-            resources = config.resources
-            keys = ("resources.concurrency", "resources.cpus_per_job", "resources.gpus_per_job")
-            check_machine(resources.concurrency, resources.cpus_per_job, resources.gpus_per_job, keys)
-    with naming(f"{where}: data"):
-        splits = splits_of(config)
-        if splits.train.classes < 2:
-            raise UserError(f"there is one class, '{splits.train.class_names[0]}', and so nothing to tell apart.")
-        space = standardisation_of(splits.train)
+            check_machine(config.resources)
+    splits = sound_splits(config, where)
+    space = standardisation_of(splits.train)
     with naming(where):
         scored = scoring_images(splits.validation, config.validation_images, config.run.seed)
         inputs = ProxyInputs(splits.train, scored, _sets(config), space)
@@ -142,9 +136,7 @@ def _check_folder(folder: Path, *, local: bool) -> None:
     """Raise UserError if trainings that have been kept cannot be read, or (if jobs run here) none can be added."""
     with naming("'truth.directory'"):
         TruthCache(folder, {})
-        there = next(part for part in (folder, *folder.parents) if part.exists())
-        if not there.is_dir() or (local and not os.access(there, os.W_OK)):
-            raise UserError(f"no training can be kept in {folder}, as {there} is no folder that can be written to.")
+    check_folder(folder, "truth.directory", written=local)
 
 
 def _sets(config: ProxyEvaluationConfig) -> dict[str, DistilledSet]:

@@ -107,6 +107,12 @@ class RunDirectory:
             return True
         return False
 
+    def refuse_driven(self) -> None:
+        """Raise UserError if another process drives this run."""
+        if self.path.is_dir():
+            with self.locked():
+                pass
+
     def enter(self, phase: str) -> None:
         """Say what this process, which holds the lock, does from now on, for `state` to tell others."""
         # The file is there, as it is held; on a full disk a phase that is not told is no harm.

@@ -9,26 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
 
 from dp_core.data import Splits
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
 from dp_core.files import write_text
 from dp_core.source_code import sources_within
-from search.comparison.config import StudyConfig
-from search.config.mistakes import describe
-from search.config.models import SearchConfig
-from search.config.sections import NamedRunSection
-from search.distillation.config import DistillConfig
-from search.proxies.config import ProxyEvaluationConfig
+from search.config.loader import recorded_config
+from search.config.sections import NamedRunSection, RunConfig
 from search.runs.directory import LOCK, RunDirectory
 from search.runs.images import IMAGE, digests
-from search.runs.kinds import RunConfig, described, kind_for, kind_of
 from search.runs.machine import this_machine
 from search.runs.sources import SOURCES
 
@@ -39,20 +33,11 @@ JUDGING = "judging"
 """Key of how trained networks are judged; runs from before there was one judge do not have it."""
 _JUDGING = 1
 
+_FORMER_KINDS: Mapping[str, str] = MappingProxyType({"study": "comparison", "proxy-evaluation": "proxies"})
+
 _LIBRARIES = ("winnow", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow")
 
-# Keys of folders; a resumed run must find them wherever it is resumed from.
-_FOLDERS = (
-    ("data", "root"),
-    ("data", "cache"),
-    ("distill", "directory"),
-    ("distill", "experts"),
-    ("distill", "output"),
-    ("truth", "directory"),
-    ("truth", "table"),
-)
-
-C = TypeVar("C", SearchConfig, StudyConfig, DistillConfig, ProxyEvaluationConfig)
+C = TypeVar("C", bound=RunConfig)
 
 
 def refuse_taken(run: RunDirectory, section: NamedRunSection) -> None:
@@ -95,8 +80,9 @@ def new_record(
 
     `estimate` is what it was said to take, see `Estimate.to_dict`.
     """
+    tree = config.in_full()
     return {
-        "kind": kind_for(type(config)),
+        "kind": config.kind,
         "command": shlex.join(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": config.run.seed,
@@ -109,29 +95,10 @@ def new_record(
         IMAGE: {"shape": list(splits.train.image_shape), "classes": list(splits.train.class_names)},
         "images": {**splits.described(), "notes": list(splits.notes())},
         **({} if estimate is None else {"estimated_seconds": dict(estimate)}),
-        "config": dumped(config),
-        SOURCES: sources_within(dumped(config)),
+        "config": tree,
+        SOURCES: sources_within(tree),
         _LAST: {},
     }
-
-
-def dumped(config: RunConfig) -> dict[str, Any]:
-    """Return the config as run.yaml has it, with folders written in full."""
-    tree = config.model_dump(mode="json")
-    for section, key in _FOLDERS:
-        if tree.get(section, {}).get(key) is not None:
-            tree[section][key] = _in_full(tree[section][key])
-    if "sets" in tree:  # an entry that an override has taken out is null
-        tree["sets"] = {name: _in_full(path) for name, path in tree["sets"].items() if path is not None}
-    if tree.get("published") is not None:
-        tree["published"] = _in_full(tree["published"])
-    if "sets" in tree.get("distill", {}):
-        tree["distill"]["sets"] = [_in_full(path) for path in tree["distill"]["sets"]]
-    return tree
-
-
-def _in_full(path: str) -> str:
-    return str(Path(path).resolve())
 
 
 def write_record(run: RunDirectory, record: Mapping[str, Any]) -> None:
@@ -153,14 +120,17 @@ def read_run(run: RunDirectory) -> dict[str, Any]:
     return recorded
 
 
+def kind_of(recorded: Mapping[str, Any]) -> str:
+    """Return the name of a run's kind by its run.yaml, as it is called today."""
+    kind = str(recorded.get("kind", "search"))  # run.yaml from before there were others does not say it
+    return _FORMER_KINDS.get(kind, kind)
+
+
 def config_of(run: RunDirectory, recorded: Mapping[str, Any], model: type[C]) -> C:
     """Return the config that a run was started with."""
-    if (kind := kind_of(recorded)) != kind_for(model):
-        raise UserError(f"The run {run.path} is {described(kind)}, not {described(kind_for(model))}.")
-    try:
-        return model.model_validate(recorded["config"])
-    except ValidationError as error:
-        raise UserError(describe(error, model, run.config, ())) from error
+    if (kind := kind_of(recorded)) != model.kind:
+        raise UserError(f"The run {run.path} is of the kind '{kind}', not {model.words}.")
+    return recorded_config(model, recorded["config"], run.config)
 
 
 def refuse_changed_data(run: RunDirectory, recorded: Mapping[str, Any], splits: Splits, root: Any) -> None:
@@ -171,7 +141,7 @@ def refuse_changed_data(run: RunDirectory, recorded: Mapping[str, Any], splits: 
 
 def judged_otherwise(recorded: Mapping[str, Any]) -> str | None:
     """Return in words that a run was begun with another judge of trained networks (see `judge`); None if it was not."""
-    if recorded.get(JUDGING) == _JUDGING or kind_of(recorded) == kind_for(DistillConfig):
+    if recorded.get(JUDGING) == _JUDGING or kind_of(recorded) == "distillation":
         return None
     return (
         "it was begun when networks were judged by the norm statistics of their training: what has ended keeps its "

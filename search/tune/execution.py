@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
@@ -16,18 +15,10 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher, SearchGenerator
 
 from dp_core.errors import UserError
+from search.config.sections import ResourcesSection
 from search.tune.controller import Controller, PromptScheduler
 
 ENDS = "ends.json"
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a trial gets, and how many run at a time."""
-
-    cpus: int
-    gpus: float
-    concurrency: int
 
 
 def run_trials(
@@ -36,7 +27,7 @@ def run_trials(
     *,
     storage: str,
     session: str,
-    resources: Resources,
+    resources: ResourcesSection,
     callback: tune.Callback,
     trials: int = 1,
     searcher: Searcher | None = None,
@@ -62,7 +53,8 @@ def run_trials(
     experiment = Experiment(
         name=session,
         run=tune.with_resources(
-            tune.with_parameters(trainable, context=context), {"cpu": resources.cpus, "gpu": resources.gpus}
+            tune.with_parameters(trainable, context=context),
+            {"cpu": resources.cpus_per_job, "gpu": resources.gpus_per_job},
         ),
         stop=stopper,
         config=param_space,

@@ -97,7 +97,8 @@ SETTINGS: dict[str, Any] = {
         "ipc": {"when": {"source": ["distilled", "subset"]}},
         "recipe": {"steps": STEPS, "precision": "float32"},
     },
-    "search": {"concurrency": 2, "early_stopping": {"method": "none"}},
+    "search": {"early_stopping": {"method": "none"}},
+    "resources": {"concurrency": 2},
     "promote": {"top": 2, "audit": 1},
     "retrain": {"epochs": 2, "recipe": {"precision": "float32"}},
 }

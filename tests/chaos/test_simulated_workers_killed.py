@@ -93,7 +93,7 @@ def test_every_trial_reaches_its_last_round_from_its_checkpoint(
     monkeypatch.setattr(screening, "ScreeningTrainable", CountedTrainable)
     monkeypatch.setattr(screening, "screening_context", lambda prepared, sets: context)
     write_images(tmp_path / "images")
-    tree = config_tree(tmp_path, search={"concurrency": WORKERS, "trials": trials, "max_failures": 100})
+    tree = config_tree(tmp_path, search={"trials": trials}, resources={"concurrency": WORKERS, "max_failures": 100})
     tree["search"]["early_stopping"] = {"method": "none"}
     tree["space"] |= {"source": "real", "ipc": None}
     run, progress = RunDirectory(tmp_path / "runs" / "tiny"), Progress(quiet=True)

@@ -20,7 +20,7 @@ def test_workers_killed_every_other_second_change_nothing(
 ) -> None:
     trials, kills, draw, began = 15, 0, random.Random(11), figures.seconds
     program = arena.start(
-        "search", "tiny.yaml", f"search.trials={trials}", "search.max_failures=1000", "promote.audit=0", pause=0.15
+        "search", "tiny.yaml", f"search.trials={trials}", "resources.max_failures=1000", "promote.audit=0", pause=0.15
     )
     while program.process.poll() is None:
         time.sleep(draw.uniform(1.5, 3.5))

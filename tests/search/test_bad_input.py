@@ -96,9 +96,9 @@ NO_CHOICE = {"model": {"pooling": "max"}, "sparsity": 0.5, "source": "real", "ip
         ({"data": {"label": "lable"}}, "has no column 'lable'; its columns are img, label. Did you mean 'label'?"),
         ({"data": {"image": "image"}}, "'data.image' names the column of the images."),
         ({"data": {"ground": "wite"}}, "'data.ground' is a colour, such as white, grey or #ff8000, not 'wite'."),
-        ({"search": {"concurrency": 4096}}, "needs 4096 CPU threads"),
-        ({"search": {"cpus_per_trial": 4096}}, "lower search.concurrency or search.cpus_per_trial"),
-        ({"search": {"gpus_per_trial": 64}}, "needs 64 GPUs"),
+        ({"resources": {"concurrency": 4096}}, "needs 4096 CPU threads"),
+        ({"resources": {"cpus_per_job": 4096}}, "lower resources.concurrency or resources.cpus_per_job"),
+        ({"resources": {"gpus_per_job": 64}}, "needs 64 GPUs"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_the_config_is_one_sentence_and_leaves_nothing(

@@ -58,9 +58,10 @@ def config_tree(folder: Path, **changes: Mapping[str, Any]) -> dict[str, Any]:
             "recipe": {"steps": 4, "batch_size": 16, "learning_rate": 0.1},
         },
         "screen": {"prune_fraction": 0.5},
-        "search": {"trials": 4, "concurrency": 1, "sampler": "random"},
+        "search": {"trials": 4, "sampler": "random"},
         "promote": {"top": 1, "audit": 0},
         "retrain": {"epochs": 1, "recipe": {"batch_size": 16, "learning_rate": 0.05}},
+        "resources": {"concurrency": 1},
     }  # fmt: skip
     for section, values in changes.items():
         tree[section] = _merged(tree.get(section, {}), values)

@@ -16,7 +16,7 @@ from dp_core.data import ImageDataset, Splits
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Mask, schedule_through
 from search.comparison import preparation
-from search.comparison.config import StudyConfig
+from search.comparison.config import ComparisonConfig
 from search.comparison.planning import jobs_of
 from search.comparison.preparation import StudyPreparation, prepare_study
 from search.config.loader import describe_keys, load_config, schema_of
@@ -29,8 +29,8 @@ NAMES = [path.stem for path in CONFIGS]
 Prepare = Callable[[str], StudyPreparation]
 
 
-def load(name: str) -> StudyConfig:
-    return load_config(StudyConfig, PROJECT / "configs" / "prune" / f"{name}.yaml")
+def load(name: str) -> ComparisonConfig:
+    return load_config(ComparisonConfig, PROJECT / "configs" / "prune" / f"{name}.yaml")
 
 
 def noise(per_class: int, classes: int) -> ImageDataset:
@@ -49,7 +49,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Prepare:
         config = load(name)
         if name == "mini":
             monkeypatch.chdir(PROJECT)
-            config = load_config(StudyConfig, Path("configs/prune/mini.yaml"), [f"data.cache={tmp_path}"])
+            config = load_config(ComparisonConfig, Path("configs/prune/mini.yaml"), [f"data.cache={tmp_path}"])
         else:
             classes = 100 if "cifar100" in name else 10
             splits = Splits(noise(52, classes), noise(2, classes), noise(2, classes))
@@ -75,7 +75,7 @@ def rounds(sparsities: tuple[float, ...], fraction: float) -> list[int]:
 def test_a_config_is_valid_by_its_model_and_by_its_schema(path: Path) -> None:
     config = load(path.stem)
     assert path.stem.replace("_", "-") in (config.run.name, config.run.name.removeprefix("prune-"))
-    jsonschema.validate(yaml.safe_load(path.read_text()), schema_of(StudyConfig))
+    jsonschema.validate(yaml.safe_load(path.read_text()), schema_of(ComparisonConfig))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -94,7 +94,7 @@ def test_every_ticket_has_a_place_of_its_own(prepared: Prepare, name: str) -> No
 
 
 def test_every_key_is_explained() -> None:
-    rows = describe_keys(StudyConfig)
+    rows = describe_keys(ComparisonConfig)
     assert [row.key for row in rows if not row.description.strip()] == []
     for key in ("run.name", "run.seeds", "data.root", "sparsities", "resources.concurrency"):
         assert key in {row.key for row in rows}

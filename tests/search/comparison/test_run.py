@@ -21,11 +21,12 @@ from ray.exceptions import RayTaskError
 
 from dp_core.errors import UserError
 from search.cli.main import main
-from search.comparison import run as study_module
-from search.comparison.config import StudyConfig
+from search.comparison.config import ComparisonConfig
 from search.comparison.preparation import prepare_study
-from search.comparison.run import laboratory, start_study, write_outputs
+from search.comparison.run import laboratory, write_outputs
 from search.config.loader import load_config
+from search.kinds.comparison import Comparison
+from search.runs import jobs, life_cycle
 from search.runs.directory import RunDirectory
 from search.runs.distilled_sets import make_sets
 from search.runs.progress import Progress
@@ -159,10 +160,11 @@ def winnow_here(*arguments: str) -> Outcome:
 
 def by_itself(folder: Path, alone: Path) -> list[dict[str, Any]]:
     """Do every job of the same study once, in this process; return its rows."""
-    prepared = prepare_study(load_config(StudyConfig, folder / "study.yaml"), "study.yaml", local=False)
+    prepared = prepare_study(load_config(ComparisonConfig, folder / "study.yaml"), "study.yaml", local=False)
     distilled = {"distilled-2": (prepared.distiller, 2)}
-    sets = make_sets(distilled, prepared.splits, prepared.config, RunDirectory(alone), Progress(quiet=True))
-    lab, plan = laboratory(alone, prepared, sets), prepared.plan(alone)
+    folder = prepared.config.distill.directory
+    sets = make_sets(distilled, prepared.splits, folder, 0, RunDirectory(alone), Progress(quiet=True))
+    lab, plan = laboratory(RunDirectory(alone), prepared, sets), prepared.plan(alone)
     assert len(plan.jobs) == JOBS
     while (job := plan.next()) is not None:
         run_job(lab, job)
@@ -296,6 +298,10 @@ def test_nothing_temporary_is_left(story: Story) -> None:
     ] == []
 
 
+def begin(config: ComparisonConfig, address: str) -> None:
+    life_cycle.start(Comparison(), config, "study.yaml", ["winnow"], life_cycle.Driver(address, Progress(quiet=True)))
+
+
 ENDED = {"status": "finished", "reason": None, "learning_rate": None}
 
 
@@ -333,13 +339,13 @@ def test_a_job_that_fails_is_told_when_the_others_are_done(tmp_path: Path, monke
     write_study(tmp_path)
     fake = Immediately()
     fake.files = StudyFiles(tmp_path / "runs" / "tiny")
-    monkeypatch.setattr(study_module, "ray", fake)
-    monkeypatch.setattr(study_module, "ray_session", lambda address, cpus: contextlib.nullcontext())
+    monkeypatch.setattr(jobs, "ray", fake)
+    monkeypatch.setattr(life_cycle, "ray_session", lambda address, cpus: contextlib.nullcontext())
     config = study_config(tmp_path, methods=methods, resources={"concurrency": 2})
     with pytest.raises(
         UserError, match=r"^The job 'find tiny/seed0/imp' failed: ZeroDivisionError: by nothing \(and 1"
     ):
-        start_study(config, "study.yaml", ["winnow"], "somewhere:1", Progress(quiet=True))
+        begin(config, "somewhere:1")
     assert fake.most == 2
     assert [(job.cell.seed, job.cell.method) for job in fake.started] == [
         (seed, method) for seed in range(2) for method in ("dense", "imp", "random")
@@ -364,7 +370,7 @@ def test_a_study_of_which_nothing_is_finished_is_reported_so(tmp_path: Path, mon
 def test_a_study_whose_cluster_does_not_answer_leaves_nothing_behind(tmp_path: Path) -> None:
     write_study(tmp_path)
     with pytest.raises(UserError, match="No Ray cluster answers"):
-        start_study(study_config(tmp_path), "study.yaml", ["winnow"], "127.0.0.1:1", Progress(quiet=True))
+        begin(study_config(tmp_path), "127.0.0.1:1")
     assert not (tmp_path / "runs" / "tiny").exists()
 
 
@@ -372,7 +378,7 @@ def test_a_folder_that_jobs_do_not_see_is_told(tmp_path: Path, monkeypatch: pyte
     write_study(tmp_path)
     fake = Immediately()
     monkeypatch.setattr(fake, "get", lambda job: None)  # done, on another machine's disk
-    monkeypatch.setattr(study_module, "ray", fake)
-    monkeypatch.setattr(study_module, "ray_session", lambda address, cpus: contextlib.nullcontext())
+    monkeypatch.setattr(jobs, "ray", fake)
+    monkeypatch.setattr(life_cycle, "ray_session", lambda address, cpus: contextlib.nullcontext())
     with pytest.raises(UserError, match=r"run\.directory must be a folder that all machines see"):
-        start_study(study_config(tmp_path), "study.yaml", ["winnow"], "somewhere:1", Progress(quiet=True))
+        begin(study_config(tmp_path), "somewhere:1")

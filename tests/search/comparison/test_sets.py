@@ -84,7 +84,7 @@ def test_sets_of_the_library_are_found_and_never_made(prepared: StudyPreparation
     folder = prepared.config.distill.directory
     assert not folder.exists()
     wanted = {"distilled-2": (prepared.distiller, 2)}
-    made = make_sets(wanted, prepared.splits, prepared.config, RunDirectory(folder.parent), Progress(quiet=True))
+    made = make_sets(wanted, prepared.splits, folder, 0, RunDirectory(folder.parent), Progress(quiet=True))
     found = sets_at_hand(prepared)
     assert found["distilled-2"].digest == made["distilled-2"].digest
     [path] = folder.glob("*.safetensors")

@@ -8,7 +8,7 @@ import pytest
 
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Mask
-from search.comparison.config import StudyConfig
+from search.comparison.config import ComparisonConfig
 from search.comparison.methods import Setting, methods_of
 from search.config.loader import load_config
 
@@ -25,7 +25,7 @@ PAIRS = {
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_control_on_real_images_takes_the_steps_of_the_set(name: str) -> None:
     classes, pairs = PAIRS[name]
-    config = load_config(StudyConfig, CONFIGS / f"{name}.yaml")
+    config = load_config(ComparisonConfig, CONFIGS / f"{name}.yaml")
     dense = Mask.ones(build(ModelSpec("convnet", {"depth": 3, "width": 32}), (3, 32, 32), classes, seed=0))
     methods = methods_of(Setting(config, dense, 45_000, classes, {}, config.retrain.parsed_recipe()))
 

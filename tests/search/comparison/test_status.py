@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from search.comparison.status import study_status
-from search.pipeline.preparation import splits_of
+from search.runs.checks import splits_of
 from search.runs.directory import RunDirectory
 from search.runs.record import new_record, write_record
 from tests.search.comparison.tiny_study import study_config

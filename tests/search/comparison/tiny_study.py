@@ -14,7 +14,7 @@ from dp_core.data.preprocessing import Standardisation
 from dp_core.distillation import DistilledSet
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Mask, Scope
-from search.comparison.config import StudyConfig
+from search.comparison.config import ComparisonConfig
 from search.comparison.methods import Setting, methods_of
 from tests.search.tiny import CLASSES, _merged, write_images
 from trainables.laboratory import Method
@@ -48,8 +48,8 @@ def study_tree(folder: Path, **changes: Any) -> dict[str, Any]:
     return {key: value for key, value in tree.items() if value is not None}
 
 
-def study_config(folder: Path = Path("nowhere"), **changes: Any) -> StudyConfig:
-    return StudyConfig.model_validate(study_tree(folder, **changes))
+def study_config(folder: Path = Path("nowhere"), **changes: Any) -> ComparisonConfig:
+    return ComparisonConfig.model_validate(study_tree(folder, **changes))
 
 
 def write_study(folder: Path, **changes: Any) -> Path:

@@ -62,7 +62,7 @@ def test_an_output_that_is_no_folder_is_refused_before_anything_is_made(
     folder: Path, winnow: Winnow, name: str
 ) -> None:
     write_distillation(folder, distill={"output": str(folder / name)})
-    assert f"'distill.output': {folder / name} cannot be written to: " in refused(folder, winnow)
+    assert f"'distill.output': nothing can be kept in {folder / name}, as " in refused(folder, winnow)
 
 
 def test_a_class_without_images(folder: Path, winnow: Winnow) -> None:

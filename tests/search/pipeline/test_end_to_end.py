@@ -30,6 +30,7 @@ from dp_core.pruning import Ticket
 from search.cli.main import main
 from search.config.loader import load_config
 from search.config.models import SearchConfig
+from search.kinds import search as kind_module
 from search.pipeline import run as run_module
 from search.pipeline.preparation import prepare
 from search.pipeline.run import wanted_sets
@@ -147,13 +148,13 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         after_interrupt = _look(run)
         finished = _winnow("resume", "runs/tiny", "--json")
         after_finish = _look(run)
-        advance, handlers = run_module._advance, []
+        advance, handlers = run_module.advance, []
 
-        def listening(*arguments: Any) -> list[dict[str, Any]]:
+        def listening(*arguments: Any) -> None:
             handlers.append(signal.getsignal(signal.SIGTERM))
-            return advance(*arguments)
+            advance(*arguments)
 
-        patch.setattr(run_module, "_advance", listening)
+        patch.setattr(kind_module, "advance", listening)
         again = _winnow("resume", "tiny")
         yield Story(
             run,
@@ -295,7 +296,8 @@ def test_trials_are_those_of_a_search_that_nobody_stopped(story: Story, tmp_path
     """Drive every trial again, from its start to its end, without Ray: the same rounds and, bit for bit, tickets."""
     config = load_config(SearchConfig, story.run.path.parents[1] / "tiny.yaml")
     prepared = prepare(config, "tiny.yaml", local=False)
-    sets = make_sets(wanted_sets(prepared), prepared.splits, prepared.config, story.run, Progress(quiet=True))
+    folder = prepared.config.distill.directory
+    sets = make_sets(wanted_sets(prepared), prepared.splits, folder, 0, story.run, Progress(quiet=True))
     context = screening_context(prepared, sets)
     for number, (state, value, _, candidate, rounds) in story.after_finish.trials.items():
         trial = screening(context, candidate, trial=number)

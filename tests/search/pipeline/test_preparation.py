@@ -121,11 +121,11 @@ def test_trials_are_told_how_many_replicates_to_run(prepared: Prepare, replicate
 
 
 def test_only_a_search_on_this_machine_must_fit_it(prepared: Prepare) -> None:
-    changes: dict[str, Any] = {"search": {"concurrency": 4096}}
-    assert prepared(**changes).config.search.concurrency == 4096
+    changes: dict[str, Any] = {"resources": {"concurrency": 4096}}
+    assert prepared(**changes).config.resources.concurrency == 4096
     sentence = mistake(prepared, local=True, **changes)
     assert "4096 CPU threads" in sentence
-    assert "search.concurrency" in sentence
+    assert "resources.concurrency" in sentence
 
 
 DM = "distribution_matching"

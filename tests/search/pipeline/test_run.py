@@ -15,17 +15,20 @@ import yaml
 from dp_core.errors import UserError
 from dp_core.files import digest_of_file
 from search.config.models import SearchConfig
-from search.pipeline import run as run_module
+from search.kinds import search as kind_module
+from search.kinds.search import Search
 from search.pipeline.preparation import prepare
-from search.pipeline.run import parameter_types, resume, start
+from search.pipeline.run import parameter_types
 from search.pipeline.screening import phase_storage
+from search.runs import life_cycle
 from search.runs.directory import RunDirectory
+from search.runs.life_cycle import Driver
 from search.runs.progress import Progress
 from search.runs.record import config_of, read_run
 from search.space import Space
 from tests.search.tiny import config_tree, write_images
 
-QUIET = Progress(quiet=True)
+HERE = Driver(None, Progress(quiet=True))
 ROW = {"rank": 1}
 Begin = Callable[..., RunDirectory]
 
@@ -34,8 +37,8 @@ Begin = Callable[..., RunDirectory]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a folder with images, without Ray and without anything being run."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_module, "ray_session", lambda *arguments: nullcontext())
-    monkeypatch.setattr(run_module, "_advance", lambda *arguments: [ROW])
+    monkeypatch.setattr(life_cycle, "ray_session", lambda *arguments: nullcontext())
+    monkeypatch.setattr(life_cycle, "_advance", lambda *arguments: [ROW])
     write_images(tmp_path / "images")
     return tmp_path
 
@@ -45,11 +48,15 @@ def relative_config(**changes: Any) -> SearchConfig:
     return SearchConfig.model_validate(config_tree(Path(), **changes))
 
 
+def resume(run: RunDirectory) -> list[dict[str, Any]]:
+    return life_cycle.resume(Search(), run, HERE)
+
+
 @pytest.fixture
 def begin(folder: Path) -> Begin:
     def run(**changes: Any) -> RunDirectory:
         config = relative_config(**changes)
-        assert start(config, "tiny.yaml", ["winnow", "search", "my file.yaml"], None, QUIET) == [ROW]
+        assert life_cycle.start(Search(), config, "tiny.yaml", ["winnow", "search", "my file.yaml"], HERE) == [ROW]
         return RunDirectory((folder / "runs" / config.run.name).resolve())
 
     return run
@@ -80,7 +87,7 @@ def test_the_config_comes_back_from_the_record_with_absolute_paths(begin: Begin,
     assert found.data.root == folder.resolve() / "images"
     assert found.data.cache == folder.resolve() / "cache"
     assert found.distill.directory == folder.resolve() / "sets"
-    for section, key in (("data", "root"), ("data", "cache"), ("distill", "directory")):
+    for section, key in (("run", "directory"), ("data", "root"), ("data", "cache"), ("distill", "directory")):
         expected[section][key] = getattr(getattr(found, section), key)
     assert found.model_dump() == expected
 
@@ -90,7 +97,7 @@ def test_a_run_is_resumed_from_wherever_one_is(
 ) -> None:
     run = begin()
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    assert resume(run, None, QUIET) == [ROW]
+    assert resume(run) == [ROW]
     assert list(Path.cwd().iterdir()) == []
 
 
@@ -99,7 +106,7 @@ def test_a_run_whose_data_changed_is_not_resumed(begin: Begin, folder: Path) -> 
     shard = folder / "images" / "test-00000-of-00001.parquet"
     shard.write_bytes((folder / "images" / "train-00000-of-00001.parquet").read_bytes())
     with pytest.raises(UserError, match=r"data of the run .* have changed since it started"):
-        resume(run, None, QUIET)
+        resume(run)
 
 
 def test_a_run_of_that_name_is_not_overwritten(begin: Begin) -> None:
@@ -131,9 +138,9 @@ def test_of_two_drivers_started_at_once_the_second_changes_nothing(
         quicker.enter_context(while_ray_starts())
         return found
 
-    monkeypatch.setattr(run_module, "prepare", prepared_slowly)
+    monkeypatch.setattr(kind_module, "prepare", prepared_slowly)
     with ExitStack() as quicker, pytest.raises(UserError, match="already being driven"):
-        start(relative_config(), "tiny.yaml", ["winnow"], None, QUIET)
+        life_cycle.start(Search(), relative_config(), "tiny.yaml", ["winnow"], HERE)
     assert run.config.read_text() == "the other driver's"
 
 
@@ -160,7 +167,7 @@ def test_what_is_no_record_is_named(begin: Begin, content: str) -> None:
     run = begin()
     run.config.write_text(content)
     with pytest.raises(UserError, match=r"run\.yaml is not the record of a run"):
-        resume(run, None, QUIET)
+        resume(run)
 
 
 def test_a_record_edited_into_something_wrong_is_named(begin: Begin) -> None:
@@ -169,7 +176,7 @@ def test_a_record_edited_into_something_wrong_is_named(begin: Begin) -> None:
     recorded["config"]["search"]["trials"] = 0
     run.config.write_text(yaml.safe_dump(recorded))
     with pytest.raises(UserError, match=r"run\.yaml: 'search\.trials' must be an integer ≥ 1, not 0"):
-        resume(run, None, QUIET)
+        resume(run)
 
 
 def test_searched_parameters_are_told_with_the_types_of_their_values() -> None:

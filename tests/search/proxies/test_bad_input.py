@@ -68,7 +68,7 @@ def refused(folder: Path, winnow: Winnow, *overrides: str) -> str:
             "'combinations.both.folds' is 13, more than the 12 architectures.",
         ),
         ({"truth": {"learning_rate": [0.01, 0.01]}}, "different learning rates"),
-        ({"truth": {"directory": "tiny.yaml"}}, "'truth.directory': no training can be kept in tiny.yaml"),
+        ({"truth": {"directory": "tiny.yaml"}}, "'truth.directory': nothing can be kept in tiny.yaml"),
         ({"answers": {"baseline": "flops"}}, "'answers.baseline': there is no score 'flops'."),
         ({"space": {"kind": "convnet72"}}, "(did you mean 'convnet720'?)"),
         ({"space": {**SPACE, "architectures": 13}}, "'space.architectures' is 13, but there are 12"),

@@ -47,7 +47,8 @@ DM = {
 
 
 def made(preparation: Preparation) -> dict[str, DistilledSet]:
-    return make_sets(wanted_sets(preparation), preparation.splits, preparation.config, RUN, Progress(quiet=True))
+    folder, seed = preparation.config.distill.directory, preparation.config.run.seed
+    return make_sets(wanted_sets(preparation), preparation.splits, folder, seed, RUN, Progress(quiet=True))
 
 
 def test_every_source_and_ipc_of_the_space_has_its_set(prepared: Prepare) -> None:

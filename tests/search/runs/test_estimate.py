@@ -10,10 +10,11 @@ import torch
 
 from dp_core.distillation import DISTILLERS, DistributionMatching
 from dp_core.distillation.base import standardisation_of
+from search.pipeline import estimate as module
+from search.pipeline.estimate import estimate_search
 from search.pipeline.preparation import Preparation, prepare
 from search.pipeline.run import wanted_sets
-from search.runs import estimate as module
-from search.runs.estimate import Estimate, Phase, distilling_phases, estimate_search
+from search.runs.estimate import Estimate, Phase, distilling_phases
 from search.runs.timing import Speed, distilling_seconds, speed_of
 from tests.search.tiny import config_of, write_images
 from trainables import Candidate
@@ -21,7 +22,8 @@ from trainables import Candidate
 # Three rounds (0, 50 and 75 % sparse) of four steps on real images.
 ALONE: dict[str, Any] = {
     "space": {"sparsity": 0.75, "source": "real", "ipc": None, "recipe": {"learning_rate": {"float": [0.01, 0.02]}}},
-    "search": {"trials": 10, "concurrency": 2, "early_stopping": {"method": "none"}},
+    "search": {"trials": 10, "early_stopping": {"method": "none"}},
+    "resources": {"concurrency": 2},
     "promote": {"top": 3, "audit": 0},
     "retrain": {"epochs": 5, "seeds": 2},
 }

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-import search.comparison.run as prune_module
-import search.distillation.run as distill_module
-import search.pipeline.run as search_module
-import search.proxies.run as proxy_module
+from search.kinds.comparison import Comparison
+from search.kinds.distillation import Distillation
+from search.kinds.proxies import Proxies
+from search.kinds.search import Search
+from search.runs import life_cycle
 from search.runs.directory import RunDirectory
 from search.runs.record import read_run, write_record
 from tests.search.comparison.tiny_study import write_study
@@ -48,19 +49,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a folder with a network of one's own, without Ray and without anything being run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for module in (search_module, prune_module, proxy_module, distill_module):
-        monkeypatch.setattr(module, "_advance", lambda *arguments: [{}])
-        if module is not distill_module:
-            monkeypatch.setattr(module, "_session", lambda *arguments: nullcontext())
-    for name in ("show_leaderboard", "show_study", "show_proxies", "show_sets"):
-        monkeypatch.setattr(f"search.cli.main.{name}", lambda *arguments: None)
-    monkeypatch.setattr("search.cli.distillation.show_sets", lambda *arguments: None)
+    monkeypatch.setattr(life_cycle, "_advance", lambda *arguments: [{}])
+    monkeypatch.setattr(life_cycle, "ray_session", lambda *arguments: nullcontext())
+    for kind in (Search, Comparison, Proxies, Distillation):
+        monkeypatch.setattr(kind, "show", lambda *arguments: None)
     (tmp_path / "mine.py").write_text(MODULE)
     (tmp_path / "blocks.py").write_text(BLOCKS)
     return tmp_path
 
 
-def begin(winnow: Winnow, folder: Path, kind: str) -> RunDirectory:
+def begin(winnow: Winnow, folder: Path, kind: str, *options: str) -> RunDirectory:
     """Start a run of a kind with the network of one's own."""
     network: dict[str, Any] = dict(NETWORK)
     if kind == "search":
@@ -72,7 +70,8 @@ def begin(winnow: Winnow, folder: Path, kind: str) -> RunDirectory:
         path = write_evaluation(folder, space={"models": {**network, "width": list(range(1, 13))}})
     else:
         path = write_distillation(folder, distill={"architectures": {**network, "depth": None, "norm": None}})
-    outcome = winnow(kind, path)
+    path = path.rename(folder / "config.yaml")
+    outcome = winnow(kind, path, *options)
     assert outcome.status == 0, outcome.err
     return RunDirectory(folder / "runs" / "tiny")
 
@@ -109,11 +108,11 @@ def test_other_data_are_refused_wherever_they_are(winnow: Winnow, folder: Path, 
     assert run.config.read_bytes() == before
 
 
-@pytest.mark.parametrize("kind", ["prune", "proxy-eval"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_would_make_it_another_run_is_refused(winnow: Winnow, folder: Path, kind: str) -> None:
     run = begin(winnow, folder, kind)
     sentence = refusal(winnow("resume", run.path, "run.seed=7"))
-    assert "only keys that say where its files are can be changed" in sentence
+    assert "was changed where it would be another run" in sentence
     assert "run.seed: 0 → 7" in sentence
 
 
@@ -179,8 +178,61 @@ def test_the_source_of_a_sampler_counts_too(winnow: Winnow, folder: Path) -> Non
 
 def test_earlier_runs_of_another_program_teach_nothing(winnow: Winnow, folder: Path) -> None:
     run = begin(winnow, folder, "search")
-    tree = yaml.safe_load((folder / "tiny.yaml").read_text())
+    tree = yaml.safe_load((folder / "config.yaml").read_text())
     (folder / "blocks.py").write_text(BLOCKS.replace("ReLU", "Tanh"))
-    (folder / "tiny.yaml").write_text(yaml.safe_dump({**tree, "run": {**tree["run"], "name": "next"}}))
-    sentence = refusal(winnow("search", "tiny.yaml", f"search.start.runs=[{run.path}]"))
+    (folder / "config.yaml").write_text(yaml.safe_dump({**tree, "run": {**tree["run"], "name": "next"}}))
+    sentence = refusal(winnow("search", "config.yaml", f"search.start.runs=[{run.path}]"))
     assert "was run with another blocks" in sentence
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_resumed_or_started_twice_is_started_once(winnow: Winnow, folder: Path, kind: str) -> None:
+    run = begin(winnow, folder, kind, "--resume-or-start")
+    before = read_run(run)
+    assert "exists in" in refusal(winnow(kind, "config.yaml"))
+    again = winnow(kind, "config.yaml", "--resume-or-start")
+    assert again.status == 0, again.err
+    assert read_run(run) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_config_is_not_taken_for_the_runs_own(winnow: Winnow, folder: Path, kind: str) -> None:
+    run = begin(winnow, folder, kind)
+    before = run.config.read_bytes()
+    again = ("config.yaml", "run.seed=7", "--resume-or-start", "--accept-changes")
+    assert "would be another run: run.seed: 0 → 7" in refusal(winnow(kind, *again))
+    assert run.config.read_bytes() == before
+
+
+def test_what_may_be_changed_has_to_be_accepted_here_too(winnow: Winnow, folder: Path) -> None:
+    run = begin(winnow, folder, "search")
+    again = ("search", "config.yaml", "search.trials=9", "resources.concurrency=2", "--resume-or-start")
+    assert "has changed: search.trials: 4 → 9. Resume it with --accept-changes" in refusal(winnow(*again))
+    assert winnow(*again, "--accept-changes").status == 0
+    assert read_run(run)["config"]["search"]["trials"] == 9
+    assert read_run(run)["config"]["resources"]["concurrency"] == 2
+    assert winnow(*again).status == 0
+
+
+def test_a_run_of_another_kind_is_not_taken_up(winnow: Winnow, folder: Path) -> None:
+    begin(winnow, folder, "search")
+    begin_path = write_study(folder)
+    sentence = refusal(winnow("prune", begin_path, "--resume-or-start"))
+    assert "is of the kind 'search', not a comparison of ways to prune" in sentence
+
+
+def test_what_a_driver_left_that_had_not_begun_is_started(winnow: Winnow, folder: Path) -> None:
+    (folder / "runs" / "tiny").mkdir(parents=True)
+    (folder / "runs" / "tiny" / "driver.lock").write_text("1")
+    begin(winnow, folder, "search", "--resume-or-start")
+
+
+def test_a_run_that_is_driven_is_left_to_its_driver(winnow: Winnow, folder: Path) -> None:
+    run = begin(winnow, folder, "search")
+    with run.locked():
+        assert "is already being driven" in refusal(winnow("search", "config.yaml", "--resume-or-start"))
+
+
+def test_changes_are_accepted_of_what_there_is(winnow: Winnow, folder: Path) -> None:
+    path = write_config(folder)
+    assert "--accept-changes goes with --resume-or-start" in refusal(winnow("search", path, "--accept-changes"))

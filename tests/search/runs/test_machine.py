@@ -100,7 +100,7 @@ def test_describe() -> None:
 
 
 counts = st.integers(0, 64)
-KEYS = ("search.concurrency", "search.cpus_per_trial", "search.gpus_per_trial")
+KEYS = ("resources.concurrency", "resources.cpus_per_job", "resources.gpus_per_job")
 
 
 @given(counts, counts, counts, counts, counts, st.floats(0, 64))
@@ -123,11 +123,11 @@ def test_require_names_what_is_short_and_the_keys_to_lower() -> None:
         machine.require(cpus=8, memory_bytes=GIB, gpus=0, keys=KEYS)
     assert str(short_of_cpus.value) == (
         "What is to run at once needs 8 CPU threads where 2 can be used: "
-        "lower search.concurrency or search.cpus_per_trial."
+        "lower resources.concurrency or resources.cpus_per_job."
     )
     with pytest.raises(UserError) as short_of_the_rest:
         machine.require(cpus=1, memory_bytes=6 * GIB, gpus=0.5, keys=KEYS)
     assert str(short_of_the_rest.value) == (
         "What is to run at once needs 0.5 GPUs where 0 can be used and 6.0 GiB of memory where 4.0 GiB are "
-        "free: lower search.concurrency or search.gpus_per_trial."
+        "free: lower resources.concurrency or resources.gpus_per_job."
     )

@@ -11,15 +11,16 @@ import yaml
 
 from dp_core.data import Splits
 from dp_core.errors import UserError
-from search.comparison.config import StudyConfig
+from search.comparison.config import ComparisonConfig
 from search.config.models import SearchConfig
 from search.config.sections import NamedRunSection
-from search.pipeline.preparation import splits_of
+from search.kinds import kind_named
+from search.runs.checks import splits_of
 from search.runs.directory import RunDirectory
-from search.runs.kinds import SEARCH, STUDY, kind_of
 from search.runs.record import (
     config_of,
     judged_otherwise,
+    kind_of,
     new_record,
     read_run,
     record_sets,
@@ -48,7 +49,7 @@ def run(tmp_path: Path) -> RunDirectory:
     return RunDirectory(tmp_path / "runs" / "tiny")
 
 
-def started(run: RunDirectory, config: SearchConfig | StudyConfig, splits: Splits) -> dict[str, Any]:
+def started(run: RunDirectory, config: SearchConfig | ComparisonConfig, splits: Splits) -> dict[str, Any]:
     run.path.mkdir(parents=True)
     write_record(run, new_record(["winnow", "do", "a b.yaml"], config, splits))
     return read_run(run)
@@ -56,7 +57,7 @@ def started(run: RunDirectory, config: SearchConfig | StudyConfig, splits: Split
 
 def test_a_record_says_what_it_is_of(run: RunDirectory, folder: Path, splits: Splits) -> None:
     recorded = started(run, study_config(folder, run={"seed": 3}), splits)
-    assert kind_of(recorded) == STUDY
+    assert kind_of(recorded) == "comparison"
     assert recorded["command"] == "winnow do 'a b.yaml'"
     assert recorded["seed"] == 3
     assert recorded["splits"] == {"train": 48, "validation": 12, "test": 15}
@@ -68,8 +69,8 @@ def test_a_record_says_what_it_is_of(run: RunDirectory, folder: Path, splits: Sp
         "notes": [],
     }
     assert recorded["distilled_sets"] == {}
-    assert kind_of(new_record(["winnow"], tiny.config_of(folder), splits)) == SEARCH
-    assert kind_of({"config": {}, "data": {}}) == SEARCH  # from before there were studies
+    assert kind_of(new_record(["winnow"], tiny.config_of(folder), splits)) == "search"
+    assert kind_of({"config": {}, "data": {}}) == "search"  # from before there were studies
 
 
 def test_a_config_comes_back_with_folders_in_full(
@@ -80,7 +81,7 @@ def test_a_config_comes_back_with_folders_in_full(
     config = study_config(
         folder, **places, methods={"x": {"source": "real", "steps": [2, 3], "learning_rate": [0.1, 0.2]}}
     )
-    found = config_of(run, started(run, config, splits), StudyConfig)
+    found = config_of(run, started(run, config, splits), ComparisonConfig)
     full = {"data": {"root": folder / "images", "cache": folder / "cache"}, "distill": {"directory": folder / "sets"}}
     for section, values in full.items():
         for key, path in values.items():
@@ -89,19 +90,29 @@ def test_a_config_comes_back_with_folders_in_full(
     assert (found.run, found.sparsities, found.retrain) == (config.run, config.sparsities, config.retrain)
 
 
+@pytest.mark.parametrize(
+    ("kind", "now"), [("study", "comparison"), ("proxy-evaluation", "proxies"), ("later", "later")]
+)
+def test_kinds_have_the_names_of_today(kind: str, now: str) -> None:
+    assert kind_of({"kind": kind}) == now
+
+
 def test_a_run_of_a_later_kind_is_named() -> None:
-    with pytest.raises(UserError, match=r"no kind of run 'studdy'\. Did you mean 'study'"):
-        kind_of({"kind": "studdy"})
+    with pytest.raises(UserError, match=r"no kind of run 'comparisson'\. Did you mean 'comparison'"):
+        kind_named("comparisson")
 
 
 @pytest.mark.parametrize(
     ("model", "told"),
-    [(StudyConfig, "is a search, not a study"), (SearchConfig, "is a study of pruning methods, not a search")],
+    [
+        (ComparisonConfig, "is of the kind 'search', not a comparison of ways to prune"),
+        (SearchConfig, "is of the kind 'comparison', not a search"),
+    ],
 )
 def test_a_search_is_no_study_nor_the_other_way_round(
     run: RunDirectory, folder: Path, splits: Splits, model: Any, told: str
 ) -> None:
-    recorded = started(run, tiny.config_of(folder) if model is StudyConfig else study_config(folder), splits)
+    recorded = started(run, tiny.config_of(folder) if model is ComparisonConfig else study_config(folder), splits)
     with pytest.raises(UserError, match=told):
         config_of(run, recorded, model)
 
@@ -110,7 +121,7 @@ def test_a_config_edited_into_something_wrong_is_named(run: RunDirectory, folder
     recorded = started(run, study_config(folder), splits)
     recorded["config"]["run"]["seeds"] = 0
     with pytest.raises(UserError, match=r"run\.yaml: 'run\.seeds' must be an integer ≥ 1, not 0"):
-        config_of(run, recorded, StudyConfig)
+        config_of(run, recorded, ComparisonConfig)
 
 
 def test_data_that_changed_are_refused(run: RunDirectory, folder: Path, splits: Splits) -> None:

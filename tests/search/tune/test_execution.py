@@ -15,9 +15,10 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from search.config.sections import ResourcesSection
 from search.runs.ray_session import ray_session
 from search.tune.checkpoints import CheckpointStore
-from search.tune.execution import ENDS, Resources, run_trials, trial_directory
+from search.tune.execution import ENDS, run_trials, trial_directory
 from search.tune.lost_workers import PatientScheduler
 from tests.trainables.driving import lasting
 from trainables import SimulatedTrainable, SimulationContext
@@ -132,7 +133,7 @@ def noted(
         context,
         storage=str(folder),
         session="session-000",
-        resources=Resources(1, 0, WORKERS),
+        resources=ResourcesSection(cpus_per_job=1, gpus_per_job=0, concurrency=WORKERS),
         callback=notes,
         trials=trials,
         searcher=Numbers(trials, folder),
