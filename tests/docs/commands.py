@@ -15,7 +15,7 @@ from typer.main import get_command
 from dp_core.errors import UserError
 from search.cli.engine_bench import workloads
 from search.cli.main import app
-from search.comparison.config import StudyConfig
+from search.comparison.config import ComparisonConfig
 from search.config.loader import load_config
 from search.config.models import SearchConfig
 from search.distillation.config import DistillConfig
@@ -27,13 +27,13 @@ from trainables import Candidate
 PLACEHOLDER = re.compile(r"[A-Z]+")
 _STARTED_BY: Mapping[str, type[BaseModel]] = {
     "search": SearchConfig,
-    "prune": StudyConfig,
+    "prune": ComparisonConfig,
     "proxy-eval": ProxyEvaluationConfig,
     "make": DistillConfig,
 }
 _SHIPPED: Mapping[type[BaseModel], Path] = {
     SearchConfig: Path("configs/quickstart.yaml"),
-    StudyConfig: Path("configs/prune/mini.yaml"),
+    ComparisonConfig: Path("configs/prune/mini.yaml"),
     ProxyEvaluationConfig: Path("configs/proxy/mini.yaml"),
     DistillConfig: Path("configs/distill/mini.yaml"),
 }

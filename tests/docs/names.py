@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from search.comparison.config import StudyConfig
+from search.comparison.config import ComparisonConfig
 from search.config.loader import describe_keys
 from search.config.models import SearchConfig
 from search.distillation.config import DistillConfig
@@ -16,7 +16,7 @@ from search.proxies.config import ProxyEvaluationConfig
 from tests.docs.pages import EVERY, ROOT, Page
 
 FOLDERS = ("dp_core", "trainables", "search", "configs", "benchmarks", "assets", "tests", "scripts", "docs", ".ci")
-CONFIGS = (SearchConfig, StudyConfig, DistillConfig, ProxyEvaluationConfig)
+CONFIGS = (SearchConfig, ComparisonConfig, DistillConfig, ProxyEvaluationConfig)
 SECTIONS = "answers|data|distill|promote|resources|retrain|run|scope|screen|search|space|stability|truth"
 
 # Keys of earlier versions, which are still taken.
