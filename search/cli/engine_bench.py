@@ -8,7 +8,6 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-import yaml
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -18,8 +17,7 @@ from dp_core.bench.speed import Speed
 from dp_core.bench.speed_process import MeasuringFailed, measure_in_process
 from dp_core.bench.workload import Unavailable, Workload
 from dp_core.device import default_device
-from dp_core.errors import UserError
-from dp_core.models import ARCHITECTURES, ModelSpec
+from search.config.model_spec import model_spec
 from search.runs.machine import GIB
 from search.runs.progress import Progress
 
@@ -46,27 +44,6 @@ def workloads(models: Sequence[str] | None, modes: Sequence[str] | None, setting
     for first in found[:: len(wanted)]:
         first.network(torch.device("cpu"))
     return found
-
-
-def model_spec(text: str) -> ModelSpec:
-    """Read `name` or `name:key=value,key=value`, where a name may be `package.module:function`; values are YAML's.
-
-    Raises:
-        UserError: a hyperparameter without a value.
-    """
-    name, separator, hyperparameters = text.rpartition(":")
-    if not separator or ("=" not in hyperparameters and name not in ARCHITECTURES):
-        return ModelSpec(text)
-    values: dict[str, Any] = {}
-    for pair in hyperparameters.split(","):
-        key, equals, value = pair.partition("=")
-        if not (key and equals and value):
-            raise UserError(f"The model '{text}' has '{pair}' where a hyperparameter belongs, such as width=64.")
-        try:
-            values[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(f"The model '{text}' has a value that cannot be read: '{value}'.") from None
-    return ModelSpec(name, values)
 
 
 def measure_rows(wanted: Sequence[Workload], progress: Progress) -> list[dict[str, Any]]:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from search.comparison.budgets import Budget, affordable, budgets_by_family, paid
-from search.comparison.statistics import Row, by_sparsity, grouped, paired, t_interval
+from search.comparison.statistics import Row, by_sparsity, paired, t_interval
 from search.comparison.tables import sparsity_label
 from search.output.markdown import markdown
 from search.output.numbers import ABSENT, magnitude, percent
+from search.output.rows import grouped
 
 SAME_COST = 1.1
 """Budgets that differ by less than this factor are told as one, the dearest of them."""

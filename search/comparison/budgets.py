@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from search.comparison.statistics import Row, by_seed, finite, grouped, mean
+from search.comparison.statistics import Row, by_seed, mean
+from search.output.rows import finite, grouped
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.comparison.budgets import Budget, budgets_by_family, paid
-from search.comparison.statistics import Row, by_sparsity, check_known, grouped
+from search.comparison.statistics import Row, by_sparsity, check_known
+from search.output.rows import grouped
 
 DRAWS = 2000
 """Bootstrap draws: the ends of a 95 % interval rest on some fifty draws each."""

@@ -8,10 +8,11 @@ from itertools import combinations
 
 from search.comparison.budgets import budgets_by_family, paid
 from search.comparison.crossings import Crossing, crossings
-from search.comparison.statistics import Row, by_sparsity, grouped
+from search.comparison.statistics import Row, by_sparsity
 from search.comparison.tables import sparsity_label
 from search.output.markdown import markdown
 from search.output.numbers import ABSENT, magnitude
+from search.output.rows import grouped
 
 FEW_SEEDS = 5
 """Below this many seeds a bootstrap has too few different draws for its interval to be more than a guess."""

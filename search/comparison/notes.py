@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search.comparison.statistics import Row, finite, grouped
+from search.comparison.statistics import Row
 from search.output.numbers import duration, magnitude
+from search.output.rows import finite, grouped
 
 _COSTS = (
     "Seconds and image-gradients of a mask are those of its own rounds, or of the scores of an untrained network; what "

@@ -8,10 +8,11 @@ from typing import Any
 from search.comparison.best import best_by_cost
 from search.comparison.crossings_table import crossings_table
 from search.comparison.notes import notes
-from search.comparison.statistics import Row, by_sparsity, finite, grouped, mean
+from search.comparison.statistics import Row, by_sparsity, mean
 from search.comparison.tables import NOTHING, markdown_table, sparsity_label
 from search.output.markdown import markdown
 from search.output.numbers import ABSENT
+from search.output.rows import finite, grouped
 
 _UNCONVERGED = "\n\\*: Lanczos' method had not converged for a seed, so that its eigenvalue may be larger."
 

@@ -16,6 +16,7 @@ from typing import Any
 from scipy.stats import t as student_t
 
 from dp_core.errors import UserError, nearest
+from search.output.rows import finite, grouped
 
 Row = Mapping[str, Any]
 
@@ -125,12 +126,6 @@ def by_seed(rows: Sequence[Row], column: str = "test_accuracy") -> dict[int, flo
     return {row["seed"]: row[column] for row in rows if finite([row], column)}
 
 
-def finite(rows: Sequence[Row], column: str) -> list[float]:
-    """Return the values of a column that are there and are finite numbers."""
-    values = [row.get(column) for row in rows]
-    return [float(value) for value in values if value is not None and math.isfinite(value)]
-
-
 def mean(values: Sequence[float]) -> float | None:
     """Return the mean, or None of nothing."""
     return fmean(values) if values else None
@@ -139,14 +134,6 @@ def mean(values: Sequence[float]) -> float | None:
 def deviation(values: Sequence[float]) -> float | None:
     """Return the sample standard deviation (over n - 1), or None for fewer than two values."""
     return stdev(values) if len(values) > 1 else None
-
-
-def grouped(rows: Sequence[Row], *columns: str) -> dict[tuple[Any, ...], list[Row]]:
-    """Return the rows by their values of `columns`, in the order in which these first appear."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[column] for column in columns), []).append(row)
-    return groups
 
 
 def by_sparsity(rows: Sequence[Row]) -> dict[float, list[Row]]:

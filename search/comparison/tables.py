@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from search.comparison.parquet import read_results, read_rounds, write_results, write_rounds
-from search.comparison.statistics import PairedDifference, Row, grouped, paired_differences, reference_method, summarise
+from search.comparison.statistics import PairedDifference, Row, paired_differences, reference_method, summarise
 from search.output.markdown import markdown
 from search.output.numbers import ABSENT, magnitude, percent
 from search.output.prunable import prunable_sentence
+from search.output.rows import grouped
 
 __all__ = [
     "PairedDifference",

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from search.output.prunable import prunable_by_rank
 from search.pipeline.retraining_plan import what_differs
-from search.report.facts import several_recipes
 
 _FIRST = ("Rank", "Trial", "Test\naccuracy\n%", "Proxy\naccuracy\n%", "Spar-\nse %", "Param.\nleft")
 _LAST = ("ipc", "Steps", "Screen\ns", "Ep-\nochs", "Retrain\ns")
@@ -101,3 +100,10 @@ def _percent(fraction: float, decimals: int, spread: float | None = None) -> str
 def _add_figures(table: Table, heading: str, cells: Sequence[str]) -> None:
     width = max(len(text) for text in [*heading.split("\n"), *cells])
     table.add_column(heading, justify="right", no_wrap=True, min_width=width)
+
+
+def several_recipes(board: Sequence[Row]) -> list[Row]:
+    """Return the rows of tickets that were retrained by several recipes, each ticket's in the order of their choice."""
+    several = {row["trial"] for row in board if row["rank"] is None}
+    rows = [row for row in board if row["trial"] in several]
+    return sorted(rows, key=lambda row: (row["trial"], row["rank"] is None, -row["validation_accuracy"]))

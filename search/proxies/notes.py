@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from math import sqrt
 from statistics import fmean, stdev
 
-from search.comparison.statistics import finite, grouped
 from search.output.markdown import markdown
 from search.output.numbers import count, percent, plural
+from search.output.rows import finite, grouped
 from search.proxies.cells import Row, cost, known
 from search.proxies.standings import baseline_of
 

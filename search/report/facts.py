@@ -155,13 +155,6 @@ def screening_cost(trials: Sequence[Row], leaderboard: Sequence[Row]) -> Cost:
     return Cost(sum(cost.seconds for cost in costs), sum(cost.image_gradients for cost in costs))
 
 
-def several_recipes(board: Sequence[Row]) -> list[Row]:
-    """Return the rows of tickets that were retrained by several recipes, each ticket's in the order of their choice."""
-    several = {row["trial"] for row in board if row["rank"] is None}
-    rows = [row for row in board if row["trial"] in several]
-    return sorted(rows, key=lambda row: (row["trial"], row["rank"] is None, -row["validation_accuracy"]))
-
-
 def rejections(trials: Sequence[Row]) -> list[tuple[str, int]]:
     """Return how many proposals each constraint rejected before training, the strictest first.
 

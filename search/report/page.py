@@ -22,6 +22,7 @@ from search.output import numbers
 from search.output.prunable import prunable_of
 from search.pipeline import tables
 from search.pipeline.bad_ends import BadEnd, read_bad_ends
+from search.pipeline.leaderboard_table import several_recipes
 from search.pipeline.promotion import Promotion, read_promotion
 from search.pipeline.retraining_plan import what_differs
 from search.report import facts, figures, front_figures, plotting
@@ -111,7 +112,7 @@ def _render(run: _Run) -> str:
         judged_otherwise=judged_otherwise(run.record),
         cards=facts.cards(trials, run.board),
         leaderboard=leaderboard,
-        recipes=(recipes := facts.several_recipes(run.board)),
+        recipes=(recipes := several_recipes(run.board)),
         differences=what_differs([row["recipe_settings"] for row in recipes]),
         bad_ends=run.bad_ends,
         replicates=facts.replicates(trials, leaderboard),

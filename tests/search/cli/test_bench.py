@@ -16,7 +16,8 @@ from dp_core.bench.speed_process import MeasuringFailed
 from dp_core.bench.workload import Unavailable, Workload
 from dp_core.models import ModelSpec
 from search.cli import engine_bench
-from search.cli.engine_bench import engine_tables, model_spec, workloads
+from search.cli.engine_bench import engine_tables, workloads
+from search.config.model_spec import model_spec
 from search.runs.machine import usable_cpus
 from tests.search.conftest import Outcome
 from tests.search.json_shape import rows_of

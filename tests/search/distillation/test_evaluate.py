@@ -17,7 +17,7 @@ from dp_core.errors import UserError
 from dp_core.models import build
 from dp_core.quality.distilled_quality import QualityPlan, TicketTrial
 from dp_core.training import Recipe
-from search.cli.engine_bench import model_spec
+from search.config.model_spec import model_spec
 from search.distillation import evaluate as module
 from search.distillation.evaluate import evaluate
 from search.runs.progress import Progress
