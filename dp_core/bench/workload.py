@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from dp_core.data.preprocessing import Standardisation
 from dp_core.errors import UserError, nearest
 from dp_core.models import ModelSpec, build
 from dp_core.seeds import generator
+from dp_core.training.compiling import NotCompiled
 from dp_core.training.data import TrainingData
 from dp_core.training.graph import CudaRecorder
 from dp_core.training.loop import Training
@@ -31,12 +33,11 @@ _ENGINE: dict[str, tuple[Mode, bool | None]] = {
     "compiled": ("compiled", False),
     "auto": ("auto", None),
     "graph": ("eager", True),
-    "ungraphed": ("auto", False),
 }
 MODES = ("usual", *_ENGINE)
 """`usual`, a loop without anything of the engine; the network `eager`, `fused` or `compiled`, each step launched
-operation by operation; `auto`, as the engine chooses for a long training; on GPUs `graph`, the eager network with its
-steps as CUDA graphs, and `ungraphed`, as `auto` but without graphs."""
+operation by operation; `auto`, as the engine chooses; on GPUs `graph`, the eager network with its steps as CUDA
+graphs."""
 
 
 class Unavailable(Exception):
@@ -154,28 +155,23 @@ def open_loop(workload: Workload, data: TrainingData, *, steps: int) -> Loop:
         usual.run(steps)
         return usual
     graphed = _ENGINE[workload.mode][1]
-    if workload.mode in ("graph", "ungraphed") and device.type != "cuda":
+    if workload.mode == "graph" and device.type != "cuda":
         raise Unavailable("CUDA graphs need a GPU")
     recorder = None if device.type != "cuda" else _Observed() if graphed is not False else _Never()
     training = Training(model, data, recipe, seed=0, mask=None, recorder=recorder)
     if workload.mode == "fused" and training.network.mode != "fused":
         raise Unavailable("this network has no blocks that can be fused on this machine")
-    training.run(steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NotCompiled)
+        try:
+            training.run(steps)
+        except NotCompiled as warning:
+            raise Unavailable(warning.reason) from None
     if workload.mode == "compiled" and training.network.mode != "compiled":
-        raise Unavailable(_why_not_compiled(workload, device))
+        raise Unavailable("WINNOW_COMPILE=0 turns compiling off")
     if graphed and not (isinstance(recorder, _Observed) and recorder.captured):
         raise Unavailable("a step of this network cannot be recorded as a CUDA graph")
     return training
-
-
-def _why_not_compiled(workload: Workload, device: torch.device) -> str:
-    """Say what the engine met and kept to itself when it could not compile."""
-    try:
-        torch.compile(workload.network(device), dynamic=False)(torch.zeros(2, *SHAPE, device=device))
-    except Exception as error:  # a compiler may fail in any way
-        text = str(error).replace("raised:\n", "raised ").strip().partition("\n")[0].rstrip(".")
-        return f"torch.compile fails: {text or type(error).__name__}"
-    return "this network does not compile for training, or compiling is turned off"
 
 
 class _Observed(CudaRecorder):

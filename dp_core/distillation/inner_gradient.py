@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from dp_core.models import ModelSpec, build
 from dp_core.seeds import generator
 from dp_core.training import Network
 from dp_core.training.graph import draws_random_numbers
+from dp_core.training.inductor import compiling_is_off
 
 InnerMode = Literal["eager", "compiled"]
 Parameters = Mapping[str, Tensor]
@@ -87,7 +87,7 @@ class InnerGradient:
         self._names = [name for name, _ in model.named_parameters()]
         self._any_format = takes_any_format(model)
         self._model = replace_all_batch_norm_modules_(copy.deepcopy(model).train())
-        mode = "eager" if os.environ.get("WINNOW_COMPILE") == "0" else mode
+        mode = "eager" if compiling_is_off() else mode
         self._mode = mode
         self._engine: tuple[nn.Module, Network] | None = None
         if mode == "compiled":

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from dp_core.training.data import TrainingData, in_network_space
+from dp_core.training.layout import Layout
 from dp_core.training.network import Mode, Network
 from dp_core.training.precision import Precision
-from dp_core.training.warmup import Layout
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,17 @@ from contextlib import ExitStack, contextmanager
 
 from torch import get_num_threads
 
-from dp_core.kernels import cache_folder
-from dp_core.training.measurements import processor
+from dp_core.files import digest_of_json
+from dp_core.kernels import cache_folder, cpu_facts
 
 # Compiled networks share code objects (`ConvNet.forward`), of which torch compiles 8 variants and then no more. A
 # process that is used for many trials has as many architectures.
 _VARIANTS = 256
+
+
+def compiling_is_off() -> bool:
+    """Return whether the user has turned compiling off, by `WINNOW_COMPILE=0`."""
+    return os.environ.get("WINNOW_COMPILE") == "0"
 
 
 @contextmanager
@@ -48,7 +53,7 @@ def _share_cache() -> None:
     if os.environ.get("TORCHINDUCTOR_CACHE_DIR", default_cache_dir()) != default_cache_dir():
         return
     try:
-        folder = cache_folder().parent / "inductor" / processor()
+        folder = cache_folder().parent / "inductor" / digest_of_json(cpu_facts())[:16]
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):
         return

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.seeds import derive_seed, generator
-from dp_core.training.compiling import choose_network
+from dp_core.training.compiling import compiled_network
 from dp_core.training.data import DataSource
 from dp_core.training.graph import CudaRecorder, GraphedUpdate, Recorder, draws_random_numbers
 from dp_core.training.network import Mode, Network, unchanged_buffers
 from dp_core.training.recipe import Recipe
 from dp_core.training.splitting import BatchSplitter, in_first_part
-from dp_core.training.warmup import Work
 
 
 class Diverged(Exception):
@@ -69,7 +68,7 @@ class Training:
         self._augment = AUGMENTATIONS[recipe.augmentation]
         self._recorder = CudaRecorder() if recorder is None and device.type == "cuda" else recorder
         self.network = self._uncompiled(recipe.mode)
-        self._wanted: Mode | None = recipe.mode  # until the first step, which decides whether to compile
+        self._to_compile = recipe.mode == "compiled"  # with the first step, which shows what for
         self._removed = _removed_weights(model, mask or {})
         self.optimizer = recipe.build_optimizer(model, capturable=self._recorder is not None)
         self._gradients = BatchSplitter(memory_parts)
@@ -115,8 +114,8 @@ class Training:
 
     def _one_step(self) -> Tensor:
         images, labels = self.prepare_step()
-        if self._wanted is not None:
-            self._choose_network(self._wanted, images, labels)
+        if self._to_compile:
+            self._compile(images, labels)
         if self._recorder is None:
             return self._update(images, labels)
         if self._graph is None:
@@ -128,11 +127,11 @@ class Training:
             return self._update(images, labels)
         return self._graph(self._update, self._clear_gradients, images, labels)
 
-    def _choose_network(self, wanted: Mode, images: Tensor, labels: Tensor) -> None:
+    def _compile(self, images: Tensor, labels: Tensor) -> None:
         part, part_labels = in_first_part(self._gradients.parts, images, labels)
         loss = functools.partial(self._loss, part, part_labels)
-        work = Work(self.model, part, loss, self.total_steps - self.step, self.recipe.precision)
-        self.network, self._wanted = choose_network(self.network, wanted, work), None
+        self.network = compiled_network(self.model, self.recipe.precision, part, loss) or self.network
+        self._to_compile = False
         self.follow_parameters()
 
     def follow_parameters(self) -> None:
@@ -198,7 +197,7 @@ class Training:
             "model": {name: value.detach().clone() for name, value in self.model.state_dict().items()},
             "optimizer": _cloned(self.optimizer.state_dict()),
             "step": self.step,
-            "mode": self._wanted or self.network.mode,
+            "mode": "compiled" if self._to_compile else self.network.mode,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -207,10 +206,9 @@ class Training:
         The network goes on in the mode that it was in, so that what follows is the same to the bit.
         """
         mode = state["mode"]
-        if mode not in ("auto", self.network.mode):
-            self.network, self._wanted = self._uncompiled(mode), mode
-        elif mode != "auto":
-            self._wanted = None
+        self._to_compile = mode == "compiled" and self.network.mode != "compiled"
+        if mode != self.network.mode:
+            self.network = self._uncompiled(mode)
         self._graph = None
         self.model.load_state_dict(state["model"])
         rates = [group["lr"] for group in self.optimizer.param_groups]

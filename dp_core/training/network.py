@@ -28,7 +28,7 @@ class Network:
         bfloat16: whether it computes in bfloat16 autocast.
         executed: the module that is executed: the model itself, or what stands for it.
         stance: what a compiled network does where there is no code yet (another shape, evaluation): compile, raise, or
-            execute the model as it is. Trainings get the last from `dp_core.training.warmup`, so that nothing is
+            execute the model as it is. Trainings get the last from `dp_core.training.compiling`, so that nothing is
             compiled in the middle of them.
     """
 

@@ -53,10 +53,9 @@ class Recipe:
     CPU with AMX, unless the network has group or layer norms that cannot be fused: those are slow in bfloat16)."""
     mode: Mode = "auto"
     """How the network is executed: `eager`, as it is written; `fused`, with norm, activation and pooling in one pass
-    (CPU only); `compiled` by torch.compile, which takes up to a minute before the first step; `auto` chooses, for long
-    trainings by what was measured on the machine. What cannot be had is replaced by what can. The result is the same up
-    to rounding and the draws of dropout; to have it equal to the bit on other machines of the kind, or with an empty
-    cache folder, name a mode. A training that is resumed goes on in the mode that it had."""
+    (CPU only); `compiled` by torch.compile, which takes up to a minute before the first step; `auto`, fused where that
+    can be had and else eager. What cannot be had is replaced by what can. The result is the same up to rounding and the
+    draws of dropout. A training that is resumed goes on in the mode that it had."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))  # from JSON it comes as a list

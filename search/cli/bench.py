@@ -27,9 +27,7 @@ def engine(
     ] = None,
     modes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--mode", help="usual, eager, fused, compiled or auto; on a GPU also graph, ungraphed; may be given again."
-        ),
+        typer.Option("--mode", help="usual, eager, fused, compiled or auto; on a GPU also graph; may be given again."),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 256,
     images: Annotated[int, typer.Option(help="Images of the data set, which are random.")] = 2048,

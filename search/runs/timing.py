@@ -67,7 +67,7 @@ def speed_of(
     data = TrainingData(train.images[few], train.labels[few], space).to(device)
     looked = TrainingData(train.images[:_LOOKED_AT], train.labels[:_LOOKED_AT], space).to(device)
     model = build(spec, train.image_shape, train.classes, seed=0).to(device)
-    # Never long enough to be compiled: what a trial compiles, it compiles to be faster than this.
+    # Nothing is compiled for it: what a trial compiles, it compiles to be faster than this.
     mode = "auto" if recipe.mode == "compiled" else recipe.mode
     short = replace(recipe, steps=2 + _STEPS, epochs=None, mode=mode)
     training = Training(model, data, short, seed=0, mask=None)

@@ -118,16 +118,16 @@ def test_the_table_compares_with_usual(winnow: Winnow, measured: list[Workload])
 def test_nothing_of_a_table_is_cut_in_a_hundred_columns() -> None:
     large = {"images_per_second": 99_999.0, "steps_per_second": 399.99, "flops_per_second": 99_999e9}
     rows: list[dict[str, Any]] = []
-    for mode in ("usual", "auto", "ungraphed"):
+    for mode in ("usual", "auto", "compiled"):
         speed = speed_of(Workload(ModelSpec("alexnet"), mode))
         rows.append({field.name: getattr(speed, field.name) for field in fields(Speed)})
-        rows[-1] |= {**large, "ceiling_flops_per_second": 99_999e9, "reason": None, "network": "compiled"}
+        rows[-1] |= {**large, "ceiling_flops_per_second": 99_999e9, "reason": None, "network": "fused"}
     console = Console(width=100)
     with console.capture() as shown:
         console.print(engine_tables(rows))
     text = shown.get()
     assert "…" not in text
-    assert "auto (compiled)" in text
+    assert "auto (fused)" in text
 
 
 def test_without_usual_there_is_nothing_to_compare_with(winnow: Winnow, measured: list[Workload]) -> None:
