@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -47,14 +47,11 @@ class EvaluationPlan:
             raise UserError(f"An evaluation needs learning rates above 0, not {list(self.learning_rates)}.")
 
     def recipes(self, distilled: DistilledSet) -> list[Recipe]:
-        """Return the recipes among which validation images choose.
-
-        They name how networks are executed, because `auto` may choose by what else was measured on the machine.
-        """
+        """Return the recipes among which validation images choose."""
         rates: list[float | None] = [*self.learning_rates]
         if distilled.learning_rate is not None:
             rates.append(None)
-        return [replace(judging_recipe(distilled, self.steps, rate), mode="fused") for rate in rates]
+        return [judging_recipe(distilled, self.steps, rate) for rate in rates]
 
     def trainings(self, distilled: DistilledSet, architectures: int) -> int:
         """Return how many networks `evaluate_set` trains on a set."""

@@ -104,7 +104,6 @@ class ShortTraining:
             steps=steps,
             batch_size=self.batch_size,
             augmentation=self.augmentation,
-            mode="fused",  # `auto` goes by what was measured on the machine, and may compile, which would be counted
         )
 
     def check(self, inputs: ProxyInputs) -> None:

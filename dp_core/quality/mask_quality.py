@@ -51,7 +51,7 @@ class TicketTrial:
     rounds: int = 8
     retraining: Recipe = field(
         default_factory=lambda: Recipe(
-            optimizer="adamw", learning_rate=3e-3, steps=300, batch_size=128, augmentation="flip_crop", mode="fused"
+            optimizer="adamw", learning_rate=3e-3, steps=300, batch_size=128, augmentation="flip_crop"
         )
     )
 
