@@ -47,22 +47,16 @@ class MappedBlocks:
     Args:
         dataset: only the pages that are read of it come to memory, and the system takes them back when it needs them.
         block_size: images of a block, ≥ 1; the last one may be smaller.
-        indices: which images to read, int64 [n], ascending without repeats; None is all of them.
 
     Raises:
-        UserError: there is nothing to read, or an argument is not as described.
+        UserError: a block would be empty.
     """
 
-    def __init__(self, dataset: ImageDataset, block_size: int, indices: Tensor | None = None) -> None:
-        count = len(dataset) if indices is None else len(indices)
-        if block_size < 1 or count < 1:
-            raise UserError(
-                f"Streaming needs blocks of at least one image, not {count} images in blocks of {block_size}."
-            )
-        if indices is not None:
-            _check_ascending(indices, len(dataset))
+    def __init__(self, dataset: ImageDataset, block_size: int) -> None:
+        count = len(dataset)
+        if block_size < 1:
+            raise UserError(f"Streaming needs blocks of at least one image, not of {block_size}.")
         self._dataset = dataset
-        self._indices = indices
         self._parts = [slice(start, min(start + block_size, count)) for start in range(0, count, block_size)]
         self.sizes = tuple(part.stop - part.start for part in self._parts)
         self.image_shape = dataset.image_shape
@@ -70,8 +64,7 @@ class MappedBlocks:
     def read(self, block: int) -> tuple[Tensor, Tensor]:
         """Return a block; see `BlockReader`."""
         part = self._parts[block]
-        rows = part if self._indices is None else self._indices[part]
-        return self._dataset.images[rows], self._dataset.labels[rows]
+        return self._dataset.images[part], self._dataset.labels[part]
 
 
 class ParquetBlocks:

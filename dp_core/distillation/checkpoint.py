@@ -53,12 +53,6 @@ def load_states(folder: Path) -> list[dict[str, Any] | Damaged]:
     return found
 
 
-def remove_states(folder: Path) -> None:
-    """Remove what `save_state` wrote."""
-    for name in _FILES:
-        (folder / name).unlink(missing_ok=True)
-
-
 def _load(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:

@@ -32,11 +32,10 @@ def train_experts(
     folder: Path,
     *,
     together: int | None = None,
-    device: torch.device | None = None,
     progress: Progress = HERE.progress,
     say: Callable[[str], None] = HERE.say,
 ) -> ExpertBuffer:
-    """Train the experts that are missing in `folder` and return the buffer.
+    """Train the experts that are missing in `folder`, on the default device, and return the buffer.
 
     An expert is a function of the plan and its own number, and is kept when it is finished; one that was interrupted
     starts over. Its epoch e ends at the step nearest to e passes over the data (Recipe.steps_of_epochs).
@@ -48,7 +47,6 @@ def train_experts(
         folder: of this buffer.
         together: experts of one architecture to train at a time, at least 1. Their trajectories are in memory until
             they are finished. None takes one on a CPU, which a single network fills, and up to ten on a GPU.
-        device: where to train; None takes the first GPU, or the CPU.
         progress: is called after every epoch, with the epochs of all missing experts and the mean loss of the last.
         say: is told which experts are trained.
 
@@ -65,7 +63,7 @@ def train_experts(
     for expert in sorted(set(range(plan.experts)).difference(missing)):
         trajectory(folder, expert).check_whole()
     if missing:
-        workshop = _Workshop(plan, source, space, folder, device or default_device(), progress, say)
+        workshop = _Workshop(plan, source, space, folder, progress, say)
         workshop.check_room(missing)
         workshop.train(missing, together)
     return ExpertBuffer.open(folder, identity, experts=plan.experts)
@@ -80,14 +78,13 @@ class _Workshop:
         source: ImageDataset,
         space: Preprocessing,
         folder: Path,
-        device: torch.device,
         progress: Progress,
         say: Callable[[str], None],
     ) -> None:
-        self._plan, self._recipe, self._folder, self._device = plan, plan.recipe(), folder, device
+        self._plan, self._recipe, self._folder, self._device = plan, plan.recipe(), folder, default_device()
         self._digest = plan.digest(source, space)
         self._shape, self._classes = source.image_shape, source.classes
-        self._data = TrainingData(source.images, source.labels, _on(space, device)).to(device)
+        self._data = TrainingData(source.images, source.labels, _on(space, self._device)).to(self._device)
         self._progress, self._say = progress, say
         self._epochs_done = 0
         self._bytes = [self._bytes_of(self._build(kind)) for kind in range(len(plan.models))]  # of a trajectory

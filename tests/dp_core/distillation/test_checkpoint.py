@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dp_core.distillation.checkpoint import Damaged, load_states, remove_states, save_state
+from dp_core.distillation.checkpoint import Damaged, load_states, save_state
 from dp_core.errors import UserError
 from tests.dp_core.data.shard_files import files_in
 from tests.dp_core.small import same
@@ -90,15 +90,6 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
         save_state(folder, {"number": number})
         assert [state["number"] for state in loaded(folder)] == [number, number - 1][: number + 1]
     assert sorted(files_in(tmp_path)) == [PREVIOUS, NEWEST]
-
-
-def test_what_was_kept_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "notes").write_text("mine")
-    save_state(tmp_path, {})
-    save_state(tmp_path, {})
-    remove_states(tmp_path)
-    remove_states(tmp_path)
-    assert files_in(tmp_path) == ["notes"]
 
 
 @settings(max_examples=60, deadline=None)

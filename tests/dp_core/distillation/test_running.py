@@ -13,7 +13,7 @@ import torch
 
 from dp_core.distillation.base import Workspace
 from dp_core.distillation.broken import Broken
-from dp_core.distillation.checkpoint import load_states, remove_states, save_state
+from dp_core.distillation.checkpoint import load_states, save_state
 from dp_core.distillation.identity import Identity
 from dp_core.distillation.learned_rate import LearnedRate
 from dp_core.distillation.recovery import DistillationDiverged
@@ -467,7 +467,6 @@ def test_a_checkpoint_from_before_the_logarithm_of_the_rate_is_gone_on_from(tmp_
     reached = state["synthetic"].pop("log_rate").exp()
     for name in ("lasting", "step_sizes", "changes"):
         del state[name]
-    remove_states(tmp_path)
     save_state(tmp_path, {**state, "synthetic": {**state["synthetic"], "rate": reached.float()}})
     with pytest.raises(UserError, match="holds the checkpoint of another distillation"):
         Case(Wandering(), rate=0.02, iterations=6, folder=tmp_path).run()
