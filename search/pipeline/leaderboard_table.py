@@ -102,7 +102,7 @@ def _add_figures(table: Table, heading: str, cells: Sequence[str]) -> None:
     table.add_column(heading, justify="right", no_wrap=True, min_width=width)
 
 
-def several_recipes(board: Sequence[Row]) -> list[Row]:
+def several_recipes(board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the rows of tickets that were retrained by several recipes, each ticket's in the order of their choice."""
     several = {row["trial"] for row in board if row["rank"] is None}
     rows = [row for row in board if row["trial"] in several]
