@@ -16,7 +16,7 @@ from typing import Any
 
 from dp_core.errors import UserError
 from dp_core.files import replacing, write_text
-from search.pipeline.tables import read_rows
+from search.output.tables import read_rows
 from search.runs.directory import find_run
 from search.runs.record import read_run
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search.proxies.parquet import read_scores, read_truths
+from search.output.tables import read_rows
+from search.proxies.parquet import SCORES, TRUTHS
 from search.proxies.significance import advantage
 
 SOURCES = ("real", "plain-set", "search-set", "random")
@@ -26,7 +27,7 @@ SOURCES = ("real", "plain-set", "search-set", "random")
 def main(arguments: Sequence[str]) -> None:
     """Print a line for each pair."""
     folder, *names = arguments
-    truths = read_truths(Path(folder) / "truth.parquet")
+    truths = read_rows(Path(folder) / "truth.parquet", TRUTHS)
     architectures = [row["architecture"] for row in truths]
     truth = np.array([row["accuracy"] for row in truths], float)
     columns = values_of(Path(folder), architectures)
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
 def values_of(folder: Path, architectures: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Return each score's values in the order of the architectures, means over replicates, NaN where there is none."""
     cells: dict[str, dict[str, list[float]]] = {}
-    for row in read_scores(folder / "scores.parquet"):
+    for row in read_rows(folder / "scores.parquet", SCORES):
         if row["value"] is not None:
             cells.setdefault(row["proxy"], {}).setdefault(row["architecture"], []).append(row["value"])
     return {

@@ -35,7 +35,7 @@ from dp_core.pruning import CRITERIA, Mask, Ticket, no_examples, shuffle_within_
 from dp_core.seeds import derive_seed, generator
 from dp_core.training import Recipe, Training, TrainingData
 from search.config.models import SearchConfig
-from search.pipeline.tables import read_rows
+from search.output.tables import read_rows
 from search.runs.checks import splits_of
 from search.runs.directory import find_run
 from search.runs.record import config_of, read_run

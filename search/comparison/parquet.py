@@ -1,21 +1,15 @@
-"""The Parquet tables of `winnow prune`: one row a result, one row a round; every column typed, every one nullable."""
+"""The columns of the Parquet tables of `winnow prune`: one row a result, one row a round."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
 import pyarrow as pa
 
-from search.comparison.statistics import Row
-from search.output.typed_tables import read_typed, write_typed
+from search.output.tables import schema_of
 
-_COMMAND = "winnow prune"
 _TEXT, _WHOLE, _NUMBER = pa.string(), pa.int64(), pa.float64()
 _NUMBERS = pa.list_(pa.float64())
 
-RESULTS = pa.schema(
+RESULTS = schema_of(
     {
         "network": _TEXT,
         "seed": _WHOLE,
@@ -56,9 +50,17 @@ RESULTS = pa.schema(
         "top_eigenvalue": _NUMBER,
         "eigenvalue_converged": pa.bool_(),
         "layer_densities": pa.list_(pa.struct({"name": pa.string(), "density": pa.float64()})),
-    }
+    },
+    always=("network", "seed", "method", "family", "target_sparsity", "status"),
 )
-ROUNDS = pa.schema(
+"""One row per network × seed × method × target sparsity.
+
+Accuracies, sparsities, densities and error barriers are fractions in [0, 1], loss barriers are in nats, `mask_seconds`
+is on the clock and `mask_processor_seconds` of the processor; the distilled set of a method cost `set_image_gradients`
+and `set_seconds` to make, which the mask's costs leave out. `space` is that of the images that the rounds train on,
+"standardised" or "whitened". Sparsities are those of the `prunable_parameters` among all `parameters` of the network.
+"""
+ROUNDS = schema_of(
     {
         "network": _TEXT,
         "seed": _WHOLE,
@@ -72,36 +74,7 @@ ROUNDS = pa.schema(
         "processor_seconds": _NUMBER,
         "status": _TEXT,
         "reason": _TEXT,
-    }
+    },
+    always=("network", "seed", "method", "round", "sparsity", "status"),
 )
-
-
-def write_results(rows: Sequence[Row], path: Path) -> None:
-    """Write one row per network × seed × method × target sparsity, the columns of `RESULTS`; absent ones are null.
-
-    Accuracies, sparsities, densities and error barriers are fractions in [0, 1], loss barriers are in nats,
-    `mask_seconds` is on the clock and `mask_processor_seconds` of the processor; the distilled set of a method cost
-    `set_image_gradients` and `set_seconds` to make, which the mask's costs leave out. `space` is that of the images
-    that the rounds train on, "standardised" or "whitened". Sparsities are those of the `prunable_parameters` among all
-    `parameters` of the network. Raises ValueError for an unknown column and for a value that
-    does not fit its column.
-    """
-    write_typed(rows, path, RESULTS)
-
-
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """Return the rows that `write_results` wrote; raises UserError for a file that is no such table."""
-    return read_typed(path, RESULTS, _COMMAND, later=("prunable_parameters", "parameters"))
-
-
-def write_rounds(rows: Sequence[Row], path: Path) -> None:
-    """Write one row per network × seed × method × round, the columns of `ROUNDS`; costs are cumulative.
-
-    Raises ValueError as `write_results`.
-    """
-    write_typed(rows, path, ROUNDS)
-
-
-def read_rounds(path: Path) -> list[dict[str, Any]]:
-    """Return the rows that `write_rounds` wrote; raises UserError as `read_results`."""
-    return read_typed(path, ROUNDS, _COMMAND)
+"""One row per network × seed × method × round; costs are cumulative."""

@@ -13,11 +13,12 @@ from dp_core.files import write_text
 from search.comparison.config import ComparisonConfig
 from search.comparison.figures import write_figures
 from search.comparison.page import page_body
-from search.comparison.parquet import write_results, write_rounds
+from search.comparison.parquet import RESULTS, ROUNDS
 from search.comparison.planning import Plan
 from search.comparison.preparation import StudyDesign, StudyPreparation, design_study
 from search.comparison.rows import result_rows, round_rows
 from search.comparison.sets import set_facts, sets_at_hand
+from search.output.tables import write_table
 from search.runs.checks import images_of
 from search.runs.directory import RunDirectory
 from search.runs.distilled_sets import make_sets
@@ -34,8 +35,8 @@ def write_outputs(run: RunDirectory, prepared: StudyDesign, *, figures: bool = T
     methods = {name: method for found in prepared.methods.values() for name, method in found.items()}
     found = result_rows(prepared.methods, seeds, files, set_facts(methods, sets_at_hand(prepared)))
     rows = [{**row, **prepared.sizes[row["network"]]} for row in found]
-    write_results(rows, run.path / "results.parquet")
-    write_rounds(round_rows(prepared.methods, seeds, files), run.path / "rounds.parquet")
+    write_table(run.path / "results.parquet", rows, RESULTS)
+    write_table(run.path / "rounds.parquet", round_rows(prepared.methods, seeds, files), ROUNDS)
     if figures:
         write_text(run.path / "results.md", f"# Results of {run.path.name}\n\n{page_body(rows)}")
         write_figures(rows, run.path / "figures", prepared.published)

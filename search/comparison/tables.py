@@ -1,4 +1,4 @@
-"""The comparison that `winnow prune` makes, for the terminal and as Markdown; and, from here, all of its tables."""
+"""The comparison that `winnow prune` makes, for the terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -9,26 +9,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from search.comparison.parquet import read_results, read_rounds, write_results, write_rounds
-from search.comparison.statistics import PairedDifference, Row, paired_differences, reference_method, summarise
+from search.comparison.statistics import Row, reference_method, summarise
 from search.output.markdown import markdown
 from search.output.numbers import ABSENT, magnitude, percent
 from search.output.prunable import prunable_sentence
 from search.output.rows import grouped
-
-__all__ = [
-    "PairedDifference",
-    "markdown_table",
-    "paired_differences",
-    "prune_tables",
-    "read_results",
-    "read_rounds",
-    "sparsity_label",
-    "summarise",
-    "write_results",
-    "write_rounds",
-]
-
 
 NOTHING = "Nothing of the study is finished yet."
 """What is said where there is no row."""

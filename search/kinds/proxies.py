@@ -8,9 +8,10 @@ from typing import Any
 
 from dp_core.errors import UserError
 from search.output.json_rows import of_run, print_rows
+from search.output.tables import read_rows
 from search.output.terminal import console_of_width
 from search.proxies.config import ProxyEvaluationConfig
-from search.proxies.parquet import read_regrets, read_subsets
+from search.proxies.parquet import REGRETS, SUBSETS
 from search.proxies.preparation import ProxyPreparation, prepare_proxies
 from search.proxies.run import advance, plan_of, rewrite_outputs, table_digest
 from search.proxies.status import proxies_status
@@ -65,6 +66,7 @@ class Proxies(Kind[ProxyEvaluationConfig, ProxyPreparation]):
             print_rows(of_run(rows, run))
             return
         console = console_of_width(180)
-        for table in proxy_tables(rows, read_subsets(run / "subsets.parquet"), read_regrets(run / "regret.parquet")):
+        subsets, regrets = read_rows(run / "subsets.parquet", SUBSETS), read_rows(run / "regret.parquet", REGRETS)
+        for table in proxy_tables(rows, subsets, regrets):
             console.print(table)
         console.print(f"Tables and plots: {run / 'results.md'}, {run / 'figures'}", highlight=False)

@@ -51,5 +51,8 @@ def read_sealed(path: Path) -> pa.Table:
 
 def _seal(table: pa.Table) -> bytes:
     """Return a digest of the names, types and number of rows: the file's footer, which has them, has no checksum."""
-    columns = [[field.name, str(field.type), field.nullable] for field in table.schema]
+    # Arrow calls what a list holds "item", Parquet "element": it comes back under the other name.
+    columns = [
+        [field.name, str(field.type).replace("list<item: ", "list<element: "), field.nullable] for field in table.schema
+    ]
     return sha256(json.dumps([table.num_rows, columns]).encode()).hexdigest().encode()

@@ -1,15 +1,15 @@
-"""The Parquet tables of a run directory: their columns, and how they are written and read."""
+"""The Parquet tables of a run directory: their columns, and what is written into them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from dp_core.errors import UserError
-from search.output.sealed_parquet import read_sealed, write_sealed
+from search.output.sealed_parquet import read_sealed
+from search.output.tables import write_table
 from search.runs.directory import RunDirectory
 
 PARAMETER_PREFIX = "params."
@@ -104,10 +104,10 @@ def write_rounds(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     and `proxy_accuracy_sem` are the standard errors of two of these means, null for a single replicate.
 
     Raises:
-        ValueError: an unknown, missing, null or mistyped column.
+        ValueError: an unknown or mistyped column, or nothing in one that must have a value.
         UserError: the disk is full.
     """
-    _write(path, rows, ROUNDS)
+    write_table(path, rows, ROUNDS)
 
 
 def write_trials(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -119,9 +119,10 @@ def write_trials(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     not share these, since a conditional parameter exists in some trials only. Raises as `write_rounds`.
     """
     names = sorted({name for row in rows for name in row if name.startswith(PARAMETER_PREFIX)})
-    parameters = {name: [row.get(name) for row in rows] for name in names}
-    fixed = [{name: value for name, value in row.items() if name not in parameters} for row in rows]
-    _write(path, fixed, TRIALS, parameters)
+    kinds = {name: _inferred([row.get(name) for row in rows]) for name in names}
+    texts = [name for name, kind in kinds.items() if kind == pa.string()]
+    stored = [{**row, **{name: _text(row.get(name)) for name in texts}} for row in rows]
+    write_table(path, stored, pa.schema([*TRIALS, *(pa.field(name, kind) for name, kind in kinds.items())]))
 
 
 def write_leaderboard(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -133,13 +134,7 @@ def write_leaderboard(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     screening it, `retraining_seconds` and `retraining_image_gradients` (null where unknown) of all its retrainings by
     this recipe. Raises as `write_rounds`.
     """
-    _write(path, rows, LEADERBOARD)
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet table; raises UserError if the file is missing, not a whole table, or damaged."""
-    rows: list[dict[str, Any]] = read_sealed(path).to_pylist()
-    return rows
+    write_table(path, rows, LEADERBOARD)
 
 
 def damaged_tables(run: RunDirectory) -> list[str]:
@@ -154,44 +149,8 @@ def damaged_tables(run: RunDirectory) -> list[str]:
     return sentences
 
 
-def _write(
-    path: Path,
-    rows: Sequence[Mapping[str, object]],
-    schema: pa.Schema,
-    parameters: Mapping[str, Sequence[object]] | None = None,
-) -> None:
-    _check(rows, schema, path.name)
-    columns = [_column([row[field.name] for row in rows], field, path.name) for field in schema]
-    for name, values in (parameters or {}).items():
-        kind = _inferred(values)
-        schema = schema.append(pa.field(name, kind))
-        columns.append(pa.array([_stored(value, kind) for value in values], kind))
-    write_sealed(path, pa.Table.from_arrays(columns, schema=schema))
-
-
-def _check(rows: Sequence[Mapping[str, object]], schema: pa.Schema, table: str) -> None:
-    expected = set(schema.names)
-    for number, row in enumerate(rows):
-        if row.keys() != expected:
-            missing = [name for name in schema.names if name not in row]
-            unknown = [name for name in row if name not in expected]
-            what, names = ("missing", missing) if missing else ("unknown", unknown)
-            raise ValueError(f"{table}, row {number}: {what} columns {', '.join(names)}")
-
-
-def _column(values: Sequence[object], field: pa.Field, table: str) -> pa.Array:
-    try:
-        column = pa.array(values, field.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise ValueError(f"{table}, column {field.name}: {error}") from error
-    if column.null_count and not field.nullable:
-        number = next(number for number, value in enumerate(values) if value is None)
-        raise ValueError(f"{table}, row {number}: null in {field.name}")
-    return column
-
-
-def _stored(value: object, kind: pa.DataType) -> object:
-    return str(value) if value is not None and kind == pa.string() else value
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _inferred(values: Sequence[object]) -> pa.DataType:

@@ -8,18 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from dp_core.files import write_text
+from search.output.tables import write_table
 from search.proxies.answers import Answers, answers_of
 from search.proxies.figures import write_figures
 from search.proxies.names import reading_name
 from search.proxies.page import page_body
-from search.proxies.parquet import (
-    write_answers,
-    write_budgets,
-    write_regrets,
-    write_scores,
-    write_subsets,
-    write_truths,
-)
+from search.proxies.parquet import ANSWERS, BUDGETS, REGRETS, SCORES, SUBSETS, TRUTHS
 from search.proxies.plan import ProxyPlan
 from search.proxies.preparation import ProxyDesign
 from search.proxies.scores import flops_of, scores_of
@@ -32,12 +26,12 @@ def write_outputs(
     """Write everything that follows from the journal's `rows` and the truth so far; return the answers, best first."""
     truths = truth_rows(prepared, plan)
     answers, columns = _answered(prepared, rows, truths)
-    write_scores(_long(prepared, rows), folder / "scores.parquet")
-    write_truths(truths, folder / "truth.parquet")
-    write_answers(answers.overall, folder / "answers.parquet")
-    write_subsets(answers.subsets, folder / "subsets.parquet")
-    write_regrets(answers.regrets, folder / "regret.parquet")
-    write_budgets(answers.budgets, folder / "budget.parquet")
+    write_table(folder / "scores.parquet", _long(prepared, rows), SCORES)
+    write_table(folder / "truth.parquet", truths, TRUTHS)
+    write_table(folder / "answers.parquet", answers.overall, ANSWERS)
+    write_table(folder / "subsets.parquet", answers.subsets, SUBSETS)
+    write_table(folder / "regret.parquet", answers.regrets, REGRETS)
+    write_table(folder / "budget.parquet", answers.budgets, BUDGETS)
     write_text(folder / "answers.json", json.dumps(answers.overall, indent=1) + "\n")
     body = page_body(
         answers.overall,

@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dp_core.errors import UserError
-from dp_core.files import replacing
 from dp_core.proxies import RealTraining
-from search.pipeline.tables import read_rows
+from search.output.tables import read_rows, schema_of, write_table
 
-TRAININGS = pa.schema(
+TRAININGS = schema_of(
     {
         "key": pa.string(),
         "architecture": pa.string(),
@@ -31,7 +28,8 @@ TRAININGS = pa.schema(
         "seconds": pa.float64(),
         "processor_seconds": pa.float64(),
         "image_gradients": pa.int64(),
-    }
+    },
+    always=("key", "architecture", "spec", "recipe", "seed", "status"),
 )
 
 
@@ -57,7 +55,6 @@ class TruthCache:
         """Keep what was found; other processes may add at the same time."""
         key = training.key(self._digests)
         row = {
-            **dict.fromkeys(TRAININGS.names),
             "key": key,
             "architecture": training.spec.label(),
             "spec": json.dumps(training.spec.to_dict()),
@@ -67,15 +64,10 @@ class TruthCache:
         }
         with self._locked():
             self._rows = {**self._read(), key: row}
-            with replacing(self._path) as temporary:
-                pq.write_table(pa.Table.from_pylist(list(self._rows.values()), schema=TRAININGS), temporary)
+            write_table(self._path, list(self._rows.values()), TRAININGS)
 
     def _read(self) -> dict[str, dict[str, Any]]:
-        if not self._path.exists():
-            return {}
-        rows = read_rows(self._path)
-        if rows and set(TRAININGS.names) - set(rows[0]):
-            raise UserError(f"{self._path}: this is no table of trainings that winnow wrote.")
+        rows = read_rows(self._path, TRAININGS) if self._path.exists() else []
         return {row["key"]: row for row in rows}
 
     @contextmanager

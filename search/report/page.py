@@ -15,16 +15,16 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from dp_core.errors import UserError
 from dp_core.files import write_text
 from search.config.objectives import Objective
 from search.output import numbers
 from search.output.prunable import prunable_of
-from search.pipeline import tables
+from search.output.tables import read_rows
 from search.pipeline.bad_ends import BadEnd, read_bad_ends
 from search.pipeline.leaderboard_table import several_recipes
 from search.pipeline.promotion import Promotion, read_promotion
 from search.pipeline.retraining_plan import what_differs
+from search.pipeline.tables import LEADERBOARD, ROUNDS, TRIALS
 from search.report import facts, figures, front_figures, plotting
 from search.report.front import SHOWN, front, growth
 from search.report.full_search import bills
@@ -87,9 +87,9 @@ def write_report(run_directory: Path) -> Path:
     run = _Run(
         name=run_directory.resolve().name,
         record=read_record(run_directory / "run.yaml"),
-        rounds=_rows(run_directory / "rounds.parquet", tables.ROUNDS),
-        trials=_rows(run_directory / "trials.parquet", tables.TRIALS),
-        board=_rows(run_directory / "leaderboard.parquet", tables.LEADERBOARD),
+        rounds=_rows(run_directory / "rounds.parquet", ROUNDS),
+        trials=_rows(run_directory / "trials.parquet", TRIALS),
+        board=_rows(run_directory / "leaderboard.parquet", LEADERBOARD),
         promotion=read_promotion(directory.promotion) or Promotion((), (), 0),
         bad_ends=read_bad_ends(directory.bad_ends),
     )
@@ -191,10 +191,4 @@ def _asset(name: str) -> str:
 
 def _rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     """Return the table's rows, or none if it was not written yet."""
-    if not path.exists():
-        return []
-    rows = tables.read_rows(path)
-    missing = [name for name in schema.names if rows and name not in rows[0]]
-    if missing:
-        raise UserError(f"{path}: column '{missing[0]}' is missing.")
-    return rows
+    return read_rows(path, schema) if path.exists() else []

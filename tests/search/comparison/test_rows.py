@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from search.comparison.parquet import read_results, read_rounds, write_results, write_rounds
+from search.comparison.parquet import RESULTS, ROUNDS
 from search.comparison.rows import result_rows, round_rows
+from search.output.tables import read_rows, write_table
 from tests.trainables.laboratory.studies import DENSE, DISTILLED, ROUND, untrained
 from trainables.laboratory import Cell, StudyFiles
 from trainables.laboratory.files import write_result
@@ -182,7 +183,7 @@ def test_rows_fit_their_tables(files: StudyFiles, tmp_path: Path) -> None:
     sizes = {"prunable_parameters": 1000, "parameters": 1024}
     results = [{**row, **sizes} for row in result_rows(NETWORKS, 1, files, FACTS)]
     rounds = round_rows(NETWORKS, 1, files)
-    write_results(results, tmp_path / "results.parquet")
-    write_rounds(rounds, tmp_path / "rounds.parquet")
-    assert read_results(tmp_path / "results.parquet") == results
-    assert read_rounds(tmp_path / "rounds.parquet") == rounds
+    write_table(tmp_path / "results.parquet", results, RESULTS)
+    write_table(tmp_path / "rounds.parquet", rounds, ROUNDS)
+    assert read_rows(tmp_path / "results.parquet", RESULTS) == results
+    assert read_rows(tmp_path / "rounds.parquet", ROUNDS) == rounds

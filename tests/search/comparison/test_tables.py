@@ -2,12 +2,9 @@ from __future__ import annotations
 
 import io
 import math
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,87 +12,16 @@ from rich.console import Console
 from scipy.stats import ttest_rel
 
 from dp_core.errors import UserError
-from search.comparison.parquet import RESULTS
-from search.comparison.statistics import deviation, reference_method, t_interval
-from search.comparison.tables import (
-    markdown_table,
-    paired_differences,
-    prune_tables,
-    read_results,
-    read_rounds,
-    sparsity_label,
-    summarise,
-    write_results,
-    write_rounds,
-)
-from search.pipeline.tables import read_rows
-from tests.search.comparison.result_rows import CURVE, DENSITIES, comparison, dense, result
+from search.comparison.statistics import deviation, paired_differences, reference_method, summarise, t_interval
+from search.comparison.tables import markdown_table, prune_tables, sparsity_label
+from tests.search.comparison.result_rows import comparison, dense, result
 
-ROUND = {
-    "network": "convnet",
-    "seed": 1,
-    "method": "imp",
-    "round": 3,
-    "sparsity": 0.488,
-    "train_loss": 0.9,
-    "validation_accuracy": None,
-    "image_gradients": 1500,
-    "seconds": 1.5,
-    "processor_seconds": 3.0,
-    "status": "finished",
-    "reason": None,
-}
 DEAR: dict[str, Any] = {"mask_image_gradients": 6000, "mask_seconds": 30.0, "mask_processor_seconds": 48.0}
 
 
 def only(rows: list[dict], method: str, sparsity: float = 0.9) -> dict:
     [row] = [row for row in rows if row["method"] == method and row["target_sparsity"] == sparsity]
     return row
-
-
-class TestParquet:
-    def test_results_read_back_with_curves_and_layers(self, tmp_path: Path) -> None:
-        rows = [dense(), result(**CURVE, layer_densities=DENSITIES, steps=30, top_eigenvalue=12.5)]
-        write_results(rows, tmp_path / "results.parquet")
-        assert read_results(tmp_path / "results.parquet") == rows
-
-    def test_what_a_row_lacks_is_null_but_typed(self, tmp_path: Path) -> None:
-        write_results([{"network": "convnet", "seed": 0}], tmp_path / "r.parquet")
-        schema = pq.read_schema(tmp_path / "r.parquet")
-        assert str(schema.field("path_errors").type) == "list<element: double>"
-        assert str(schema.field("top_eigenvalue").type) == "double"
-        assert all(field.nullable for field in schema)
-        assert read_results(tmp_path / "r.parquet")[0]["method"] is None
-
-    def test_rounds_read_back(self, tmp_path: Path) -> None:
-        write_rounds([ROUND], tmp_path / "rounds.parquet")
-        assert read_rounds(tmp_path / "rounds.parquet") == [ROUND]
-
-    def test_a_table_from_before_parameters_were_counted_still_opens(self, tmp_path: Path) -> None:
-        old = pa.table({name: [None] for name in RESULTS.names if not name.endswith("parameters")})
-        pq.write_table(old, tmp_path / "results.parquet")
-        [row] = read_results(tmp_path / "results.parquet")
-        assert (row["prunable_parameters"], row["parameters"]) == (None, None)
-
-    def test_no_rows(self, tmp_path: Path) -> None:
-        write_results([], tmp_path / "r.parquet")
-        assert read_results(tmp_path / "r.parquet") == []
-
-    def test_an_unknown_column_is_refused_and_leaves_the_old_file(self, tmp_path: Path) -> None:
-        write_results([result()], tmp_path / "r.parquet")
-        with pytest.raises(ValueError, match="unknown columns colour"):
-            write_results([result(colour="red")], tmp_path / "r.parquet")
-        assert len(read_rows(tmp_path / "r.parquet")) == 1
-        assert [path.name for path in tmp_path.iterdir()] == ["r.parquet"]
-
-    def test_a_mistyped_value_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="column seed"):
-            write_results([result() | {"seed": "first"}], tmp_path / "r.parquet")
-
-    def test_another_table_is_told(self, tmp_path: Path) -> None:
-        write_rounds([ROUND], tmp_path / "rounds.parquet")
-        with pytest.raises(UserError, match="has no column 'family'"):
-            read_results(tmp_path / "rounds.parquet")
 
 
 class TestSummarise:

@@ -79,7 +79,7 @@ def test_evaluations_that_write_at_the_same_time_lose_nothing(tmp_path: Path) ->
 
 def test_what_is_no_such_table_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"key": ["a"]}), tmp_path / "trainings.parquet")
-    with pytest.raises(UserError, match="this is no table of trainings that winnow wrote"):
+    with pytest.raises(UserError, match="this is not the table that belongs there: it has no column 'architecture'"):
         TruthCache(tmp_path, DIGESTS)
     (tmp_path / "trainings.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(UserError, match="not a readable Parquet table"):

@@ -9,8 +9,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from search.output.tables import read_rows
 from search.pipeline.leaderboard import write_tables
-from search.pipeline.tables import read_rows
 from search.runs.directory import RunDirectory
 from search.study.proposals import REPEATS
 from search.study.record import StudyRecord
