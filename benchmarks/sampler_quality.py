@@ -21,22 +21,21 @@ import random
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 
 from benchmarks.measuring import as_a_program, parser_of, provenance, write_report
 from benchmarks.surrogates import Surrogate, conditional, nasbench
 from dp_core.files import write_text
 from search.config.objectives import Objective, objectives_of
 from search.output.markdown import markdown
-from search.study.sampling import build_sampler
+from search.study.sampling import build_sampler, parts_of
 from search.study.sampling.bounded import BoundedTPESampler
-from search.study.sampling.strata import WithinSourceSampler
 
 WORKERS = 8
 BUDGETS = {
@@ -151,17 +150,10 @@ def sampler_of(arm: str, surrogate: Surrogate, objectives: Sequence[Objective], 
     """Return the sampler of an arm."""
     if arm.startswith("auto-"):
         good, others = map(int, arm.split("-")[1:])
-        make = partial(BoundedTPESampler, seed=seed, startup_trials=STARTUP, good=good, others=others)
-        return WithinSourceSampler(lambda source, history: make(history))
-    return build_sampler(
-        arm,
-        space=surrogate.space,
-        objectives=objectives,
-        trials=trials,
-        known_trials=0,
-        seed=seed,
-        startup_trials=STARTUP,
-    )
+        directions = [StudyDirection[objective.direction.upper()] for objective in objectives]
+        return BoundedTPESampler(directions, seed, STARTUP, good, others)
+    [part] = parts_of(surrogate.space, objectives, trials, seed=seed, startup_trials=STARTUP).values()
+    return build_sampler(arm, part)
 
 
 def score(truth: tuple[float, float]) -> float:

@@ -7,15 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from dp_core.errors import UserError
 from dp_core.seeds import derive_seed
-from search.space import Space
-from search.study.memory import MemoryStudy
-from search.study.sampling import sources_of
-from search.study.sampling.strata import SOURCE
-from search.study.trials import POINT
+from search.study.memory import MemoryStudies, MemoryTrial
+from search.study.sampling import SOURCE
 from search.study.untried import Identify, Params, Untried
 
 REPEATS = 3
@@ -33,17 +30,19 @@ class Draw:
     """A candidate that was drawn, before it has a number.
 
     Attributes:
-        trial: as the sampler's study has it.
-        identifier: of that trial.
+        trial: in the study of its source.
+        source: None where the space has no choice of it.
         candidate: nested as the space is.
+        point: which the candidate completes, if it is one that was to be tried first.
         identity: what equal candidates share.
         repeats: number of the trial that had the candidate before, if one has.
         broken: what it breaks before it is trained, if anything.
     """
 
-    trial: FrozenTrial
-    identifier: int
+    trial: MemoryTrial
+    source: str | None
     candidate: dict[str, Any]
+    point: Params | None
     identity: str
     repeats: int | None
     broken: str | None
@@ -52,14 +51,13 @@ class Draw:
 class Proposals:
     """Draws candidates and knows which of them were proposed before.
 
-    Where the space has a choice of sources they take turns, each as long as it has candidates left. What the sampler
-    proposes a second time is told to it as pruned at once, which makes it look elsewhere: told a second time with its
-    value, a good candidate would weigh twice, and be proposed ever more often. A sampler that goes on repeating itself,
-    as one that only exploits does in a small space, is given a candidate that is left.
+    The sources of a space take turns, each as long as it has candidates left. What a sampler proposes a second time is
+    told to it as pruned at once, which makes it look elsewhere: told a second time with its value, a good candidate
+    would weigh twice, and be proposed ever more often. A sampler that goes on repeating itself, as one that only
+    exploits does in a small space, is given a candidate that is left.
 
     Args:
-        memory: the study as the sampler sees it.
-        space: of the run.
+        memory: the studies that are sampled.
         identify: tells candidates apart.
         check: holds them against the constraints.
         points: candidates to try first, as flat parameters.
@@ -70,8 +68,7 @@ class Proposals:
 
     def __init__(
         self,
-        memory: MemoryStudy,
-        space: Space,
+        memory: MemoryStudies,
         *,
         identify: Identify,
         check: Check,
@@ -80,12 +77,12 @@ class Proposals:
         seed: int,
         sampler: str,
     ) -> None:
-        self._memory, self._space, self._identify, self._check = memory, space, identify, check
+        self._memory, self._identify, self._check = memory, identify, check
         self._points = [dict(point) for point in points]
         self._most, self._seed, self._name = max(SMALL, 2 * trials), seed, sampler
-        self._sources: tuple[str | None, ...] = sources_of(space) or (None,)
+        self._sources = tuple(memory.spaces)
         self._known: dict[str, int] = {}
-        self._parts: dict[str | None, Untried] = {}
+        self._untried: dict[str | None, Untried] = {}
         self._in_a_row = 0
 
     def learn(self, candidate: Mapping[str, Any], number: int) -> None:
@@ -96,30 +93,31 @@ class Proposals:
 
     def _note(self, identity: str, number: int) -> None:
         self._known.setdefault(identity, number)
-        for part in self._parts.values():
-            part.forget(identity)
+        for untried in self._untried.values():
+            untried.forget(identity)
 
-    def _part(self, source: str | None) -> Untried:
-        if source not in self._parts:
-            space = self._space if source is None else self._space.fixed(SOURCE, source)
+    def _untried_of(self, source: str | None) -> Untried:
+        if source not in self._untried:
+            space = self._memory.spaces[source]
             # Another seed whenever the study has grown, so that a resumed run does not draw what it has drawn before.
             seed = derive_seed(self._seed, "untried", str(source), len(self._known))
-            self._parts[source] = Untried(space, self._identify, self._known, most=self._most, seed=seed)
-        return self._parts[source]
+            self._untried[source] = Untried(space, self._identify, self._known, most=self._most, seed=seed)
+        return self._untried[source]
 
     @property
     def total(self) -> int | float:
         """Number of different candidates of the space; infinity if there are too many to be counted."""
-        return sum(self._part(source).total for source in self._sources)
+        return sum(self._untried_of(source).total for source in self._sources)
 
     @property
     def left(self) -> int | float:
         """How many of them have not been proposed; infinity as long as they are not used up."""
-        return sum(self._left_of(self._part(source)) for source in self._sources)
+        return sum(self._left_of(source) for source in self._sources)
 
-    def _left_of(self, part: Untried) -> int | float:
+    def _left_of(self, source: str | None) -> int | float:
+        untried = self._untried_of(source)
         # Whether a large space is used up is asked only when its sampler seems to find nothing else.
-        return 0 if self._in_a_row >= REPEATS and part.one() is None else part.left
+        return 0 if self._in_a_row >= REPEATS and untried.one() is None else untried.left
 
     def draw(self, turn: int) -> Draw:
         """Return the next candidate; something must be `left`.
@@ -130,40 +128,36 @@ class Proposals:
         Raises:
             UserError: the sampler has failed.
         """
-        sources = [source for source in self._sources if self._left_of(self._part(source))]
+        sources = [source for source in self._sources if self._left_of(source)]
         source = self._sources[turn % len(self._sources)]
         if source not in sources:
             source = sources[turn % len(sources)]
-        fixed: dict[str, Any] = {} if source is None or len(self._sources) == 1 else {SOURCE: source}
-        attributes: dict[str, Any] = {}
         if self._points:
-            attributes[POINT] = point = self._points[0]
-            fixed |= point
-        elif self._in_a_row >= REPEATS:
-            fixed |= self._part(source).one() or {}
-        return self._drawn(fixed, attributes)
+            point = self._points[0]
+            fixed = {name: value for name, value in point.items() if name != SOURCE}
+            return self._drawn(point.get(SOURCE, source), fixed, point)
+        return self._drawn(source, self._untried_of(source).one() or {} if self._in_a_row >= REPEATS else {}, None)
 
-    def _drawn(self, fixed: dict[str, Any], attributes: dict[str, Any]) -> Draw:
+    def _drawn(self, source: Any, fixed: Params, point: Params | None) -> Draw:
         with self._blaming_sampler():
-            trial = self._memory.ask(fixed, attributes)
-            candidate = self._space.suggest(trial)
+            trial, candidate = self._memory.ask(source, fixed)
         identity = self._identify(candidate)
         excess, broken = self._check(candidate)
-        self._memory.constrain(trial._trial_id, excess if broken else {})
+        trial.constrain(excess if broken else {})
         repeats = self._known.get(identity)
         self._in_a_row = 0 if repeats is None else self._in_a_row + 1
-        drawn = self._memory.drawn(trial._trial_id)
         # A point of which nothing was left to the sampler would only be drawn again.
-        if attributes and (repeats is None or self._in_a_row >= REPEATS or drawn.params.keys() <= fixed.keys()):
+        drawn = trial.drawn().params.keys()
+        if point is not None and (repeats is None or self._in_a_row >= REPEATS or drawn <= fixed.keys()):
             del self._points[0]
             self._in_a_row = 0
-        return Draw(drawn, trial._trial_id, candidate, identity, repeats, broken)
+        return Draw(trial, source, candidate, point, identity, repeats, broken)
 
     def recorded(self, draw: Draw, number: int) -> None:
         """Take note that a drawn candidate has become the trial of this number; one not to be trained ends here."""
         self._note(draw.identity, number)
         if draw.repeats is not None or draw.broken is not None:
-            self._memory.tell(draw.identifier, TrialState.PRUNED, None)
+            draw.trial.tell(TrialState.PRUNED, None)
 
     @contextmanager
     def _blaming_sampler(self) -> Iterator[None]:

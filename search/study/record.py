@@ -19,9 +19,9 @@ from search.output.numbers import plural
 from search.space import Space
 from search.study.constraints import Limits
 from search.study.failures import FailureStreak
-from search.study.memory import MemoryStudy
+from search.study.memory import MemoryStudies, MemoryTrial
 from search.study.proposals import Draw, Proposals
-from search.study.sampling import build_sampler, source_of
+from search.study.sampling import SOURCE, parts_of, source_of
 from search.study.stopping import Look, build_stopping
 from search.study.storage.store import TrialStore
 from search.study.trials import (
@@ -62,10 +62,10 @@ class Proposal:
 
 @dataclass
 class OpenTrial:
-    """A trial that is running: its place in memory, its candidate, and its rounds so far."""
+    """A trial that is running: what its sampler sees of it, its candidate, and its rounds so far."""
 
     number: int
-    identifier: int
+    seen: MemoryTrial
     candidate: dict[str, Any]
     params: dict[str, Any]
     source: str | None
@@ -92,7 +92,7 @@ class End:
 class StudyRecord:
     """An Optuna study, written as things happen, so that losing the driver loses nothing.
 
-    Every event goes into the store, which is the record, and into a study in memory, from which the sampler draws.
+    Every event goes into the store, which is the record, and into studies in memory, from which the samplers draw.
     Trials that were running when an earlier driver was lost are proposed again, under their own numbers, before any
     new one. Every report is idempotent: a round or an end that is known already changes nothing.
 
@@ -123,16 +123,9 @@ class StudyRecord:
         self._objectives = objectives_of(settings.objectives)
         _end_foreign(store)
         known = store.trials()
-        sampler = build_sampler(
-            settings.sampler,
-            space=space,
-            objectives=self._objectives,
-            trials=settings.trials,
-            known_trials=len(known),
-            seed=derive_seed(config.run.seed, "sampler"),
-            startup_trials=settings.startup_trials,
-        )
-        self._memory = MemoryStudy(self._objectives, sampler, [*earlier, *known])
+        seed = derive_seed(config.run.seed, "sampler")
+        parts = parts_of(space, self._objectives, self._trials, seed=seed, startup_trials=settings.startup_trials)
+        memory = MemoryStudies(settings.sampler, parts, [*earlier, *known])
         self._stopping = build_stopping(settings.early_stopping, settings.startup_trials, len(self._objectives))
         self._streak = FailureStreak(settings.failures_in_a_row)
         self._with_latency = "latency" in settings.objectives or settings.constraints.max_latency_ms is not None
@@ -147,8 +140,7 @@ class StudyRecord:
         tried = [trial.user_attrs[POINT] for trial in known if POINT in trial.user_attrs]
         ladder = settings.ladder.ipc
         self._proposals = Proposals(
-            self._memory,
-            space,
+            memory,
             identify=lambda candidate: identity_of(candidate, classes, ladder),
             check=self._broken,
             points=[point for point in points if dict(point) not in tried],
@@ -156,11 +148,11 @@ class StudyRecord:
             seed=config.run.seed,
             sampler=settings.sampler,
         )
-        for position, trial in enumerate(known):
-            self._take_up(trial, self._memory.known(len(earlier) + position))
+        for place, trial in enumerate(known, start=len(earlier)):
+            self._take_up(trial, memory, place)
         self._end_stopped()
 
-    def _take_up(self, trial: FrozenTrial, identifier: int) -> None:
+    def _take_up(self, trial: FrozenTrial, memory: MemoryStudies, place: int) -> None:
         """Learn of a trial that an earlier driver proposed."""
         if CANDIDATE in trial.user_attrs:
             self._proposals.learn(candidate_of(trial), trial.number)
@@ -173,9 +165,8 @@ class StudyRecord:
         for row in rows:
             self._stopping.hopeless(self._look(trial.number, source_of(trial), row))
         if trial.state == TrialState.RUNNING:
-            known = OpenTrial(
-                trial.number, identifier, candidate_of(trial), dict(trial.params), source_of(trial), list(rows)
-            )
+            seen, candidate, params = memory.known(place), candidate_of(trial), dict(trial.params)
+            known = OpenTrial(trial.number, seen, candidate, params, source_of(trial), list(rows))
             self._orphans.append(known)
         elif trial.state == TrialState.COMPLETE:
             self._stopping.finished(trial.number)
@@ -279,7 +270,13 @@ class StudyRecord:
 
     def _record(self, draw: Draw) -> int:
         """Record a candidate that was drawn, one that is not to be trained as pruned; return its number."""
-        state, attributes = TrialState.RUNNING, {**draw.trial.user_attrs, CANDIDATE: draw.candidate}
+        drawn = draw.trial.drawn()
+        params = drawn.params if draw.source is None else {SOURCE: draw.source, **drawn.params}
+        distributions = self._space.distributions(params)
+        state = TrialState.RUNNING
+        attributes: dict[str, Any] = {CANDIDATE: draw.candidate}
+        if draw.point is not None:
+            attributes[POINT] = draw.point
         if draw.repeats is not None:
             attributes |= {REJECTED: True, REPEATS: draw.repeats, REASON: repeats_trial(draw.repeats)}
             state = TrialState.PRUNED
@@ -289,13 +286,11 @@ class StudyRecord:
         number = self._store.add(
             create_trial(
                 state=state,
-                params=draw.trial.params,
-                distributions=draw.trial.distributions,
+                params={name: params[name] for name in distributions},
+                distributions=distributions,
                 user_attrs=attributes,
                 # A sampler's pickled state is nothing that anybody should have to load.
-                system_attrs={
-                    key: value for key, value in draw.trial.system_attrs.items() if not key.startswith("cma:")
-                },
+                system_attrs={key: value for key, value in drawn.system_attrs.items() if not key.startswith("cma:")},
             )
         )
         self._proposals.recorded(draw, number)
@@ -306,8 +301,8 @@ class StudyRecord:
     def _begun(self, draw: Draw, number: int) -> Proposal:
         self._asked += 1
         self._counts["RUNNING"] += 1
-        params, source = dict(draw.trial.params), source_of(draw.trial)
-        self._open[number] = OpenTrial(number, draw.identifier, draw.candidate, params, source)
+        params = dict(draw.trial.drawn().params)
+        self._open[number] = OpenTrial(number, draw.trial, draw.candidate, params, draw.source)
         return Proposal(number, draw.candidate, resumed=False)
 
     def _broken(self, candidate: Mapping[str, Any]) -> tuple[Mapping[str, float], str | None]:
@@ -336,7 +331,7 @@ class StudyRecord:
         known_value = value if len(self._objectives) == 1 and math.isfinite(value) else None
         self._store.keep_round(number, f"{ROUND}{row['round']:04d}", kept, step, known_value)
         if known_value is not None:
-            self._memory.report(trial.identifier, step, known_value)
+            trial.seen.report(step, known_value)
         trial.rows.append(kept)
         return hopeless
 
@@ -375,11 +370,11 @@ class StudyRecord:
         excess = self._excess(trial, state, row)
         self._store.end(number, state, values, {} if reason is None else {REASON: reason}, excess)
         del self._open[number]
-        self._memory.constrain(trial.identifier, excess)
+        trial.seen.constrain(excess)
         # What has collapsed has failed, as far as samplers are concerned: see MemoryStudy.
         collapsed = state == TrialState.PRUNED and reason != (stopped_early(row["round"]) if row else None)
         told = TrialState.FAIL if collapsed else state
-        self._memory.tell(trial.identifier, told, values if state == TrialState.COMPLETE else None)
+        trial.seen.tell(told, values if state == TrialState.COMPLETE else None)
         self._counts["RUNNING"] -= 1
         self._counts[state.name] += 1
         self._note_end(trial, state, reason, row)

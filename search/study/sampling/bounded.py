@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.samplers._tpe.sampler import default_weights
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from search.study.sampling.good import GoodTrials
+from search.study.sampling.history import History
 from search.study.sampling.observed import Branches, Points
 from search.study.sampling.parzen import Floats, Parzen
-from search.study.sampling.strata import SourceStudy
 
 GOOD = 25
 """Most trials that the density of good ones is made of, as in Optuna's."""
@@ -39,7 +40,7 @@ class BoundedTPESampler(BaseSampler):
     Optuna's on the whole history, is in benchmarks/results/sampler_quality.md.
 
     Args:
-        history: the study that every call is about.
+        directions: of the objectives.
         seed: of all that is drawn.
         startup_trials: trials at random before the densities take over.
         good: most good trials; None is the limit for as many objectives as there are.
@@ -48,19 +49,18 @@ class BoundedTPESampler(BaseSampler):
 
     def __init__(
         self,
-        history: SourceStudy,
+        directions: Sequence[StudyDirection],
         seed: int,
         startup_trials: int,
         good: int | None = None,
         others: int = OTHERS,
     ) -> None:
-        self._history = history
+        self._history = History()
         self._startup = startup_trials
         self._others = others
         self._random = RandomSampler(seed=seed)
         self._rng = np.random.default_rng(seed)
-        of_several = len(history.directions) > 1
-        self._good = GoodTrials(history.directions, good or (GOOD_OF_SEVERAL if of_several else GOOD))
+        self._good = GoodTrials(directions, good or (GOOD_OF_SEVERAL if len(directions) > 1 else GOOD))
         self._points = Points()
         self._count = 0
         self._sample: list[int] = []
@@ -73,6 +73,7 @@ class BoundedTPESampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Learn from the trials that have ended since the last one began."""
+        self._history.follow(study, trial)
         for learnt in self._history.learnt[self._count :]:
             self._learn(learnt)
         best = sorted(self._good.best(-(-self._count // 10)))

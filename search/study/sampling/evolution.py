@@ -12,25 +12,24 @@ from optuna.samplers import BaseSampler, CmaEsSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.study.sampling.kinds import Plan
-from search.study.sampling.strata import SourceStudy
+from search.study.sampling.kinds import Part
 
 NEEDED = 10
 """Fewest earlier trials that CMA-ES can start from: it takes the best tenth of them."""
 
 
-def cma_es(plan: Plan, history: SourceStudy) -> BaseSampler:
+def cma_es(part: Part) -> BaseSampler:
     """Return Optuna's CMA-ES (Hansen 2016), started from the known trials of the source where there are enough.
 
     Its own state is pickled by Optuna and lives no longer than the driver, as no pickle is ever loaded from a file: on
     a resumed run it begins from what the known trials say of the promising region (Nomura et al. 2021, WS-CMA-ES).
     """
-    known = [_numbers_only(trial) for trial in history.learnt if trial.state == TrialState.COMPLETE]
+    known = [_numbers_only(trial) for trial in part.known if trial.state == TrialState.COMPLETE]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return _CmaEs(
-            seed=plan.optuna_seed,
-            n_startup_trials=plan.startup_trials,
+            seed=part.optuna_seed,
+            n_startup_trials=part.startup_trials,
             warn_independent_sampling=False,
             source_trials=known if len(known) >= NEEDED else None,
         )
@@ -48,7 +47,7 @@ class _CmaEs(CmaEsSampler):
 
 
 def _numbers_only(trial: FrozenTrial) -> FrozenTrial:
-    """Return the trial without its choices and single values, such as the source, which CMA-ES does not search."""
+    """Return the trial without its choices and single values, which CMA-ES does not search."""
     distributions = {
         name: distribution
         for name, distribution in trial.distributions.items()

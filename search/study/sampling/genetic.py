@@ -17,8 +17,8 @@ from optuna.study._constrained_optimization import _is_constrained_optimization
 from optuna.study._multi_objective import _dominates
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.sampling.kinds import Plan
-from search.study.sampling.strata import SourceStudy
+from search.study.sampling.history import History
+from search.study.sampling.kinds import Part
 
 POPULATION = 50
 """Most trials in a generation, Optuna's number."""
@@ -26,12 +26,12 @@ GENERATIONS = 10
 """A search of fewer trials has smaller generations, so that it has at least so many of them."""
 
 
-def nsga2(plan: Plan, history: SourceStudy) -> NSGAIISampler:
+def nsga2(part: Part) -> NSGAIISampler:
     """Return NSGA-II (Deb et al. 2002) with generations of a tenth of the trials, from 8 to `POPULATION`."""
-    population = min(POPULATION, max(8, plan.trials // GENERATIONS))
+    population = min(POPULATION, max(8, part.trials // GENERATIONS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return ConditionalNSGAIISampler(history, population, plan.optuna_seed)
+        return ConditionalNSGAIISampler(population, part.optuna_seed)
 
 
 class ConditionalNSGAIISampler(NSGAIISampler):
@@ -44,9 +44,9 @@ class ConditionalNSGAIISampler(NSGAIISampler):
     trials of earlier runs count as generations too.
     """
 
-    def __init__(self, history: SourceStudy, population: int, seed: int) -> None:
+    def __init__(self, population: int, seed: int) -> None:
         super().__init__(population_size=population, seed=seed, child_generation_strategy=self._child)
-        self._history = history
+        self._history = History()
         self._size = population
         self._ended: list[FrozenTrial] = []
         self._looked_at = 0
@@ -55,6 +55,7 @@ class ConditionalNSGAIISampler(NSGAIISampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """See BaseSampler."""
+        self._history.follow(study, trial)
         for learnt in itertools.islice(self._history.learnt, self._looked_at, None):
             if learnt.state == TrialState.COMPLETE:
                 self._ended.append(learnt)

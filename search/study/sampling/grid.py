@@ -12,8 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.space.values import Stored
-from search.study.sampling.kinds import Plan
-from search.study.sampling.strata import SOURCE, SourceStudy
+from search.study.sampling.kinds import Part
 
 Point: TypeAlias = frozenset[tuple[str, Stored]]
 
@@ -25,13 +24,12 @@ class GridSampler(BaseSampler):
     on. A trial that is given some of its parameters takes the others from the next candidate, which remains the next.
     """
 
-    def __init__(self, plan: Plan, history: SourceStudy) -> None:
-        self._history = history
-        self._space = plan.space
-        self._seed = plan.seed
-        self._size = int(plan.space.size())
+    def __init__(self, part: Part) -> None:
+        self._space = part.space
+        self._seed = part.seed
+        self._size = int(part.space.size())
         # Only for what is not of the space, which nobody asks for.
-        self._random = RandomSampler(seed=plan.optuna_seed)
+        self._random = RandomSampler(seed=part.optuna_seed)
         self._read = 0
         self._open: list[int] = []
         self._tried: dict[Point, int] = {}
@@ -51,19 +49,19 @@ class GridSampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Find the candidate for this trial."""
-        self._open += self._history.numbers[self._read :]
-        self._read = len(self._history.numbers)
+        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        self._open += range(self._read, len(trials))
+        self._read = len(trials)
         # The parameters of a trial are written down by the time that the next one is begun.
-        begun = [number for number in self._open if number != trial.number and not self._is_waiting(number)]
+        begun = [
+            number for number in self._open if number != trial.number and trials[number].state != TrialState.WAITING
+        ]
         for number in begun:
-            point = _point(self._history.snapshot[number].params)
+            point = _point(trials[number].params)
             self._tried[point] = self._tried.get(point, 0) + 1
         self._open = [number for number in self._open if number not in begun]
         while self._next is None or self._tried.get(_point(self._next), 0) > self._round:
             self._next = self._following()
-
-    def _is_waiting(self, number: int) -> bool:
-        return self._history.snapshot[number].state == TrialState.WAITING
 
     def _following(self) -> dict[str, Stored]:
         index = next(self._order, None)
@@ -98,4 +96,4 @@ def shuffled(size: int, seed: int) -> Iterator[int]:
 def _point(params: dict[str, Any]) -> Point:
     # Twelve digits, as 0.1 + 2 × 0.1 is no other step than 0.3.
     rounded = {name: float(f"{v:.12g}") if isinstance(v, float) else v for name, v in params.items()}
-    return frozenset((name, value) for name, value in rounded.items() if name != SOURCE)
+    return frozenset(rounded.items())

@@ -1,37 +1,38 @@
-"""What a sampler is to the search: what it cannot do, and how it is made for the trials of one source."""
+"""What a sampler is to the search: the part that it is given, what it cannot do of that, and how it is made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 
 from dp_core.seeds import derive_seed
 from search.space import Parameter, Space
-from search.study.sampling.strata import SourceStudy
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a sampler is asked to do.
+class Part:
+    """The part of a search that a sampler is given: that of one source.
 
     Attributes:
         space: what it searches, with the source fixed.
-        objectives: how many there are.
-        trials: how many of them this source is to have.
-        known_trials: how many the study had before, of all sources.
+        directions: of the objectives.
+        trials: how many this source is to have.
         seed: another for every source, the same in every run.
         startup_trials: trials at random before a model takes over.
+        known: its trials from before, as its study has them.
     """
 
     space: Space
-    objectives: int
+    directions: Sequence[StudyDirection]
     trials: int
-    known_trials: int
     seed: int
     startup_trials: int
+    known: Sequence[FrozenTrial] = ()
 
     @property
     def optuna_seed(self) -> int:
@@ -39,7 +40,7 @@ class Plan:
 
         A resumed sampler that started from the run's seed would propose the first trials a second time.
         """
-        return derive_seed(self.seed, "sampler", self.known_trials) % 2**32
+        return derive_seed(self.seed, "sampler", len(self.known)) % 2**32
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,17 @@ class Problem:
     sentence: str
 
 
-Check: TypeAlias = Callable[[Plan], Problem | None]
-Build: TypeAlias = Callable[[Plan, SourceStudy], BaseSampler]
+Check: TypeAlias = Callable[[Part], Problem | None]
+Build: TypeAlias = Callable[[Part], BaseSampler]
 
 
-def can_do_all(plan: Plan) -> None:
+def can_do_all(part: Part) -> None:
     """Return that there is no problem."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A sampler: what it cannot do, and how it is made; the history is the study that every call will be about."""
+    """A sampler: how it is made, and what it cannot do."""
 
     build: Build
     check: Check = can_do_all

@@ -6,33 +6,33 @@ import math
 
 from search.space import ChoiceParameter, Constant, Parameter
 from search.study.sampling import evolution
-from search.study.sampling.kinds import Plan, Problem
+from search.study.sampling.kinds import Part, Problem
 
 
-def needs_no_conditions(plan: Plan) -> Problem | None:
+def needs_no_conditions(part: Part) -> Problem | None:
     """Return the first parameter that not every candidate has."""
-    settled = {parameter.name for parameter in plan.space.parameters if _single(parameter)}
-    for parameter in plan.space.parameters:
+    settled = {parameter.name for parameter in part.space.parameters if _single(parameter)}
+    for parameter in part.space.parameters:
         if not _single(parameter) and any(condition.target not in settled for condition in parameter.when):
             return Problem(parameter, "is conditional (when)")
     return None
 
 
-def needs_numbers(plan: Plan) -> Problem | None:
+def needs_numbers(part: Part) -> Problem | None:
     """Return what CMA-ES cannot do: several objectives, choices and conditional parameters."""
-    if plan.objectives > 1:
+    if len(part.directions) > 1:
         return Problem(None, "cannot search for several objectives (search.objectives)")
     if not evolution.is_installed():
         return Problem(None, "needs the package cmaes: install it with pip install cmaes")
-    for parameter in plan.space.parameters:
+    for parameter in part.space.parameters:
         if isinstance(parameter, ChoiceParameter) and not _single(parameter):
             return Problem(parameter, "is a choice")
-    return needs_no_conditions(plan)
+    return needs_no_conditions(part)
 
 
-def needs_finiteness(plan: Plan) -> Problem | None:
+def needs_finiteness(part: Part) -> Problem | None:
     """Return the first range of numbers without a step."""
-    for parameter in plan.space.parameters:
+    for parameter in part.space.parameters:
         if not isinstance(parameter, Constant) and parameter.count() == math.inf:
             return Problem(parameter, "is a range without a step")
     return None

@@ -12,8 +12,7 @@ from optuna.trial import FrozenTrial
 from scipy.stats.qmc import Sobol
 
 from search.space import Constant
-from search.study.sampling.kinds import Plan
-from search.study.sampling.strata import SourceStudy
+from search.study.sampling.kinds import Part
 
 
 class QuasiRandomSampler(BaseSampler):
@@ -23,21 +22,18 @@ class QuasiRandomSampler(BaseSampler):
     trial takes the point that belongs to its place among the trials of the study: nothing is lost by a resumption.
     """
 
-    def __init__(self, plan: Plan, history: SourceStudy) -> None:
-        self._history = history
-        names = [parameter.name for parameter in plan.space.ordered if not isinstance(parameter, Constant)]
+    def __init__(self, part: Part) -> None:
+        names = [parameter.name for parameter in part.space.ordered if not isinstance(parameter, Constant)]
         self._coordinates = {name: place for place, name in enumerate(names)}
         # Always the run's own seed: the sequence goes on by the number of trials in the study.
-        self._sequence = Sobol(len(names), scramble=True, rng=plan.seed % 2**32)
+        self._sequence = Sobol(len(names), scramble=True, rng=part.seed % 2**32)
         self._point: list[float] = []
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Move to the point of this trial."""
-        place = self._history.numbers.index(trial.number)
-        if place < self._sequence.num_generated:
-            self._sequence.reset()
-        if place > self._sequence.num_generated:
-            self._sequence.fast_forward(place - self._sequence.num_generated)
+        self._sequence.reset()
+        if trial.number:  # the sequence does not go forward by nothing
+            self._sequence.fast_forward(trial.number)
         self._point = self._sequence.random(1)[0].tolist()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import optuna
-from optuna.study import Study
-from optuna.trial import Trial
+from optuna.distributions import CategoricalDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
 
 from search.config.objectives import objectives_of
 from search.space import Space
-from search.study.sampling import build_sampler
+from search.study.memory import MemoryStudies, MemoryTrial
+from search.study.sampling import parts_of
 
 CONDITIONAL = {
     "model": {"width": {"choice": [4, 8, 16]}, "depth": {"int": [1, 4]}},
@@ -38,55 +40,67 @@ FINITE = {
 """p with three values of b, q and [1, 2] without; each with three of c: 15 candidates."""
 
 
-def study_of(
-    name: str,
-    space: Space,
-    objectives: Sequence[str] = ("score",),
-    *,
-    seed: int = 0,
-    trials: int = 100,
-    known_trials: int = 0,
-    startup_trials: int = 5,
-) -> Study:
-    """Return a study in memory with the sampler of a name."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    chosen = objectives_of(objectives)
-    sampler = build_sampler(
-        name,
-        space=space,
-        objectives=chosen,
-        trials=trials,
-        known_trials=known_trials,
-        seed=seed,
-        startup_trials=startup_trials,
-    )
-    return optuna.create_study(directions=[one.direction for one in chosen], sampler=sampler)
+class Searched:
+    """The studies of a space by source, with the sampler of a name; trials may be from before."""
+
+    def __init__(
+        self,
+        name: str,
+        space: Space,
+        objectives: Sequence[str] = ("score",),
+        *,
+        seed: int = 0,
+        trials: int = 100,
+        startup_trials: int = 5,
+        known: Sequence[FrozenTrial] = (),
+    ) -> None:
+        parts = parts_of(space, objectives_of(objectives), trials, seed=seed, startup_trials=startup_trials)
+        self._memory = MemoryStudies(name, parts, known)
+        self.sources = tuple(parts)
+        self._begun: list[tuple[str | None, MemoryTrial]] = []
+
+    def ask(self, source: str | None = None, **fixed: Any) -> MemoryTrial:
+        """Return a trial with all its parameters, some of which may be given."""
+        trial, _ = self._memory.ask(source, fixed)
+        self._begun.append((source, trial))
+        return trial
+
+    def params(self, source: str | None = None) -> dict[str, Any]:
+        """Return the parameters of another trial."""
+        return self.ask(source).drawn().params
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All that have been begun, in that order, as the record has them."""
+        return [_with_source(trial.drawn(), source) for source, trial in self._begun]
+
+    def sampler(self, source: str | None = None) -> BaseSampler:
+        """Return the sampler of a source."""
+        return self._memory._studies[source].study.sampler
 
 
-def ask(study: Study, space: Space, source: str | None = None) -> Trial:
-    """Return a trial with all its parameters."""
+def _with_source(trial: FrozenTrial, source: str | None) -> FrozenTrial:
     if source is not None:
-        study.enqueue_trial({"source": source})
-    trial = study.ask()
-    space.suggest(trial)
+        trial = copy.deepcopy(trial)
+        trial.params = {"source": source, **trial.params}
+        trial.distributions = {"source": CategoricalDistribution(["distilled", "real"]), **trial.distributions}
     return trial
 
 
+def end(trial: MemoryTrial, value: float | list[float]) -> None:
+    """Let a trial finish with this value, or these values."""
+    trial.tell(TrialState.COMPLETE, value if isinstance(value, list) else [value])
+
+
 def search(
-    study: Study,
-    space: Space,
-    trials: int,
-    value: Callable[[dict[str, Any]], float | list[float]],
-    *,
-    pending: int = 4,
-    sources: Sequence[str | None] = (None,),
+    study: Searched, trials: int, value: Callable[[dict[str, Any]], float | list[float]], *, pending: int = 4
 ) -> None:
-    """Run trials that end out of order, with some always pending until the end."""
+    """Run trials, of all sources in turn, that end out of order, with some always pending until the end."""
     generator, running = random.Random(0), []
     for number in range(trials):
-        running.append(ask(study, space, sources[number % len(sources)]))
+        running.append(study.ask(study.sources[number % len(study.sources)]))
         if len(running) > pending:
             ended = running.pop(generator.randrange(len(running)))
-            study.tell(ended, value(ended.params))
-    for ended in running:
-        study.tell(ended, value(ended.params))
+            end(ended, value(ended.drawn().params))
+    for trial in running:
+        end(trial, value(trial.drawn().params))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
@@ -13,16 +12,14 @@ from search.space import Space
 from search.study.sampling import bounded
 from search.study.sampling.bounded import LATEST, OTHERS, BoundedTPESampler
 from search.study.sampling.parzen import Parzen
-from search.study.sampling.strata import WithinSourceSampler
-from tests.search.study.sampling.small import ask, study_of
+from tests.search.study.sampling.small import Searched
 
 SPACE = {"x": {"float": [0.0, 1.0]}, "kind": {"choice": ["a", "b"]}, "y": {"float": [0.0, 1.0], "when": {"kind": "a"}}}
 
 
-def with_trials(count: int, objectives: tuple[str, ...] = ("score",)) -> tuple[optuna.Study, Space]:
+def with_trials(count: int, objectives: tuple[str, ...] = ("score",)) -> Searched:
     """Return a study of so many trials, the later the better, of which every other one has `y`."""
-    space, generator = Space.parse(SPACE), random.Random(0)
-    study = study_of("auto", space, objectives, trials=1000)
+    generator = random.Random(0)
     kinds, unit = CategoricalDistribution(["a", "b"]), FloatDistribution(0, 1)
     trials = []
     for number in range(count):
@@ -30,8 +27,13 @@ def with_trials(count: int, objectives: tuple[str, ...] = ("score",)) -> tuple[o
         distributions: dict[str, BaseDistribution] = {name: kinds if name == "kind" else unit for name in params}
         values = [number / count, generator.random()][: len(objectives)]
         trials.append(create_trial(values=values, params=params, distributions=distributions))
-    study.add_trials(trials)
-    return study, space
+    return Searched("auto", Space.parse(SPACE), objectives, trials=1000, known=trials)
+
+
+def sampler_of(study: Searched) -> BoundedTPESampler:
+    sampler = study.sampler()
+    assert isinstance(sampler, BoundedTPESampler)
+    return sampler
 
 
 @pytest.mark.parametrize("objectives", [("score",), ("accuracy", "parameters")])
@@ -46,8 +48,8 @@ def test_densities_are_of_a_bounded_number_of_trials(
             super().__init__(box, points, weights)  # type: ignore[arg-type]
 
     monkeypatch.setattr(bounded, "Parzen", Counted)
-    study, space = with_trials(1500, objectives)
-    running = [ask(study, space) for _ in range(5)]
+    study = with_trials(1500, objectives)
+    running = [study.ask() for _ in range(5)]
     assert max(sizes) < OTHERS + len(running)
     # Of x and kind, which every trial has: the good ones, and of the others those that are not good.
     assert {1: 25, 2: 100}[len(objectives)] in sizes
@@ -55,12 +57,9 @@ def test_densities_are_of_a_bounded_number_of_trials(
 
 
 def test_the_others_are_the_latest_and_an_even_sample_of_those_before() -> None:
-    study, space = with_trials(1000)
-    ask(study, space)
-    assert isinstance(study.sampler, WithinSourceSampler)
-    (sampler,) = study.sampler._samplers.values()
-    assert isinstance(sampler, BoundedTPESampler)
-    sample = sampler._sample
+    study = with_trials(1000)
+    study.ask()
+    sample = sampler_of(study)._sample
     assert len(sample) == len(set(sample)) == OTHERS - LATEST
     assert sample == sorted(sample)
     assert max(sample) < 1000 - LATEST
@@ -69,18 +68,12 @@ def test_the_others_are_the_latest_and_an_even_sample_of_those_before() -> None:
 
 
 def test_each_branch_has_densities_of_its_own() -> None:
-    study, space = with_trials(50)
-    ask(study, space)
-    assert isinstance(study.sampler, WithinSourceSampler)
-    (sampler,) = study.sampler._samplers.values()
-    assert isinstance(sampler, BoundedTPESampler)
-    assert [list(box.space) for box in sampler._branches.boxes] == [["kind", "x"], ["y"]]
+    study = with_trials(50)
+    study.ask()
+    assert [list(box.space) for box in sampler_of(study)._branches.boxes] == [["kind", "x"], ["y"]]
 
 
 @pytest.mark.parametrize(("trials", "is_bounded"), [(300, False), (301, True)])
 def test_auto_learns_from_the_whole_history_while_that_costs_little(trials: int, is_bounded: bool) -> None:
-    study = study_of("auto", Space.parse(SPACE), trials=trials)
-    study.ask()
-    assert isinstance(study.sampler, WithinSourceSampler)
-    (sampler,) = study.sampler._samplers.values()
-    assert isinstance(sampler, BoundedTPESampler) is is_bounded
+    study = Searched("auto", Space.parse(SPACE), trials=trials)
+    assert isinstance(study.sampler(), BoundedTPESampler) is is_bounded

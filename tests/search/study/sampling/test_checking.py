@@ -14,8 +14,8 @@ import pytest
 from dp_core.errors import UserError
 from search.config.objectives import objectives_of
 from search.space import Space
-from search.study.sampling import SAMPLERS, build_sampler, check_sampler, evolution
-from tests.search.study.sampling.small import CONDITIONAL, FINITE, NUMBERS, ask, study_of
+from search.study.sampling import SAMPLERS, check_sampler, evolution
+from tests.search.study.sampling.small import CONDITIONAL, FINITE, NUMBERS, Searched
 
 
 def said(name: str, space: dict[str, Any], objectives: tuple[str, ...] = ("score",)) -> str:
@@ -94,8 +94,8 @@ def test_a_sampler_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     source = "import optuna\ndef make(seed):\n    return optuna.samplers.RandomSampler(seed=seed)\n"
     name, space = own(tmp_path, monkeypatch, source), Space.parse(CONDITIONAL)
     check_sampler(name, space, objectives_of(["score"]), 10)
-    one, other = (study_of(name, space, seed=seed) for seed in (1, 2))
-    assert ask(one, space, "real").params != ask(other, space, "real").params
+    one, other = (Searched(name, space, seed=seed) for seed in (1, 2))
+    assert one.params("real") != other.params("real")
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,7 @@ def test_a_sampler_of_optuna_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     hub(monkeypatch)
     space = Space.parse(NUMBERS)
     check_sampler("optunahub:samplers/some:Some", space, objectives_of(["score"]), 10)
-    options: dict[str, Any] = {"trials": 10, "known_trials": 0, "seed": 0, "startup_trials": 1}
-    build_sampler("optunahub:samplers/some:Some", space=space, objectives=objectives_of(["score"]), **options)
+    assert 0 <= Searched("optunahub:samplers/some:Some", space).params()["x"] <= 1
     assert "no function 'Sme'. Did you mean 'Some'?" in said("optunahub:samplers/some:Sme", NUMBERS)
     assert "cannot be loaded from OptunaHub: RuntimeError: no package samplers/other." in said(
         "optunahub:samplers/other:Some", NUMBERS

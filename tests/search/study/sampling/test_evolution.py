@@ -9,11 +9,9 @@ from optuna.samplers import CmaEsSampler
 from optuna.trial import create_trial
 
 from search.space import Space
-from search.study.sampling.strata import WithinSourceSampler
-from tests.search.study.sampling.small import ask, search, study_of
+from tests.search.study.sampling.small import Searched, end, search
 
 SPACE = {
-    "source": {"choice": ["distilled", "real"]},
     "x": {"float": [0.0, 1.0]},
     "y": {"float": [0.0, 1.0]},
     "n": {"int": [3, 3]},
@@ -29,9 +27,8 @@ def distance(trials: list[dict[str, Any]]) -> float:
 
 
 def test_it_closes_in() -> None:
-    space = Space.parse(SPACE)
-    study = study_of("cmaes", space)
-    search(study, space, 150, near, sources=("real",))
+    study = Searched("cmaes", Space.parse(SPACE))
+    search(study, 150, near)
     first, last = ([trial.params for trial in lot] for lot in (study.trials[:20], study.trials[-20:]))
     assert distance(last) < 0.1 * distance(first)
 
@@ -39,26 +36,22 @@ def test_it_closes_in() -> None:
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_a_resumed_run_starts_where_the_known_trials_were_good_without_any_pickle() -> None:
     space = Space.parse(SPACE)
-    study = study_of("cmaes", space)
-    search(study, space, 150, near, sources=("real",))
+    study = Searched("cmaes", space)
+    search(study, 150, near)
     # What the durable record holds of a trial: nothing of Optuna's own state.
     kept = [create_trial(value=t.value, params=t.params, distributions=t.distributions) for t in study.trials]
-    resumed = study_of("cmaes", space, known_trials=150)
-    resumed.add_trials(kept)
-    proposed = [ask(resumed, space, "real") for _ in range(10)]
-    assert isinstance(resumed.sampler, WithinSourceSampler)
-    (sampler,) = resumed.sampler._samplers.values()
-    assert isinstance(sampler, CmaEsSampler)
-    assert distance([trial.params for trial in proposed]) < 0.05
-    assert not {str(trial.params) for trial in proposed} & {str(trial.params) for trial in study.trials}
-    proposed[0].set_constraint("size", 1.0)
-    resumed.tell(proposed[0], 0.0)  # says nothing of constraints that it makes no use of
+    resumed = Searched("cmaes", space, known=kept)
+    asked = [resumed.ask() for _ in range(10)]
+    proposed = [trial.drawn().params for trial in asked]
+    assert isinstance(resumed.sampler(), CmaEsSampler)
+    assert distance(proposed) < 0.05
+    assert not {str(params) for params in proposed} & {str(trial.params) for trial in study.trials}
+    asked[0].constrain({"size": 1.0})
+    end(asked[0], 0.0)  # says nothing of constraints that it makes no use of
 
 
 def test_too_few_known_trials_are_no_start() -> None:
     space = Space.parse(SPACE)
-    study = study_of("cmaes", space)
-    search(study, space, 7, near, sources=("real",))
-    resumed = study_of("cmaes", space, known_trials=7)
-    resumed.add_trials(study.trials)
-    assert 0 <= ask(resumed, space, "real").params["x"] <= 1
+    study = Searched("cmaes", space)
+    search(study, 7, near)
+    assert 0 <= Searched("cmaes", space, known=study.trials).params()["x"] <= 1

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from optuna.study import Study
-
 from search.space import Space
 from search.study.sampling.genetic import ConditionalNSGAIISampler
-from search.study.sampling.strata import WithinSourceSampler
-from tests.search.study.sampling.small import ask, search, study_of
+from tests.search.study.sampling.small import Searched, search
 
 SPACE = {
     "kind": {"choice": ["plain", "tuned"]},
@@ -16,9 +13,8 @@ SPACE = {
 }
 
 
-def sampler_in(study: Study) -> ConditionalNSGAIISampler:
-    assert isinstance(study.sampler, WithinSourceSampler)
-    (sampler,) = study.sampler._samplers.values()
+def sampler_in(study: Searched) -> ConditionalNSGAIISampler:
+    sampler = study.sampler()
     assert isinstance(sampler, ConditionalNSGAIISampler)
     return sampler
 
@@ -26,17 +22,17 @@ def sampler_in(study: Study) -> ConditionalNSGAIISampler:
 def test_conditional_parameters_are_inherited() -> None:
     # `rate` is all that matters: drawn at random, a tenth would be above 0.9.
     space = Space.parse(SPACE)
-    study = study_of("nsga2", space, trials=300)
-    search(study, space, 300, lambda params: params.get("rate", -1.0))
+    study = Searched("nsga2", space, trials=300)
+    search(study, 300, lambda params: params.get("rate", -1.0))
     last = [trial.params.get("rate", -1.0) for trial in study.trials[-60:]]
     assert sum(rate > 0.9 for rate in last) > 30
 
 
 def test_generations_are_lots_of_trials_that_ended() -> None:
     space = Space.parse(SPACE)
-    study = study_of("nsga2", space, trials=100)  # ten a generation
-    search(study, space, 24, lambda params: params["size"], pending=0)
-    ask(study, space)
+    study = Searched("nsga2", space, trials=100)  # ten a generation
+    search(study, 24, lambda params: params["size"], pending=0)
+    study.ask()
     elite = sampler_in(study)._elite
     assert len(elite) == 3
     values = [trial.params["size"] for trial in study.trials]
@@ -48,11 +44,10 @@ def test_generations_are_lots_of_trials_that_ended() -> None:
 
 def test_a_resumed_search_goes_on_from_its_generation() -> None:
     space = Space.parse(SPACE)
-    study = study_of("nsga2", space, trials=100)
-    search(study, space, 24, lambda params: params["size"], pending=0)
-    ask(study, space)
-    resumed = study_of("nsga2", space, trials=100, known_trials=24)
-    resumed.add_trials([trial for trial in study.trials if trial.state.is_finished()])
-    ask(resumed, space)
+    study = Searched("nsga2", space, trials=100)
+    search(study, 24, lambda params: params["size"], pending=0)
+    study.ask()
+    resumed = Searched("nsga2", space, trials=100, known=[trial for trial in study.trials if trial.state.is_finished()])
+    resumed.ask()
     numbers = [[trial.number for trial in lot] for lot in sampler_in(study)._elite]
     assert [[trial.number for trial in lot] for lot in sampler_in(resumed)._elite] == numbers

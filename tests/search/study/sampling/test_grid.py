@@ -6,27 +6,26 @@ import itertools
 from collections import Counter
 
 import pytest
-from optuna.study import Study
 from optuna.trial import TrialState
 
 from search.space import Space
 from search.study.sampling.grid import shuffled
-from tests.search.study.sampling.small import FINITE, ask, study_of
+from tests.search.study.sampling.small import FINITE, Searched
 
 
-def tried(study: Study) -> Counter[frozenset[tuple[str, object]]]:
+def tried(study: Searched) -> Counter[frozenset[tuple[str, object]]]:
     return Counter(frozenset(trial.params.items()) for trial in study.trials)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_candidate_is_proposed_twice_until_all_have_been(seed: int) -> None:
     space = Space.parse(FINITE)
-    study = study_of("grid", space, seed=seed)
+    study = Searched("grid", space, seed=seed)
     for _ in range(15):
-        ask(study, space)
+        study.ask()
     assert len(tried(study)) == 15
     for _ in range(15):
-        ask(study, space)
+        study.ask()
     assert set(tried(study).values()) == {2}
 
 
@@ -34,38 +33,38 @@ def test_the_order_is_random() -> None:
     space = Space.parse(FINITE)
     orders = set()
     for seed in range(5):
-        study = study_of("grid", space, seed=seed)
-        orders.add(tuple(str(ask(study, space).params) for _ in range(15)))
+        study = Searched("grid", space, seed=seed)
+        orders.add(tuple(str(study.params()) for _ in range(15)))
     assert len(orders) == 5
 
 
 def test_a_resumed_grid_goes_on_with_what_has_not_been_tried() -> None:
     space = Space.parse(FINITE)
-    first = study_of("grid", space)
+    first = Searched("grid", space)
     for state in (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED) * 2:
-        first.tell(ask(first, space), 0.5 if state == TrialState.COMPLETE else None, state)
-    resumed = study_of("grid", space, known_trials=6)
-    resumed.add_trials(first.trials)
+        first.ask().tell(state, [0.5] if state == TrialState.COMPLETE else None)
+    resumed = Searched("grid", space, known=first.trials)
     for _ in range(9):
-        ask(resumed, space)
-    assert set(tried(resumed).values()) == {1}
+        resumed.ask()
+    assert set((tried(first) + tried(resumed)).values()) == {1}
+    assert len(tried(first) + tried(resumed)) == 15
 
 
 def test_points_of_the_users_are_not_proposed_again_and_cost_no_candidate() -> None:
     space = Space.parse(FINITE)
-    study = study_of("grid", space)
-    study.enqueue_trial({"a": "q", "c": 3})
-    study.enqueue_trial({"a": "p"})
-    for _ in range(15):
-        ask(study, space)
+    study = Searched("grid", space)
+    study.ask(a="q", c=3)
+    study.ask(a="p")
+    for _ in range(13):
+        study.ask()
     assert len(tried(study)) == 15
 
 
 def test_sources_have_grids_of_their_own() -> None:
     space = Space.parse({**FINITE, "source": {"choice": ["distilled", "real"]}})
-    study = study_of("grid", space)
+    study = Searched("grid", space)
     for source in ("distilled", "real") * 15:
-        ask(study, space, source)
+        study.ask(source)
     assert set(tried(study).values()) == {1}
 
 

@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from search.space import Space
 from search.study.sampling.quasi_random import value_at
-from tests.search.study.sampling.small import ask, study_of
+from tests.search.study.sampling.small import Searched, end
 
 SPACE = {
     "source": {"choice": ["distilled", "real"]},
@@ -19,24 +19,24 @@ SPACE = {
 
 def test_each_stretch_of_a_range_gets_its_share() -> None:
     space = Space.parse(SPACE)
-    study = study_of("qmc", space)
-    trials = [ask(study, space, source).params for source in ("distilled", "real") * 64]
+    study = Searched("qmc", space)
+    for source in ("distilled", "real") * 64:
+        study.ask(source)
     for source, name in (("distilled", "x"), ("distilled", "ipc"), ("real", "x")):
-        values = sorted(params[name] for params in trials if params["source"] == source)
+        values = sorted(trial.params[name] for trial in study.trials if trial.params["source"] == source)
         # 64 points of Sobol's sequence: one in each sixty-fourth of every coordinate.
         assert [int(64 * value) for value in values] == list(range(64))
 
 
 def test_a_resumed_sequence_goes_on() -> None:
     space = Space.parse(SPACE)
-    whole = study_of("qmc", space)
-    expected = [ask(whole, space, "real").params for _ in range(8)]
-    first = study_of("qmc", space)
+    whole = Searched("qmc", space)
+    expected = [whole.params("real") for _ in range(8)]
+    first = Searched("qmc", space)
     for _ in range(3):
-        first.tell(ask(first, space, "real"), 1.0)
-    resumed = study_of("qmc", space, known_trials=3)
-    resumed.add_trials(first.trials)
-    assert [ask(resumed, space, "real").params for _ in range(5)] == expected[3:]
+        end(first.ask("real"), 1.0)
+    resumed = Searched("qmc", space, known=first.trials)
+    assert [resumed.params("real") for _ in range(5)] == expected[3:]
 
 
 @pytest.mark.parametrize(
