@@ -10,7 +10,16 @@ from pydantic import Field, field_validator
 from search.config.distillers import DistillSection
 from search.config.meaning import FIXED, FREE, PLACE
 from search.config.models import RealTrainingSection
-from search.config.sections import DataSection, NamedRunSection, ResourcesSection, RunConfig, Section, plain_name
+from search.config.sections import (
+    REST_OF_RECIPE,
+    WHOLE_RECIPE,
+    DataSection,
+    NamedRunSection,
+    ResourcesSection,
+    RunConfig,
+    Section,
+    plain_name,
+)
 from trainables.laboratory import Kind
 from trainables.trials.placement import Stream
 
@@ -73,7 +82,7 @@ class MethodSection(Section):
     learning_rate: float | tuple[float, ...] | Literal["learned"] | None = None
     """Of a round, instead of the recipe's. Of a list the one whose dense network is best on the validation images, for
     each network and number of steps; `learned` is the distilled set's own."""
-    recipe: dict[str, Any] = Field(default_factory=dict)
+    recipe: Annotated[dict[str, Any], REST_OF_RECIPE] = Field(default_factory=dict)
     """The rest of a round's recipe, on top of `round_recipe`."""
     rewind_step: int = Field(default=0, ge=0)
     """Step of the first round that every later round, and the ticket, starts from; 0 is initialisation. If the rounds
@@ -137,7 +146,7 @@ class ComparisonConfig(RunConfig):
     """Sparsities of the tickets, rising; every iterative method passes exactly through them."""
     prune_fraction: float = Field(default=0.2, ge=0.001, lt=1)
     """Share of the remaining weights that a round removes, as nearly as the sparsities allow."""
-    round_recipe: dict[str, Any] = Field(default_factory=dict)
+    round_recipe: Annotated[dict[str, Any], WHOLE_RECIPE] = Field(default_factory=dict)
     """What the rounds of all methods have in common; each may say otherwise in its `recipe`."""
     round_images: int = Field(default=1000, ge=1)
     """Validation images that each round is scored on, to notice a dead network."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -17,6 +17,28 @@ from search.output.wording import show
 NOUNS: Mapping[Any, str] = types.MappingProxyType(
     {int: "integer", float: "number", bool: "true or false", str: "text", Path: "path", type(None): "null", Any: "any"}
 )
+
+
+@dataclass(frozen=True)
+class Holds:
+    """Stands on the field of a free mapping: the keys that belong into it, which are checked by somebody else.
+
+    Attributes:
+        keys: dotted, from the mapping on.
+        settings: dataclasses whose fields belong below some of them, or into the mapping itself (`""`).
+        without: fields of these that do not.
+    """
+
+    keys: tuple[str, ...] = ()
+    settings: tuple[tuple[str, type], ...] = ()
+    without: tuple[str, ...] = ()
+
+    def inside(self) -> Iterator[str]:
+        """Yield the dotted keys."""
+        yield from self.keys
+        for key, kind in self.settings:
+            names = (field.name for field in fields(kind) if field.name not in self.without)
+            yield from (f"{key}.{name}" if key else name for name in names)
 
 
 class KeyDescription(NamedTuple):
@@ -99,6 +121,17 @@ def describe_keys(model: type[BaseModel]) -> list[KeyDescription]:
     listed once for each distinct description.
     """
     return list(dict.fromkeys(_rows(model, "", None)))
+
+
+def held_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the keys that belong into the free mappings of `model` and of the models inside it (see `Holds`)."""
+    for key, info in fields_of(model).items():
+        slot = Slot.of(info.annotation, info.metadata)
+        for held in slot.constraints:
+            if isinstance(held, Holds):
+                yield from (f"{prefix}{key}.{inner}" for inner in held.inside())
+        for path, nested in _nested_models(slot, prefix + key):
+            yield from held_keys(nested, path + ".")
 
 
 def _rows(model: type[BaseModel], prefix: str, defaults: BaseModel | None) -> Iterator[KeyDescription]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dp_core.errors import nearest
-from search.config.keys import Slot, describe_keys, fields_of
+from search.config.keys import Slot, describe_keys, fields_of, held_keys
 from search.config.overrides import Override, origin
 from search.output.wording import show
 
@@ -124,9 +124,27 @@ def _unknown_key(mistake: Mistake, model: type[BaseModel]) -> str:
         return f"the key '{word}' has to be nested, {word.replace('.', ': {')}: …{'}' * word.count('.')}."
     if re.sub(r"\[\d+\]", "[]", mistake.dotted) in every:
         return f"'{mistake.dotted}' belongs to another variant than the one chosen. {here}"
-    elsewhere = sorted(key for key in every if key.split(".")[-1] == word)
-    advice = nearest(word, mistake.known) + (f" There is a key '{elsewhere[0]}'." if elsewhere else "")
+    elsewhere = _elsewhere(mistake, {*every, *held_keys(model)})
+    there = f" There is a key {' and '.join(repr(key) for key in elsewhere)}." if elsewhere else ""
+    advice = nearest(word, mistake.known) + there
+    if not advice and "settings" in mistake.known:
+        holder = ".".join((*map(str, mistake.key[:-1]), "settings"))
+        advice = f" {here} Settings of what is chosen here stand in '{holder}'."
     return f"unknown key '{mistake.dotted}'.{advice or ' ' + here}"
+
+
+def _elsewhere(mistake: Mistake, every: Collection[str]) -> list[str]:
+    """Return where the last name of an unknown key does stand, those that share most of the way to it first, two."""
+    found = []
+    for key in (key for key in every if key.split(".")[-1] == str(mistake.key[-1])):
+        # Names of the user's own, `*`, are those of the unknown key as long as the two go the same way.
+        names, shared = key.split("."), 0
+        for index, (name, given) in enumerate(zip(names, map(str, mistake.key), strict=False)):
+            if name not in ("*", given):
+                break
+            names[index], shared = given, index + 1
+        found.append((-shared, ".".join(names)))
+    return [key for _, key in sorted(found)[:2]]
 
 
 def _wrong_variant(mistake: Mistake) -> str:

@@ -12,9 +12,11 @@ from dp_core.pruning import CRITERIA
 from dp_core.training import Recipe
 from search.config.distillers import DistillSection
 from search.config.former import Former, by_stem
+from search.config.keys import Holds
 from search.config.meaning import ASKED, FIXED, FREE, PLACE, SCORES, Meaning
 from search.config.objectives import OBJECTIVES
 from search.config.sections import (
+    RECIPE_WITHOUT_LENGTH,
     DataSection,
     NamedRunSection,
     ResourcesSection,
@@ -181,7 +183,7 @@ class RealTrainingSection(Section):
 
     epochs: int = Field(default=10, ge=1)
     """Passes over the training images."""
-    recipe: dict[str, Any] = Field(default_factory=dict)
+    recipe: Annotated[dict[str, Any], RECIPE_WITHOUT_LENGTH] = Field(default_factory=dict)
     """The recipe: optimizer, learning_rate, momentum, weight_decay, schedule, batch_size, augmentation,
     label_smoothing, precision."""
 
@@ -222,7 +224,11 @@ class SearchConfig(RunConfig):
     sets: Annotated[dict[str, Path | None], PLACE] = Field(default_factory=dict)
     """Ready-made distilled sets (`<name>.safetensors` with the card beside it) by names of yours, each instead of the
     one that would be made for the `ipc` that it has."""
-    space: Annotated[dict[str, Any], FIXED]
+    space: Annotated[
+        dict[str, Any],
+        FIXED,
+        Holds(("model", "sparsity", "source", "ipc", "image_gradients"), settings=(("recipe", Recipe),)),
+    ]
     """What may vary: `model`, `sparsity`, `source` (`distilled`, `subset` or `real`), `ipc`, `image_gradients` and
     `recipe`. Without `source` it is `distilled` where there is an `ipc` and else `real`; without a length a round has
     10,000 image-gradients. A leaf is a constant or one of `{int: [low, high]}`, `{float: [low, high]}`,

@@ -11,9 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dp_core.data import Reading
 from dp_core.errors import nearest
+from dp_core.training import Recipe
 from search.config.former import Former
+from search.config.keys import Holds
 from search.config.meaning import FIXED, PLACE, Meaning, with_paths_in_full
 from trainables.trials.placement import Stream
+
+WHOLE_RECIPE = Holds(settings=(("", Recipe),))
+RECIPE_WITHOUT_LENGTH = Holds(settings=(("", Recipe),), without=("steps", "epochs"))
+REST_OF_RECIPE = Holds(settings=(("", Recipe),), without=("steps", "epochs", "learning_rate"))
+"""What the mappings of a recipe hold, where the keys left out stand beside them."""
 
 
 class Section(BaseModel):

@@ -12,6 +12,7 @@ from dp_core.proxies import PROXIES, Proxy
 from dp_core.training import Recipe
 from search.config.meaning import FREE, PLACE
 from search.config.sections import (
+    REST_OF_RECIPE,
     ImagesSection,
     NamedRunSection,
     ResourcesSection,
@@ -66,7 +67,7 @@ class TruthSection(Section):
     """Optimiser steps of a training; give these or `epochs`."""
     epochs: float | None = Field(default=None, gt=0)
     """Passes over the training images."""
-    recipe: dict[str, Any] = Field(default_factory=dict)
+    recipe: Annotated[dict[str, Any], REST_OF_RECIPE] = Field(default_factory=dict)
     """The rest of a training's recipe, on top of AdamW, one-cycle, flips and crops."""
     learning_rate: float | tuple[float, ...] = (5e-4, 2e-3, 8e-3)
     """Of a list the one with which a short training is best on the validation images, for each architecture."""
