@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from search.config.distillers import DistillerSection
-from search.config.meaning import PLACE
-from search.config.sections import DataSection, NamedRunSection, RunConfig
+from search.config.meaning import FREE, PLACE
+from search.config.sections import DataSection, NamedRunSection, RunConfig, Section
 
 ImagesPerClass = Annotated[int, Field(ge=1)]
 
@@ -42,6 +42,13 @@ class DistillationSection(DistillerSection):
         return self.ipc if isinstance(self.ipc, tuple) else (self.ipc,)
 
 
+class DistillResources(Section):
+    """What the making of a set may take: it runs in the process that was started, one set after the other."""
+
+    cpus_per_job: int | None = Field(default=None, ge=1)
+    """CPU threads; null takes all that there are."""
+
+
 class DistillConfig(RunConfig):
     """A whole distillation: what `winnow distill` reads."""
 
@@ -54,3 +61,5 @@ class DistillConfig(RunConfig):
     """The images."""
     distill: DistillationSection = Field(default_factory=DistillationSection)
     """What is made, and how."""
+    resources: Annotated[DistillResources, FREE] = Field(default_factory=DistillResources)
+    """What it may take."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from dp_core.distillation import DistilledSet, Workspace
 from dp_core.distillation.recovery import DistillationDiverged
 from dp_core.errors import UserError
@@ -81,6 +83,8 @@ def advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress)
     if is_finished(read_run(run), prepared):
         progress.say("run", f"{run.path} is finished: there is nothing left to do")
         return
+    if (threads := prepared.config.resources.cpus_per_job) is not None:
+        torch.set_num_threads(threads)
     for ipc in prepared.config.distill.images_per_class:
         unfinished = prepared.unfinished(ipc)
         with Watch(run.path, ipc, prepared.distiller, unfinished, progress) as watch:

@@ -61,7 +61,7 @@ class TruthSection(Section):
     accuracy: str = "accuracy"
     """`table`: its column of accuracies, as fractions or in per cent."""
     image_gradients: int | None = Field(default=None, ge=1)
-    """`table`: image-gradients of one training behind it, for the cost of training the candidates; null leaves that
+    """`table`: image-gradients of one training behind it, for the cost of training the architectures; null leaves that
     cost, and what rests on it, out."""
     steps: int | None = Field(default=None, ge=1)
     """Optimiser steps of a training; give these or `epochs`."""

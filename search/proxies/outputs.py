@@ -51,7 +51,9 @@ def write_outputs(
 
 def _unfinished(prepared: ProxyDesign, truths: list[dict[str, Any]], rows: Sequence[Mapping[str, Any]]) -> str:
     """Return what is missing, as a sentence; "" for nothing."""
-    wanted = len(prepared.candidates) * sum(section.replicates for section in prepared.config.chosen_proxies.values())
+    wanted = len(prepared.architectures) * sum(
+        section.replicates for section in prepared.config.chosen_proxies.values()
+    )
     unknown = sum(row["status"] == "unfinished" for row in truths)
     if len(rows) >= wanted and not unknown:
         return ""
@@ -65,10 +67,10 @@ def _answered(
     scores = scores_of(prepared, rows, truth, costs)
     answers = answers_of(
         scores,
-        [candidate.label for candidate in prepared.candidates],
+        [architecture.label for architecture in prepared.architectures],
         truth,
         costs,
-        [candidate.parameters for candidate in prepared.candidates],
+        [architecture.parameters for architecture in prepared.architectures],
         prepared.config.answers,
         prepared.config.run.seed,
     )
@@ -79,7 +81,7 @@ def _answered(
 
 def _long(prepared: ProxyDesign, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each architecture, reading and replicate; a proxy that failed has one without a value."""
-    found = {candidate.label: candidate for candidate in prepared.candidates}
+    found = {architecture.label: architecture for architecture in prepared.architectures}
     table = []
     for row in rows:
         if row["architecture"] not in found or row["proxy"] not in prepared.proxies:

@@ -10,7 +10,7 @@ from dp_core.proxies import RealTraining
 from dp_core.proxies.short_training import ShortTraining
 from search.proxies.journal import ScoreJournal
 from search.proxies.preparation import ProxyDesign
-from search.proxies.space import Candidate
+from search.proxies.space import Architecture
 from search.proxies.truth_cache import TruthCache
 from trainables.proxies import ScoreJob
 
@@ -33,21 +33,21 @@ class ProxyPlan:
         self._prepared = prepared
         self._truth = truth
         self._images = prepared.images.train
-        self._candidates = sorted(prepared.candidates, key=lambda candidate: -candidate.flops)
+        self._architectures = sorted(prepared.architectures, key=lambda architecture: -architecture.flops)
         done = {(row["architecture"], row["proxy"], row["replicate"]) for row in journal.read()}
         wanted = {name: section.replicates for name, section in prepared.config.chosen_proxies.items()}
         quick = {name: n for name, n in wanted.items() if not isinstance(prepared.proxies[name], ShortTraining)}
         trained = {name: n for name, n in wanted.items() if name not in quick}
-        self.scores_wanted = len(prepared.candidates) * sum(wanted.values())
+        self.scores_wanted = len(prepared.architectures) * sum(wanted.values())
         self._quick = deque(self._together(quick, done))
         self._trained = deque(self._one_by_one(trained, done))
         self._tunings: deque[RealTraining] = deque()
         self._finals: deque[RealTraining] = deque()
-        for candidate in self._candidates if prepared.truth is not None else ():
-            left = [training for training in self.tunings(candidate) if self.known(training) is None]
+        for architecture in self._architectures if prepared.truth is not None else ():
+            left = [training for training in self.tunings(architecture) if self.known(training) is None]
             self._tunings.extend(left)
             if not left:
-                self._finals.extend(self._finals_left(candidate))
+                self._finals.extend(self._finals_left(architecture))
 
     def next(self) -> Job | None:
         """Return a job that can be done now, or None; nothing is returned twice."""
@@ -58,9 +58,9 @@ class ProxyPlan:
     def tuned(self, training: RealTraining) -> None:
         """Take note that a training is done; full ones become possible with the last one that chooses the rate."""
         if not training.tested:
-            candidate = next(found for found in self._candidates if found.spec == training.spec)
-            if all(self.known(tuning) is not None for tuning in self.tunings(candidate)):
-                self._finals.extend(self._finals_left(candidate))
+            architecture = next(found for found in self._architectures if found.spec == training.spec)
+            if all(self.known(tuning) is not None for tuning in self.tunings(architecture)):
+                self._finals.extend(self._finals_left(architecture))
 
     @property
     def scores_left(self) -> int:
@@ -82,33 +82,33 @@ class ProxyPlan:
         assert self._truth is not None, "the accuracies come from a table"
         return self._truth.get(training)
 
-    def tunings(self, candidate: Candidate) -> list[RealTraining]:
+    def tunings(self, architecture: Architecture) -> list[RealTraining]:
         """Return the trainings that choose an architecture's learning rate; none if there is one rate."""
         assert self._prepared.truth is not None, "the accuracies come from a table"
-        return self._prepared.truth.tunings(candidate.spec, self._images)
+        return self._prepared.truth.tunings(architecture.spec, self._images)
 
-    def finals(self, candidate: Candidate) -> list[RealTraining]:
+    def finals(self, architecture: Architecture) -> list[RealTraining]:
         """Return an architecture's full trainings; none as long as its learning rate is not known, or cannot be."""
-        found = [self.known(tuning) for tuning in self.tunings(candidate)]
+        found = [self.known(tuning) for tuning in self.tunings(architecture)]
         known = [row for row in found if row is not None and row["status"] != "failed"]
         if self._prepared.truth is None or len(known) < len(found):
             return []
-        return self._prepared.truth.finals(candidate.spec, self._prepared.truth.chosen(known))
+        return self._prepared.truth.finals(architecture.spec, self._prepared.truth.chosen(known))
 
-    def _finals_left(self, candidate: Candidate) -> list[RealTraining]:
-        return [training for training in self.finals(candidate) if self.known(training) is None]
+    def _finals_left(self, architecture: Architecture) -> list[RealTraining]:
+        return [training for training in self.finals(architecture) if self.known(training) is None]
 
     def _together(self, wanted: Mapping[str, int], done: set[tuple[str, str, int]]) -> Iterator[ScoreJob]:
-        for candidate in self._candidates:
-            left = tuple(pair for pair in _pairs(wanted) if (candidate.label, *pair) not in done)
+        for architecture in self._architectures:
+            left = tuple(pair for pair in _pairs(wanted) if (architecture.label, *pair) not in done)
             if left:
-                yield ScoreJob(candidate.label, candidate.spec, left)
+                yield ScoreJob(architecture.label, architecture.spec, left)
 
     def _one_by_one(self, wanted: Mapping[str, int], done: set[tuple[str, str, int]]) -> Iterator[ScoreJob]:
-        for candidate in self._candidates:
+        for architecture in self._architectures:
             for pair in _pairs(wanted):
-                if (candidate.label, *pair) not in done:
-                    yield ScoreJob(candidate.label, candidate.spec, (pair,))
+                if (architecture.label, *pair) not in done:
+                    yield ScoreJob(architecture.label, architecture.spec, (pair,))
 
 
 def _pairs(wanted: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -17,7 +17,7 @@ from dp_core.seeds import derive_seed
 from dp_core.training import Recipe, rehearsed
 from search.proxies.config import ProxyEvaluationConfig
 from search.proxies.names import reading_name
-from search.proxies.space import Candidate, candidates, known_names
+from search.proxies.space import Architecture, architectures, known_names
 from search.proxies.truth_cache import TruthCache
 from search.proxies.truth_table import FEWEST, TruthTable, read_truth_table
 from search.runs.checks import check_folder, check_machine, naming, scoring_images, some_of, sound_splits
@@ -35,7 +35,7 @@ class ProxyDesign:
     config: ProxyEvaluationConfig
     images: ImageFacts
     sets: Mapping[str, DistilledSet]
-    candidates: Sequence[Candidate]
+    architectures: Sequence[Architecture]
     proxies: Mapping[str, Proxy]
     truth: TruthPlan | None
     table: TruthTable | None
@@ -106,7 +106,7 @@ def design_proxies(config: ProxyEvaluationConfig, where: str, images: ImageFacts
             columns = config.truth.architecture, config.truth.accuracy
             table = read_truth_table(config.truth.table, *columns, known=known_names(section))
         names = None if table is None else table.names
-        found = candidates(section, seed, images.image_shape, images.classes, names)
+        found = architectures(section, seed, images.image_shape, images.classes, names)
         if len(found) < FEWEST:
             raise UserError(
                 f"'space' has {len(found)} architectures: there is no correlation without its interval, "
@@ -120,7 +120,7 @@ def design_proxies(config: ProxyEvaluationConfig, where: str, images: ImageFacts
 
 def _rehearse(design: ProxyDesign, recipe: Recipe, where: str) -> None:
     """See that architectures of a user's own, or some of many, can be trained; ours take what they are built for."""
-    own = [candidate.spec for candidate in design.candidates if candidate.spec.name not in ARCHITECTURES]
+    own = [architecture.spec for architecture in design.architectures if architecture.spec.name not in ARCHITECTURES]
     with naming(f"{where}: 'space'"):
         for spec in some_of(own):
             rehearsed(spec, design.images.image_shape, design.images.classes, recipe)
@@ -161,7 +161,7 @@ def _check_names(prepared: ProxyDesign) -> None:
                 raise UserError(
                     f"'combinations.{name}.of': there is no score '{part}'.{nearest(part, names)} Known: {known}."
                 )
-        count = len(prepared.candidates)
+        count = len(prepared.architectures)
         if section.kind == "fitted" and section.folds > count:
             raise UserError(f"'combinations.{name}.folds' is {section.folds}, more than the {count} architectures.")
         if section.kind == "fitted" and section.labelled > count - -(-count // section.folds):
@@ -171,5 +171,7 @@ def _check_names(prepared: ProxyDesign) -> None:
             )
     baseline = config.answers.baseline
     everything = [*names, *config.chosen_combinations]
-    if baseline is not None and baseline not in everything and "baseline" in config.answers.model_fields_set:
+    # The default is no wish: an evaluation may well do without that score.
+    usual = type(config.answers).model_fields["baseline"].default
+    if baseline not in (None, usual) and baseline not in everything:
         raise UserError(f"'answers.baseline': there is no score '{baseline}'.{nearest(baseline, everything)}")

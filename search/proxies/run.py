@@ -63,7 +63,7 @@ def advance(run: RunDirectory, prepared: ProxyPreparation, progress: Progress) -
     Raises:
         UserError: a job failed; all others are done then.
     """
-    progress.say("proxies", f"{len(prepared.candidates)} architectures")
+    progress.say("proxies", f"{len(prepared.architectures)} architectures")
     for name in prepared.foreign_sets:
         progress.say("proxies", f"the set '{name}' was not made from these training images, and may know the held-back")
     record_sets(run, prepared.inputs.sets)

@@ -15,7 +15,7 @@ from search.proxies.combination import fitted, rank_average
 from search.proxies.config import CombinationSection
 from search.proxies.names import reading_name
 from search.proxies.preparation import ProxyDesign
-from search.proxies.space import Candidate
+from search.proxies.space import Architecture
 
 UNITS = ("seconds", "processor_seconds", "image_gradients", "flops")
 """What costs are counted in."""
@@ -54,7 +54,7 @@ def scores_of(
     Args:
         prepared: what is evaluated.
         rows: of the journal.
-        truth: accuracies [N] of the candidates, NaN where unknown.
+        truth: accuracies [N] of the architectures, NaN where unknown.
         truth_costs: of their trainings [N], by unit; empty if unknown.
     """
     config = prepared.config
@@ -65,8 +65,8 @@ def scores_of(
     for name, section in config.chosen_proxies.items():
         for key in prepared.proxies[name].keys:
             cells = [
-                _cell(found.get((name, candidate.label), []), key, section.replicates, candidate)
-                for candidate in prepared.candidates
+                _cell(found.get((name, architecture.label), []), key, section.replicates, architecture)
+                for architecture in prepared.architectures
             ]
             scores[reading_name(name, key)] = Score(
                 section.kind or name,
@@ -78,19 +78,19 @@ def scores_of(
         try:
             scores[name] = _combined(combination, scores, truth, truth_costs, config.run.seed)
         except UserError as error:  # too few architectures have all that it needs, as yet or for good
-            nothing = np.full(len(prepared.candidates), np.nan)
+            nothing = np.full(len(prepared.architectures), np.nan)
             reasons = dict.fromkeys(range(len(nothing)), str(error))
             scores[name] = Score(combination.kind, nothing, dict.fromkeys(UNITS, nothing), reasons)
     return scores
 
 
-def flops_of(candidate: Candidate, image_gradients: float, forward_images: float = 0) -> float:
+def flops_of(architecture: Architecture, image_gradients: float, forward_images: float = 0) -> float:
     """Return the FLOPs of so many images forward and backward, and so many forward only."""
     # A whole number of more than 2**53, as of long trainings, would not fit a column of floats.
-    return float(candidate.flops) * (_FORWARD_AND_BACKWARD * image_gradients + forward_images)
+    return float(architecture.flops) * (_FORWARD_AND_BACKWARD * image_gradients + forward_images)
 
 
-def _cell(rows: Sequence[Mapping[str, Any]], key: str, replicates: int, candidate: Candidate) -> dict[str, Any]:
+def _cell(rows: Sequence[Mapping[str, Any]], key: str, replicates: int, architecture: Architecture) -> dict[str, Any]:
     """Return value, costs and failure of one score of one architecture."""
     nothing = dict.fromkeys(("value", *UNITS), math.nan)
     failed = next((row for row in rows if row["status"] == "failed"), None)
@@ -102,7 +102,7 @@ def _cell(rows: Sequence[Mapping[str, Any]], key: str, replicates: int, candidat
     sums = {name: sum(reading[name] for reading in readings) for name in readings[0] if name != "key"}
     return {
         **{unit: sums[unit] for unit in UNITS if unit != "flops"},
-        "flops": flops_of(candidate, sums["image_gradients"], sums["forward_images"]),
+        "flops": flops_of(architecture, sums["image_gradients"], sums["forward_images"]),
         "value": sums["value"] / replicates,
         "reason": None,
     }

@@ -67,7 +67,7 @@ class SpaceSection(Section):
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Architecture:
     """An architecture to be ranked.
 
     Args:
@@ -94,16 +94,16 @@ def known_names(section: SpaceSection) -> Collection[str]:
     return _named(section).keys()
 
 
-def candidates(
+def architectures(
     section: SpaceSection,
     seed: int,
     input_shape: tuple[int, int, int],
     classes: int,
     names: Collection[str] | None = None,
-) -> list[Candidate]:
+) -> list[Architecture]:
     """Return the architectures to rank, in the order of the space.
 
-    Every candidate is built once and run on zeros; with `max_flops` every architecture of the space is. Of those of
+    Every architecture is built once and run on zeros; with `max_flops` every architecture of the space is. Of those of
     NAS-Bench-201 it is one for each multiset of operations, on which alone their costs depend.
 
     Args:
@@ -124,7 +124,7 @@ def candidates(
         wanted = frozenset(names)
         named = {label: spec for label, spec in named.items() if label in wanted}
         among = " in the table"
-    priced: Mapping[str, Candidate] = {}
+    priced: Mapping[str, Architecture] = {}
     if section.max_flops is not None:
         priced = _priced(named, section, input_shape, classes)
         named = _affordable(priced, section.max_flops)
@@ -156,10 +156,10 @@ def _label(section: SpaceSection, spec: ModelSpec) -> str:
     return str(spec.hyperparameters["architecture"]) if section.kind == _NASBENCH else spec.label()
 
 
-def _affordable(priced: Mapping[str, Candidate], max_flops: float) -> dict[str, ModelSpec]:
-    named = {label: candidate.spec for label, candidate in priced.items() if candidate.flops <= max_flops}
+def _affordable(priced: Mapping[str, Architecture], max_flops: float) -> dict[str, ModelSpec]:
+    named = {label: architecture.spec for label, architecture in priced.items() if architecture.flops <= max_flops}
     if priced and not named:
-        least = min(priced.values(), key=lambda candidate: candidate.flops)
+        least = min(priced.values(), key=lambda architecture: architecture.flops)
         raise UserError(
             f"'space.max_flops' is {max_flops:,.15g}, which leaves no architecture: the cheapest, '{least.label}', "
             f"has {least.flops:,} FLOPs."
@@ -169,14 +169,14 @@ def _affordable(priced: Mapping[str, Candidate], max_flops: float) -> dict[str, 
 
 def _priced(
     named: Mapping[str, ModelSpec], section: SpaceSection, input_shape: tuple[int, int, int], classes: int
-) -> dict[str, Candidate]:
+) -> dict[str, Architecture]:
     costs: dict[tuple[str, ...], tuple[int, int]] = {}
     priced = {}
     for label, spec in named.items():
         alike = tuple(sorted(edge_operations(label))) if section.kind == _NASBENCH else (label,)
         if alike not in costs:
             costs[alike] = _cost(label, spec, input_shape, classes)
-        priced[label] = Candidate(label, spec, *costs[alike])
+        priced[label] = Architecture(label, spec, *costs[alike])
     return priced
 
 

@@ -19,7 +19,7 @@ def proxies_status(run: RunDirectory) -> dict[str, Any]:
     return {
         "run": str(run.path),
         "state": run.state(finished=plan.finished),
-        "architectures": len(prepared.candidates),
+        "architectures": len(prepared.architectures),
         "scores_done": f"{plan.scores_wanted - plan.scores_left} of {plan.scores_wanted}",
         "scores_failed": failed,
         "true_accuracies": f"{known} of {len(truths)}",

@@ -11,18 +11,18 @@ import numpy as np
 from search.proxies.plan import ProxyPlan
 from search.proxies.preparation import ProxyDesign
 from search.proxies.scores import UNITS, Column, flops_of
-from search.proxies.space import Candidate
+from search.proxies.space import Architecture
 
 
 def truth_rows(prepared: ProxyDesign, plan: ProxyPlan) -> list[dict[str, Any]]:
-    """Return a row for each architecture, in the order of the candidates; `accuracy` is None where it is not known.
+    """Return a row for each architecture, in the order of the architectures; `accuracy` is None where it is not known.
 
     Costs are those of the trainings, of those that chose the learning rate too, and so many times of one architecture.
     """
     if prepared.table is not None:
         known = dict(zip(prepared.table.names, prepared.table.accuracies, strict=True))
-        return [_of_table(prepared, candidate, known[candidate.label]) for candidate in prepared.candidates]
-    return [_of_trainings(plan, candidate) for candidate in prepared.candidates]
+        return [_of_table(prepared, architecture, known[architecture.label]) for architecture in prepared.architectures]
+    return [_of_trainings(plan, architecture) for architecture in prepared.architectures]
 
 
 def accuracies(rows: list[dict[str, Any]]) -> Column:
@@ -37,22 +37,26 @@ def training_costs(rows: list[dict[str, Any]]) -> dict[str, Column]:
     return {unit: np.array([math.nan if row[unit] is None else float(row[unit]) for row in rows]) for unit in units}
 
 
-def _row(candidate: Candidate) -> dict[str, Any]:
-    return {"architecture": candidate.label, "parameters": candidate.parameters, "forward_flops": candidate.flops}
+def _row(architecture: Architecture) -> dict[str, Any]:
+    return {
+        "architecture": architecture.label,
+        "parameters": architecture.parameters,
+        "forward_flops": architecture.flops,
+    }
 
 
-def _of_table(prepared: ProxyDesign, candidate: Candidate, accuracy: float) -> dict[str, Any]:
+def _of_table(prepared: ProxyDesign, architecture: Architecture, accuracy: float) -> dict[str, Any]:
     gradients = prepared.config.truth.image_gradients
     # With hyperparameters of the user's on top, it is other networks than the table's that are counted here.
     same = gradients is not None and not prepared.config.space.hyperparameters
     return {
-        **_row(candidate),
+        **_row(architecture),
         "accuracy": accuracy,
         "accuracy_std": None,
         "seeds": None,
         "learning_rate": None,
         "image_gradients": gradients,
-        "flops": flops_of(candidate, gradients) if same and gradients else None,
+        "flops": flops_of(architecture, gradients) if same and gradients else None,
         "seconds": None,
         "processor_seconds": None,
         "status": "table",
@@ -60,9 +64,9 @@ def _of_table(prepared: ProxyDesign, candidate: Candidate, accuracy: float) -> d
     }
 
 
-def _of_trainings(plan: ProxyPlan, candidate: Candidate) -> dict[str, Any]:
-    tunings = [plan.known(training) for training in plan.tunings(candidate)]
-    finals = plan.finals(candidate)
+def _of_trainings(plan: ProxyPlan, architecture: Architecture) -> dict[str, Any]:
+    tunings = [plan.known(training) for training in plan.tunings(architecture)]
+    finals = plan.finals(architecture)
     trained = [plan.known(training) for training in finals]
     done = [row for row in (*tunings, *trained) if row is not None]
     failed = next((row for row in done if row["status"] == "failed"), None)
@@ -70,13 +74,13 @@ def _of_trainings(plan: ProxyPlan, candidate: Candidate) -> dict[str, Any]:
     whole = bool(trained) and len(found) == len(trained)
     costs = {unit: sum(row[unit] or 0 for row in done) for unit in UNITS if unit != "flops"}
     return {
-        **_row(candidate),
+        **_row(architecture),
         "accuracy": fmean(found) if whole else None,
         "accuracy_std": stdev(found) if whole and len(found) > 1 else None,
         "seeds": len(found),
         "learning_rate": finals[0].recipe.learning_rate if finals else None,
         **costs,
-        "flops": flops_of(candidate, costs["image_gradients"]),
+        "flops": flops_of(architecture, costs["image_gradients"]),
         "status": "failed" if failed is not None else _state(trained) if whole else "unfinished",
         "reason": None if failed is None else failed["reason"],
     }

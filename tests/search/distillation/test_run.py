@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -340,3 +341,16 @@ def test_it_is_said_which_file_became_which_split(folder: Path, winnow: Winnow) 
     assert f"test: {split}\n" in outcome.err
     recorded = yaml.safe_load((folder / "runs" / "tiny" / "run.yaml").read_text())
     assert recorded["images"]["test"] == split
+
+
+def test_a_set_is_made_by_as_many_threads_as_it_may_take(
+    folder: Path, winnow: Winnow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_distillation(folder)
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    finished(winnow, "distill", "tiny.yaml", "resources.cpus_per_job=2")
+    assert threads == [2]
+    write_distillation(folder, run={"name": "all"})
+    finished(winnow, "distill", "tiny.yaml")
+    assert threads == [2]

@@ -45,27 +45,27 @@ def test_a_config_fits_its_schema(path: Path) -> None:
 
 def test_the_mini_one_has_twelve_small_networks(tmp_path: Path) -> None:
     found = prepared("mini", tmp_path)
-    assert len(found.candidates) == 12
-    assert max(candidate.parameters for candidate in found.candidates) < 100_000
+    assert len(found.architectures) == 12
+    assert max(architecture.parameters for architecture in found.architectures) < 100_000
 
 
 def test_of_the_720_convnets_75_are_too_dear_and_60_are_drawn(tmp_path: Path) -> None:
     found = prepared("convnet720", tmp_path)
-    assert len(found.candidates) == 60
+    assert len(found.architectures) == 60
     for key, each in (("depth", 15), ("width", 15), ("activation", 20), ("pooling", 20), ("norm", 12)):
-        values = [candidate.spec.hyperparameters[key] for candidate in found.candidates]
+        values = [architecture.spec.hyperparameters[key] for architecture in found.architectures]
         assert {values.count(value) for value in values} == {each}, key
     everything = prepared("convnet720", tmp_path, "space.architectures=null", "validation_images=100")
-    assert len(everything.candidates) == 720 - 75
-    assert max(candidate.flops for candidate in everything.candidates) <= 5e8
-    left_out = {spec.label() for spec in SPACES["convnet720"]()} - {found.label for found in everything.candidates}
+    assert len(everything.architectures) == 720 - 75
+    assert max(architecture.flops for architecture in everything.architectures) <= 5e8
+    left_out = {spec.label() for spec in SPACES["convnet720"]()} - {found.label for found in everything.architectures}
     assert all(label.endswith("none") and ("width=256" in label or "width=128" in label) for label in left_out)
 
 
 def test_nasbench201_is_what_the_table_has(tmp_path: Path) -> None:
     small = prepared("nasbench201", tmp_path, table(tmp_path))
-    assert len(small.candidates) == 60
-    assert {(c.spec.hyperparameters["width"], c.spec.hyperparameters["cells"]) for c in small.candidates} == {(8, 1)}
+    assert len(small.architectures) == 60
+    assert {(c.spec.hyperparameters["width"], c.spec.hyperparameters["cells"]) for c in small.architectures} == {(8, 1)}
     zero_cost = prepared("nasbench201_zero_cost", tmp_path, table(tmp_path))
-    assert len(zero_cost.candidates) == 80
+    assert len(zero_cost.architectures) == 80
     assert not [proxy for proxy in zero_cost.proxies.values() if hasattr(proxy, "steps")]  # nothing trains

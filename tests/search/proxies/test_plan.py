@@ -102,7 +102,7 @@ def test_another_driver_takes_over_where_one_stopped(prepared: ProxyPreparation,
 def test_the_dearest_architectures_come_first(prepared: ProxyPreparation, tmp_path: Path) -> None:
     work = Work(prepared, tmp_path)
     jobs = drained(work, work.plan())
-    costs = {candidate.label: candidate.flops for candidate in prepared.candidates}
+    costs = {architecture.label: architecture.flops for architecture in prepared.architectures}
     quick = [costs[job.label] for job in jobs if isinstance(job, ScoreJob) and kind(job) == "quick"]
     assert quick == sorted(quick, reverse=True)
 
@@ -115,14 +115,14 @@ def test_what_cannot_be_trained_has_a_reason_and_no_full_training(prepared: Prox
         failure = {"status": "failed", "reason": "too wide", "validation_accuracy": None, "test_accuracy": None}
         work.do(plan, job, **(failure if failing else {}))
     rows = {row["architecture"]: row for row in truth_rows(prepared, work.plan())}
-    for candidate in prepared.candidates:
-        row = rows[candidate.label]
-        if candidate.spec.hyperparameters["width"] == 12:
+    for architecture in prepared.architectures:
+        row = rows[architecture.label]
+        if architecture.spec.hyperparameters["width"] == 12:
             assert (row["accuracy"], row["status"], row["reason"]) == (None, "failed", "too wide")
         else:
             assert row["accuracy"] == pytest.approx(0.65)  # of 0.6 and 0.7
             assert row["accuracy_std"] == pytest.approx(0.1 / 2**0.5)
             assert (row["seeds"], row["learning_rate"], row["status"]) == (2, 0.005, "finished")
             assert (row["seconds"], row["image_gradients"]) == (8.0, 4 * 48)
-            assert row["flops"] == candidate.flops * 3 * 4 * 48
+            assert row["flops"] == architecture.flops * 3 * 4 * 48
     assert work.plan().finished

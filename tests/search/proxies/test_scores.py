@@ -13,7 +13,7 @@ from search.config.loader import load_config
 from search.proxies.config import ProxyEvaluationConfig
 from search.proxies.preparation import ProxyPreparation, prepare_proxies
 from search.proxies.scores import Score, flops_of, scores_of
-from search.proxies.space import Candidate
+from search.proxies.space import Architecture
 from tests.search.proxies.tiny_evaluation import ARCHITECTURES, write_evaluation
 
 FITTED = {"kind": "fitted", "of": ["parameters", "nwot"], "labelled": 6, "folds": 3}
@@ -26,22 +26,22 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> ProxyPreparation:
     return prepare_proxies(load_config(ProxyEvaluationConfig, path, []), "tiny.yaml", local=False)
 
 
-def row(candidate: Candidate, proxy: str, replicate: int, **values: float) -> dict[str, Any]:
+def row(architecture: Architecture, proxy: str, replicate: int, **values: float) -> dict[str, Any]:
     """Return what the journal has of a score whose readings have these values by key ("_" for the empty one)."""
     costs = {"seconds": 1.0, "processor_seconds": 0.5, "image_gradients": 10, "forward_images": 4}
     readings = [
         {"key": key.replace("_", "").replace("at", "accuracy@"), "value": v, **costs} for key, v in values.items()
     ]
-    names = {"architecture": candidate.label, "proxy": proxy, "replicate": replicate}
+    names = {"architecture": architecture.label, "proxy": proxy, "replicate": replicate}
     return {**names, "readings": readings, "status": "finished", "reason": None}
 
 
 def rows_of(prepared: ProxyPreparation) -> list[dict[str, Any]]:
     rows = []
-    for number, candidate in enumerate(prepared.candidates):
-        rows.append(row(candidate, "parameters", 0, _=candidate.parameters))
-        rows.append(row(candidate, "nwot", 0, _=float(number**2 % 7)))
-        rows += [row(candidate, "real", replicate, at2=0.1, at4=0.01 * number + replicate) for replicate in (0, 1)]
+    for number, architecture in enumerate(prepared.architectures):
+        rows.append(row(architecture, "parameters", 0, _=architecture.parameters))
+        rows.append(row(architecture, "nwot", 0, _=float(number**2 % 7)))
+        rows += [row(architecture, "real", replicate, at2=0.1, at4=0.01 * number + replicate) for replicate in (0, 1)]
     return rows
 
 
@@ -60,7 +60,7 @@ def test_values_are_means_and_costs_are_sums_over_replicates(prepared: ProxyPrep
     assert score.kind == "real_training"
     assert score.costs["seconds"] == pytest.approx(2.0)
     assert score.costs["image_gradients"] == pytest.approx(20)
-    flops = np.array([candidate.flops for candidate in prepared.candidates])
+    flops = np.array([architecture.flops for architecture in prepared.architectures])
     assert score.costs["flops"] == pytest.approx(flops * (3 * 20 + 8))
 
 
@@ -110,7 +110,7 @@ def test_a_fitted_combination_of_a_table_has_no_known_cost(prepared: ProxyPrepar
 
 
 def test_a_backward_pass_counts_twice() -> None:
-    candidate = Candidate("net", None, parameters=5, flops=100)  # type: ignore[arg-type]
-    assert flops_of(candidate, image_gradients=10, forward_images=7) == 100 * (30 + 7)
-    huge = flops_of(Candidate("net", None, 5, flops=306_545_921), image_gradients=10**7)  # type: ignore[arg-type]
+    architecture = Architecture("net", None, parameters=5, flops=100)  # type: ignore[arg-type]
+    assert flops_of(architecture, image_gradients=10, forward_images=7) == 100 * (30 + 7)
+    huge = flops_of(Architecture("net", None, 5, flops=306_545_921), image_gradients=10**7)  # type: ignore[arg-type]
     assert isinstance(huge, float)  # 9196377630000000 is none that Arrow takes for a column of floats

@@ -14,7 +14,7 @@ from dp_core.errors import UserError
 from dp_core.models import build, nasbench201_space
 from search.config.loader import load_config
 from search.config.sections import Section
-from search.proxies.space import Candidate, SpaceSection, candidates, known_names
+from search.proxies.space import Architecture, SpaceSection, architectures, known_names
 
 SHAPE, CLASSES = (1, 8, 8), 3
 CONVNETS = {"name": "convnet", "width": {"choice": [4, 8]}, "depth": [1, 2], "pooling": "max"}
@@ -29,8 +29,8 @@ def without_its_classes(input_shape: tuple[int, int, int], classes: int, width: 
     return nn.Sequential(nn.Flatten(), nn.Linear(64, width))
 
 
-def of(section: dict[str, Any], *rest: Any) -> list[Candidate]:
-    return candidates(SpaceSection(**section), 0, SHAPE, CLASSES, *rest)
+def of(section: dict[str, Any], *rest: Any) -> list[Architecture]:
+    return architectures(SpaceSection(**section), 0, SHAPE, CLASSES, *rest)
 
 
 def test_a_users_product_is_ranked_with_what_each_network_costs() -> None:
@@ -58,39 +58,41 @@ def test_without_a_word_the_space_is_the_720_convnets() -> None:
 def test_cells_of_nasbench201_are_called_by_their_strings_and_cost_what_they_do_when_built() -> None:
     found = of({**SMALL_CELLS, "architectures": 30})
     strings = [spec.hyperparameters["architecture"] for spec in nasbench201_space()]
-    places = [strings.index(candidate.label) for candidate in found]
+    places = [strings.index(architecture.label) for architecture in found]
     assert places == sorted(set(places))
     assert len(found) == 30
-    for candidate in found:
-        assert candidate.spec.hyperparameters == {"architecture": candidate.label, "width": 2, "cells": 1}
-        model = build(candidate.spec, SHAPE, CLASSES)
-        assert candidate.parameters == sum(parameter.numel() for parameter in model.parameters())
-        assert candidate.flops == CostModel(model, SHAPE)().flops_dense
+    for architecture in found:
+        assert architecture.spec.hyperparameters == {"architecture": architecture.label, "width": 2, "cells": 1}
+        model = build(architecture.spec, SHAPE, CLASSES)
+        assert architecture.parameters == sum(parameter.numel() for parameter in model.parameters())
+        assert architecture.flops == CostModel(model, SHAPE)().flops_dense
 
 
 def test_a_sample_is_balanced_and_follows_from_the_seed() -> None:
     section = SpaceSection(kind="convnet720", architectures=12, hyperparameters={"initialisation": "kaiming_normal"})
-    one, again, other = (candidates(section, seed, (3, 16, 16), 10) for seed in (0, 0, 1))
+    one, again, other = (architectures(section, seed, (3, 16, 16), 10) for seed in (0, 0, 1))
     assert one == again != other
-    assert Counter(candidate.spec.hyperparameters["depth"] for candidate in one) == {1: 3, 2: 3, 3: 3, 4: 3}
-    assert {candidate.spec.hyperparameters["initialisation"] for candidate in one} == {"kaiming_normal"}
+    assert Counter(architecture.spec.hyperparameters["depth"] for architecture in one) == {1: 3, 2: 3, 3: 3, 4: 3}
+    assert {architecture.spec.hyperparameters["initialisation"] for architecture in one} == {"kaiming_normal"}
 
 
 def test_a_table_restricts_the_space_before_the_sample_is_drawn() -> None:
-    every = [candidate.label for candidate in of({"kind": "resnet", "hyperparameters": {"initialisation": "default"}})]
+    every = [
+        architecture.label for architecture in of({"kind": "resnet", "hyperparameters": {"initialisation": "default"}})
+    ]
     section = {"kind": "resnet", "hyperparameters": {"initialisation": "default"}}
     rows = (every[7], every[2], every[4])
-    assert [candidate.label for candidate in of(section, rows)] == [every[2], every[4], every[7]]
-    assert {candidate.label for candidate in of({**section, "architectures": 2}, rows)} < set(rows)
+    assert [architecture.label for architecture in of(section, rows)] == [every[2], every[4], every[7]]
+    assert {architecture.label for architecture in of({**section, "architectures": 2}, rows)} < set(rows)
     with pytest.raises(UserError, match=r"^'space.architectures' is 4, but there are 3 architectures in the table\.$"):
         of({**section, "architectures": 4}, rows)
 
 
 def test_architectures_of_too_many_flops_are_left_out_before_the_sample_is_drawn() -> None:
-    costs = sorted((candidate.flops, candidate.label) for candidate in of({"kind": "resnet"}))
+    costs = sorted((architecture.flops, architecture.label) for architecture in of({"kind": "resnet"}))
     limit = costs[3][0]
     left = of({"kind": "resnet", "max_flops": float(limit)})
-    assert {candidate.label for candidate in left} == {label for _, label in costs[:4]}
+    assert {architecture.label for architecture in left} == {label for _, label in costs[:4]}
     assert of({"kind": "resnet", "max_flops": float(limit), "architectures": 4}) == left
     with pytest.raises(UserError, match=rf"is 5, but there are 4 architectures of at most {limit:,} FLOPs\.$"):
         of({"kind": "resnet", "max_flops": float(limit), "architectures": 5})
@@ -105,7 +107,7 @@ def test_the_flops_of_all_15625_cells_are_known_from_a_few() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert len(found) == 15_625
     # With all else equal a convolution 3×3 has nine times the FLOPs of one of 1×1, and pooling and skipping have none.
-    flops = {candidate.label: candidate.flops for candidate in found}
+    flops = {architecture.label: architecture.flops for architecture in found}
     cell = "|{}~0|+|none~0|none~1|+|none~0|none~1|{}~2|"
     none = flops[cell.format("none", "none")]
     single = flops[cell.format("none", "nor_conv_1x1")] - none
@@ -143,7 +145,7 @@ def test_a_space_that_cannot_be_ranked_is_refused(section: dict[str, Any], messa
 
 def test_a_users_own_function_is_ranked() -> None:
     found = of({"models": {"name": f"{__name__}:without_its_classes", "width": 3}})
-    assert [(candidate.parameters, candidate.flops) for candidate in found] == [(64 * 3 + 3, 2 * 64 * 3)]
+    assert [(architecture.parameters, architecture.flops) for architecture in found] == [(64 * 3 + 3, 2 * 64 * 3)]
 
 
 @pytest.mark.parametrize(
