@@ -12,11 +12,9 @@ from optuna.trial import TrialState
 from dp_core.errors import UserError
 from dp_core.seeds import derive_seed
 from search.study.memory import MemoryStudies, MemoryTrial
-from search.study.sampling import SOURCE
+from search.study.sampling import SOURCE, patience_with
+from search.study.sampling.kinds import PATIENCE
 from search.study.untried import Identify, Params, Untried
-
-REPEATS = 3
-"""Candidates in a row that a sampler may propose again, before one that is left is taken instead."""
 
 SMALL = 1000
 """Points up to which a space, or a source's part of it, is counted in any case."""
@@ -54,7 +52,7 @@ class Proposals:
     The sources of a space take turns, each as long as it has candidates left. What a sampler proposes a second time is
     told to it as pruned at once, which makes it look elsewhere: told a second time with its value, a good candidate
     would weigh twice, and be proposed ever more often. A sampler that goes on repeating itself, as one that only
-    exploits does in a small space, is given a candidate that is left.
+    exploits does in a small space, is given a candidate that is left; a grid is nothing but that, from the start.
 
     Args:
         memory: the studies that are sampled.
@@ -63,7 +61,7 @@ class Proposals:
         points: candidates to try first, as flat parameters.
         trials: how many the run is to have.
         seed: of the run.
-        sampler: its name, for the user.
+        sampler: what the config calls it.
     """
 
     def __init__(
@@ -79,7 +77,8 @@ class Proposals:
     ) -> None:
         self._memory, self._identify, self._check = memory, identify, check
         self._points = [dict(point) for point in points]
-        self._most, self._seed, self._name = max(SMALL, 2 * trials), seed, sampler
+        self._most, self._seed = max(SMALL, 2 * trials), seed
+        self._name, self._patience = sampler, patience_with(sampler)
         self._sources = tuple(memory.spaces)
         self._known: dict[str, int] = {}
         self._untried: dict[str | None, Untried] = {}
@@ -117,7 +116,7 @@ class Proposals:
     def _left_of(self, source: str | None) -> int | float:
         untried = self._untried_of(source)
         # Whether a large space is used up is asked only when its sampler seems to find nothing else.
-        return 0 if self._in_a_row >= REPEATS and untried.one() is None else untried.left
+        return 0 if self._in_a_row >= self._patience and untried.one() is None else untried.left
 
     def draw(self, turn: int) -> Draw:
         """Return the next candidate; something must be `left`.
@@ -136,7 +135,8 @@ class Proposals:
             point = self._points[0]
             fixed = {name: value for name, value in point.items() if name != SOURCE}
             return self._drawn(point.get(SOURCE, source), fixed, point)
-        return self._drawn(source, self._untried_of(source).one() or {} if self._in_a_row >= REPEATS else {}, None)
+        left = self._untried_of(source).one() if self._in_a_row >= self._patience else None
+        return self._drawn(source, left or {}, None)
 
     def _drawn(self, source: Any, fixed: Params, point: Params | None) -> Draw:
         with self._blaming_sampler():
@@ -148,7 +148,7 @@ class Proposals:
         self._in_a_row = 0 if repeats is None else self._in_a_row + 1
         # A point of which nothing was left to the sampler would only be drawn again.
         drawn = trial.drawn().params.keys()
-        if point is not None and (repeats is None or self._in_a_row >= REPEATS or drawn <= fixed.keys()):
+        if point is not None and (repeats is None or self._in_a_row >= PATIENCE or drawn <= fixed.keys()):
             del self._points[0]
             self._in_a_row = 0
         return Draw(trial, source, candidate, point, identity, repeats, broken)

@@ -20,13 +20,12 @@ from search.space import Space
 from search.space.place import Place
 from search.study.sampling import evolution, genetic, limits, stock
 from search.study.sampling.bounded import BoundedTPESampler
-from search.study.sampling.grid import GridSampler
 from search.study.sampling.imported import import_sampler
-from search.study.sampling.kinds import Kind, Part
+from search.study.sampling.kinds import PATIENCE, Kind, Part
 from search.study.sampling.quasi_random import QuasiRandomSampler
 from search.study.sampling.sources import SOURCE, source_of, spaces_by_source
 
-__all__ = ["SAMPLERS", "SOURCE", "Part", "build_sampler", "check_sampler", "parts_of", "source_of"]
+__all__ = ["SAMPLERS", "SOURCE", "Part", "build_sampler", "check_sampler", "parts_of", "patience_with", "source_of"]
 
 
 WHOLE_HISTORY = 300
@@ -48,7 +47,7 @@ SAMPLERS: Mapping[str, Kind] = {
     "cmaes": Kind(evolution.cma_es, limits.needs_numbers),
     "random": Kind(stock.random),
     "qmc": Kind(QuasiRandomSampler),
-    "grid": Kind(GridSampler, limits.needs_finiteness),
+    "grid": Kind(stock.random, limits.needs_finiteness, patience=0),
 }
 
 
@@ -114,3 +113,8 @@ def parts_of(
 def build_sampler(name: str, part: Part) -> BaseSampler:
     """Return a sampler for the study of one source; `check_sampler` has found it to be right."""
     return SAMPLERS[name].build(part) if name in SAMPLERS else import_sampler(name, part.optuna_seed)
+
+
+def patience_with(name: str) -> int:
+    """Return how many candidates in a row a sampler may propose again; see `Kind`."""
+    return SAMPLERS[name].patience if name in SAMPLERS else PATIENCE

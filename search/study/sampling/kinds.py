@@ -59,9 +59,18 @@ def can_do_all(part: Part) -> None:
     """Return that there is no problem."""
 
 
+PATIENCE = 3
+"""Candidates in a row that a sampler may propose again, before one that is left is taken instead."""
+
+
 @dataclass(frozen=True)
 class Kind:
-    """A sampler: how it is made, and what it cannot do."""
+    """A sampler: how it is made, what it cannot do, and how often in a row it may repeat itself.
+
+    One without `patience` proposes what is left of the space, in a random order; it is asked for the rest of points
+    only.
+    """
 
     build: Build
     check: Check = can_do_all
+    patience: int = PATIENCE

@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 from search.output.tables import read_rows
 from search.pipeline.leaderboard import write_tables
 from search.runs.directory import RunDirectory
-from search.study.proposals import REPEATS
 from search.study.record import StudyRecord
+from search.study.sampling.kinds import PATIENCE
 from search.study.trials import is_rejected, reason_of, state_of
 from tests.search.tiny import config_of, round_row, study_of
 from trainables.trials.identity import identity_of
@@ -75,7 +75,7 @@ def test_a_small_space_is_tried_once_by_every_sampler(
     assert len(found) == len(identities(found)) == 6
     assert "all 6 candidates of the space have been tried" in str(record.used_up)
     assert (record.target, record.ended, record.unfinished) == (6, 6, 0)
-    assert record.counts().get("REPEATED", 0) <= 6 * REPEATS
+    assert record.counts().get("REPEATED", 0) <= 6 * PATIENCE
 
 
 @pytest.mark.parametrize("objectives", [["score"], ["accuracy", "parameters"]])
