@@ -153,7 +153,7 @@ class SearchSection(Section):
     round_seconds: float | None = Field(default=3600.0, gt=0)
     """Seconds that one round of a trial may take before the trial is taken to hang, and fails; null waits for ever."""
     failures_in_a_row: int = Field(default=10, ge=1)
-    """After so many failed trials in a row the run stops, and says what they have in common; of the tickets that come
+    """After so many failed trials in a row the run stops, and says how many and why the last; of the tickets that come
     to nothing when they are retrained, so many are replaced by others."""
 
     @field_validator("objectives")

@@ -29,7 +29,7 @@ from search.pipeline.tensorboard import TensorBoardLog
 from search.pipeline.tickets import complete_tickets, has_sound_ticket
 from search.runs.directory import RunDirectory, where_tracebacks
 from search.runs.progress import Progress
-from search.study.failures import reasons_in_words
+from search.study.failures import shortened
 from search.study.trials import candidate_of
 from trainables.trials.identity import identity_of
 
@@ -73,11 +73,12 @@ def retrain_requested(run: RunDirectory, prepared: Preparation, board: TensorBoa
 
 
 def told_ends(run: RunDirectory, recipe: str) -> str:
-    """Return why tickets came to nothing by a recipe, and where the tracebacks are, as the end of a sentence."""
+    """Return how many tickets came to nothing by a recipe, why the last did, and where to look: a sentence's end."""
     ends = [end for end in BadEnds(run.bad_ends) if end.retraining is None or end.retraining.endswith(f"-{recipe}")]
-    reasons = [f"{end.status}: {end.reason}" for end in ends]
-    why = f"{len(reasons)} came to nothing, {reasons_in_words(reasons)}" if reasons else "none was left to try"
-    return f"{why}.{where_tracebacks(run)}"
+    if not ends:
+        return f"none was left to try.{where_tracebacks(run)}"
+    last = shortened(f"{ends[-1].status}: {ends[-1].reason}")
+    return f"{len(ends)} came to nothing, the last with: {last}.{where_tracebacks(run)}"
 
 
 def identify_by(prepared: Preparation) -> Callable[[FrozenTrial], str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.failures import reasons_in_words
+from search.study.failures import shortened
 from search.study.trials import is_rejected, is_stopped_early, reason_of
 
 _STATES = {TrialState.FAIL: "failed", TrialState.PRUNED: "collapsed", TrialState.COMPLETE: "finished"}
@@ -16,12 +16,12 @@ _KINDS = (*_TO_NOTHING, _STOPPED, _REJECTED, "finished", _UNFINISHED)
 
 
 def what_became_of(trials: Sequence[FrozenTrial]) -> str:
-    """Return how many trials ended in which way, and the reasons of those that came to nothing, the last one first."""
-    kinds: dict[str, list[str]] = {}
+    """Return how many trials ended in which way, and the last reason of those that came to nothing."""
+    kinds: dict[str, list[FrozenTrial]] = {}
     for trial in trials:
-        kinds.setdefault(_kind(trial), []).append(_reason(trial))
+        kinds.setdefault(_kind(trial), []).append(trial)
     told = [
-        f"{len(kinds[kind])} {kind}" + (f", {reasons_in_words(kinds[kind])}" if kind in _TO_NOTHING else "")
+        f"{len(kinds[kind])} {kind}" + (f", the last with: {_reason(kinds[kind][-1])}" if kind in _TO_NOTHING else "")
         for kind in _KINDS
         if kind in kinds
     ]
@@ -35,4 +35,4 @@ def _kind(trial: FrozenTrial) -> str:
 
 
 def _reason(trial: FrozenTrial) -> str:
-    return " ".join((reason_of(trial) or "no reason was given").split()).rstrip(".")
+    return shortened(reason_of(trial) or "no reason was given")

@@ -45,6 +45,12 @@ class Draw:
     repeats: int | None
     broken: str | None
 
+    @property
+    def params(self) -> dict[str, Any]:
+        """All parameters, the source too, as Optuna stores them."""
+        drawn = self.trial.drawn().params
+        return drawn if self.source is None else {SOURCE: self.source, **drawn}
+
 
 class Proposals:
     """Draws candidates and knows which of them were proposed before.

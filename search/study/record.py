@@ -21,7 +21,7 @@ from search.study.constraints import Limits
 from search.study.failures import FailureStreak
 from search.study.memory import MemoryStudies, MemoryTrial
 from search.study.proposals import Draw, Proposals
-from search.study.sampling import SOURCE, parts_of, source_of
+from search.study.sampling import parts_of, source_of
 from search.study.stopping import Look, build_stopping
 from search.study.storage.store import TrialStore
 from search.study.trials import (
@@ -166,8 +166,7 @@ class StudyRecord:
             self._stopping.hopeless(self._look(trial.number, source_of(trial), row))
         if trial.state == TrialState.RUNNING:
             seen, candidate, params = memory.known(place), candidate_of(trial), dict(trial.params)
-            known = OpenTrial(trial.number, seen, candidate, params, source_of(trial), list(rows))
-            self._orphans.append(known)
+            self._orphans.append(OpenTrial(trial.number, seen, candidate, params, source_of(trial), list(rows)))
         elif trial.state == TrialState.COMPLETE:
             self._stopping.finished(trial.number)
             self._note_best(scale_of(trial), rows[-1])
@@ -270,8 +269,7 @@ class StudyRecord:
 
     def _record(self, draw: Draw) -> int:
         """Record a candidate that was drawn, one that is not to be trained as pruned; return its number."""
-        drawn = draw.trial.drawn()
-        params = drawn.params if draw.source is None else {SOURCE: draw.source, **drawn.params}
+        params, notes = draw.params, draw.trial.drawn().system_attrs
         distributions = self._space.distributions(params)
         state = TrialState.RUNNING
         attributes: dict[str, Any] = {CANDIDATE: draw.candidate}
@@ -290,7 +288,7 @@ class StudyRecord:
                 distributions=distributions,
                 user_attrs=attributes,
                 # A sampler's pickled state is nothing that anybody should have to load.
-                system_attrs={key: value for key, value in drawn.system_attrs.items() if not key.startswith("cma:")},
+                system_attrs={key: value for key, value in notes.items() if not key.startswith("cma:")},
             )
         )
         self._proposals.recorded(draw, number)
@@ -301,8 +299,7 @@ class StudyRecord:
     def _begun(self, draw: Draw, number: int) -> Proposal:
         self._asked += 1
         self._counts["RUNNING"] += 1
-        params = dict(draw.trial.drawn().params)
-        self._open[number] = OpenTrial(number, draw.trial, draw.candidate, params, draw.source)
+        self._open[number] = OpenTrial(number, draw.trial, draw.candidate, draw.params, draw.source)
         return Proposal(number, draw.candidate, resumed=False)
 
     def _broken(self, candidate: Mapping[str, Any]) -> tuple[Mapping[str, float], str | None]:
@@ -384,11 +381,11 @@ class StudyRecord:
             self._stopping.finished(trial.number)
             self._note_best(row.get("fidelity"), row)
         if state == TrialState.FAIL:
-            self._streak.add(trial.number, trial.params, reason or "no reason")
-            if self._streak.broken is not None:
-                self.halt(self._streak.broken)
+            too_many = self._streak.failed(reason or "no reason")
+            if too_many is not None:
+                self.halt(too_many)
         else:
-            self._streak.ended_well(trial.params)
+            self._streak.ended_well()
         scale, objective = self._scale(trial.candidate), self._objectives[0].name
         self._ends[trial.number] = End(
             trial.number, state, reason, trial.candidate, row, objective, scale, self._best.get(scale)

@@ -390,7 +390,7 @@ def test_a_search_without_tickets_says_what_became_of_its_trials() -> None:
         promote(found, PromoteSection(), SCORE, 0)
     assert str(refused.value) == (
         "No trial reached its sparsity, so there is nothing to retrain: 3 failed, the last with: RuntimeError: view "
-        "size 7 is not compatible (2 so, 1 with: ValueError: no such layer); 1 collapsed, the last with: collapsed: "
+        "size 7 is not compatible; 1 collapsed, the last with: collapsed: "
         "all weights of a layer were removed; 1 stopped early as others were better; 1 not finished."
     )
 

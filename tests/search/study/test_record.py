@@ -60,7 +60,12 @@ def test_proposals_are_numbered_from_zero_until_the_target(tmp_path: Path) -> No
 
 def test_a_proposal_is_a_candidate_of_the_space(tmp_path: Path) -> None:
     record = opened(tmp_path, search={"trials": 12})
-    candidates = [proposed(record).candidate for _ in range(12)]
+    proposals = [proposed(record) for _ in range(12)]
+    candidates = [proposal.candidate for proposal in proposals]
+    for proposal in proposals:
+        params = record.running(proposal.number).params
+        assert params == record.trials()[proposal.number].params
+        assert params["source"] == proposal.candidate["source"]
     for candidate in candidates:
         assert 0.5 <= candidate["sparsity"] <= 0.8
         assert ("ipc" in candidate) == (candidate["source"] == "distilled")
