@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from search.comparison.budgets import Budget, budgets_by_family, paid
 from search.comparison.statistics import Row, by_sparsity, check_known
+from search.output.bootstrap import interval, resampled
 from search.output.rows import grouped
 
 DRAWS = 2000
@@ -62,10 +63,9 @@ def crossings(rows: Sequence[Row], first_family: str, second_family: str) -> lis
     """Return, for each network and target sparsity that both families have masks with a cost for, where they cross.
 
     Curves are means over seeds at each budget, linear between budgets over the logarithm of the image-gradients, on
-    the range of costs that both cover. The uncertainty is the percentile bootstrap over seeds (Efron and Tibshirani,
-    "An Introduction to the Bootstrap", section 13.3), 2,000 draws from a fixed seed; a draw takes the same seeds for
-    both families and every budget, since methods share the initial weights of a seed. Raises UserError for a family
-    that no row has.
+    the range of costs that both cover. The uncertainty is the percentile bootstrap over seeds, 2,000 draws from a fixed
+    seed; a draw takes the same seeds for both families and every budget, since methods share the initial weights of a
+    seed. Raises UserError for a family that no row has.
     """
     for family in (first_family, second_family):
         check_known(family, [row["family"] for row in rows], "family")
@@ -143,13 +143,16 @@ def _turns(costs: _Curve, gain: _Curve) -> list[float]:
 
 def _bootstrap(costs: _Curve, gains: _Curve) -> tuple[float | None, float | None, float | None]:
     """Return the interval of the crossing and the share of draws with exactly one, from gains [seeds, costs]."""
-    seeds = len(gains)
-    if seeds < 2:
+    if len(gains) < 2:
         return None, None, None
-    drawn = np.random.default_rng(0).integers(seeds, size=(DRAWS, seeds))
-    turns = [_turns(costs, gain) for gain in gains[drawn].mean(axis=1)]
-    single = [places[0] for places in turns if len(places) == 1]
-    if not single:
+
+    def only_turn(drawn: NDArray[np.int64]) -> _Curve:
+        turns = [_turns(costs, gain) for gain in gains[drawn].mean(axis=1)]
+        return np.array([places[0] if len(places) == 1 else math.nan for places in turns])
+
+    places = resampled(only_turn, [np.arange(len(gains))], seed=0, resamples=DRAWS)
+    share = float(np.isfinite(places).mean())
+    if not share:
         return None, None, 0.0
-    low, high = np.exp(np.quantile(single, [0.025, 0.975]))
-    return float(low), float(high), len(single) / DRAWS
+    low, high = interval(places, 0.95)
+    return math.exp(low), math.exp(high), share

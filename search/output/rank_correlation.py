@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from search.output.bootstrap import interval, resampled
+
 MINIMUM_PAIRS = 5
 """Below this many pairs no correlation is reported: with 4, one order in 24 is perfect by chance."""
 
@@ -41,27 +43,19 @@ def rank_correlation(
 ) -> RankCorrelation | None:
     """Return the rank correlation of two equally long sequences, or None where there is nothing honest to say.
 
-    The interval is the percentile bootstrap over pairs (Efron and Tibshirani, "An Introduction to the Bootstrap",
-    section 13.3); resamples in which one side is constant have no rank correlation and are left out. None is returned
-    for fewer than `MINIMUM_PAIRS` finite pairs, and where one side is constant.
+    The interval is the percentile bootstrap over pairs; resamples in which one side is constant have no rank
+    correlation and are left out. None is returned for fewer than `MINIMUM_PAIRS` finite pairs, and where one side is
+    constant.
     """
-    pairs = np.column_stack([np.asarray(first, float), np.asarray(second, float)])
-    pairs = pairs[np.isfinite(pairs).all(axis=1)]
-    if len(pairs) < MINIMUM_PAIRS:
+    pairs = np.array([first, second], float)
+    one, other = pairs[:, np.isfinite(pairs).all(axis=0)]
+    if len(one) < MINIMUM_PAIRS:
         return None
-    rho = spearman(pairs[:, 0].tolist(), pairs[:, 1].tolist())
+    rho = float(spearman_of_rows(one[None], other[None])[0])
     if np.isnan(rho):
         return None
-    drawn = pairs[np.random.default_rng(seed).integers(len(pairs), size=(resamples, len(pairs)))]
-    low, high = percentile_interval(spearman_of_rows(drawn[..., 0], drawn[..., 1]), confidence)
-    return RankCorrelation(rho, low, high, len(pairs), confidence)
-
-
-def percentile_interval(resampled: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    """Return the quantiles of a resampled statistic that hold its middle `confidence`; NaNs are left out."""
-    tail = (1 - confidence) / 2
-    low, high = np.nanquantile(resampled, [tail, 1 - tail])
-    return float(low), float(high)
+    rhos = resampled(lambda rows: spearman_of_rows(one[rows], other[rows]), [np.arange(len(one))], seed, resamples)
+    return RankCorrelation(rho, *interval(rhos, confidence), len(one), confidence)
 
 
 def spearman_of_rows(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.output.rank_correlation import MINIMUM_PAIRS, percentile_interval, spearman_of_rows
-
-_RANKED_AT_ONCE = 2**20
-"""Values that are ranked at a time, so that thousands of resamples of a large table fit in memory."""
+from search.output.bootstrap import counts_of, interval, resampled
+from search.output.rank_correlation import MINIMUM_PAIRS, spearman_of_rows
 
 _COMPARED_AT_ONCE = 512
 """Architectures that all others are compared with at a time: the sign matrix is never whole in memory."""
@@ -38,11 +36,10 @@ def correlations(
 ) -> Correlations | None:
     """Return the rank correlations of a proxy's scores [N] with the truth [N], or None where none can be had.
 
-    Pairs that are not finite on both sides are left out. Both intervals are percentile bootstraps over architectures
-    (Efron and Tibshirani, "An Introduction to the Bootstrap", section 13.3) from the same resamples. They tell what
-    other architectures of the same kind might have given, not what other training seeds would have. Resamples in which
-    one side is constant have no rank correlation and are left out. Where the order is perfect, so is that of every
-    resample: the interval is then a point, however few the architectures.
+    Pairs that are not finite on both sides are left out. Both intervals are percentile bootstraps over architectures,
+    from the same resamples. They tell what other architectures of the same kind might have given, not what other
+    training seeds would have. Resamples in which one side is constant have no rank correlation and are left out. Where
+    the order is perfect, so is that of every resample: the interval is then a point, however few the architectures.
 
     None is returned for fewer than 5 finite pairs, and where one side is constant. Kendall's part takes
     O(resamples × N²) operations: well below a second for 720 architectures, about half a minute for 15,625.
@@ -51,26 +48,15 @@ def correlations(
     first, second = scores[finite], truth[finite]
     if len(first) < MINIMUM_PAIRS or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    drawn = draw_resamples(len(first), seed, resamples)
-    rho = float(spearman_of_rows(first[None], second[None])[0])
-    tau = float(kendall_of_counts(first, second, np.ones((1, len(first)), np.float32))[0])
-    rho_interval = percentile_interval(resampled_spearman(first, second, drawn), confidence)
-    tau_interval = percentile_interval(kendall_of_counts(first, second, _counts(drawn)), confidence)
-    return Correlations(rho, *rho_interval, tau, *tau_interval, len(first))
 
+    def both(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+        taus = kendall_of_counts(first, second, counts_of(drawn, len(first)))
+        return np.stack([spearman_of_rows(first[drawn], second[drawn]), taus])
 
-def draw_resamples(architectures: int, seed: int, resamples: int) -> NDArray[np.int32]:
-    """Return indices [R, N] of architectures drawn with replacement, as many as there are in every resample."""
-    generator = np.random.default_rng(seed)
-    return generator.integers(architectures, size=(resamples, architectures), dtype=np.int32)
-
-
-def resampled_spearman(
-    first: NDArray[np.float64], second: NDArray[np.float64], drawn: NDArray[np.int32]
-) -> NDArray[np.float64]:
-    """Return Spearman's rho of every resample, NaN where one side is constant: [N], [N] and indices [R, N] → [R]."""
-    parts = np.array_split(drawn, -(-drawn.size // _RANKED_AT_ONCE))
-    return np.concatenate([spearman_of_rows(first[part], second[part]) for part in parts])
+    everything = np.arange(len(first))
+    rho, tau = both(everything[None])[:, 0].tolist()
+    rhos, taus = resampled(both, [everything], seed, resamples)
+    return Correlations(rho, *interval(rhos, confidence), tau, *interval(taus, confidence), len(first))
 
 
 def kendall_of_counts(
@@ -100,10 +86,3 @@ def _untied(values: NDArray[np.float64], counts: NDArray[np.float32]) -> NDArray
     ties = np.add.reduceat(counts[:, order], starts, axis=1, dtype=np.float64)
     untied: NDArray[np.float64] = counts.sum(axis=1, dtype=np.float64) ** 2 - (ties**2).sum(axis=1)
     return untied
-
-
-def _counts(drawn: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Return how often each architecture is in each resample: indices [R, N] → [R, N]."""
-    resamples, architectures = drawn.shape
-    cells = drawn + architectures * np.arange(resamples)[:, None]
-    return np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float32)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.output.rank_correlation import MINIMUM_PAIRS, percentile_interval, spearman_of_rows
-from search.proxies.ranking import draw_resamples, resampled_spearman
+from search.output.bootstrap import interval, resampled
+from search.output.rank_correlation import MINIMUM_PAIRS, spearman_of_rows
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,12 @@ def advantage(
     if finite.sum() < MINIMUM_PAIRS or any(np.ptp(values) == 0 for values in kept):
         return None
     first, second, truth = kept
-    drawn = draw_resamples(len(truth), seed, resamples)
-    resampled = resampled_spearman(first, truth, drawn) - resampled_spearman(second, truth, drawn)
-    observed = spearman_of_rows(np.stack([first, second]), np.stack([truth, truth]))
-    return Difference(float(observed[0] - observed[1]), *percentile_interval(resampled, confidence), len(truth))
+
+    def difference(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = spearman_of_rows(first[drawn], truth[drawn])
+        return found - spearman_of_rows(second[drawn], truth[drawn])
+
+    everything = np.arange(len(truth))
+    observed = float(difference(everything[None])[0])
+    differences = resampled(difference, [everything], seed, resamples)
+    return Difference(observed, *interval(differences, confidence), len(truth))

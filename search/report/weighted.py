@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.output.rank_correlation import MINIMUM_PAIRS, RankCorrelation, percentile_interval
+from search.output.bootstrap import counts_of, interval, resampled
+from search.output.rank_correlation import MINIMUM_PAIRS, RankCorrelation
 
 Array = NDArray[np.float64]
 
@@ -46,13 +48,11 @@ def weighted_correlation(
 
     None is returned for fewer than `MINIMUM_PAIRS` pairs, and where one side is constant.
     """
-    if len(score) < MINIMUM_PAIRS:
+    found = _weighted([score], truth, weights, strata, seed)
+    if found is None:
         return None
-    rho = float(weighted_spearman(score, truth, weights[None])[0])
-    if np.isnan(rho):
-        return None
-    resampled = weighted_spearman(score, truth, weights * stratified_counts(strata, seed, RESAMPLES))
-    return RankCorrelation(rho, *percentile_interval(resampled, CONFIDENCE), len(score), CONFIDENCE)
+    (rho,), rhos = found
+    return RankCorrelation(rho, *interval(rhos[0], CONFIDENCE), len(score), CONFIDENCE)
 
 
 def weighted_advantage(
@@ -64,14 +64,29 @@ def weighted_advantage(
     both cancels. Weights and strata are those of `weighted_correlation`. None is returned for fewer than
     `MINIMUM_PAIRS` pairs, and where one of the three is constant.
     """
-    if len(score) < MINIMUM_PAIRS:
+    found = _weighted([score, rival], truth, weights, strata, seed)
+    if found is None:
         return None
-    first, second = (float(weighted_spearman(values, truth, weights[None])[0]) for values in (score, rival))
-    if np.isnan(first - second):
+    (first, second), rhos = found
+    return Advantage(first, second, *interval(rhos[0] - rhos[1], CONFIDENCE), len(score))
+
+
+def _weighted(
+    scores: Sequence[Array], truth: Array, weights: Array, strata: NDArray[np.int64], seed: int
+) -> tuple[list[float], Array] | None:
+    """Return the correlations of S scores with the truth, and those of each resample, [S, R]; None as they say."""
+    if len(truth) < MINIMUM_PAIRS:
         return None
-    drawn = weights * stratified_counts(strata, seed, RESAMPLES)
-    resampled = weighted_spearman(score, truth, drawn) - weighted_spearman(rival, truth, drawn)
-    return Advantage(first, second, *percentile_interval(resampled, CONFIDENCE), len(score))
+
+    def rhos(drawn: NDArray[np.int64]) -> Array:
+        often = weights * counts_of(drawn, len(truth))
+        return np.stack([weighted_spearman(score, truth, often) for score in scores])
+
+    found = rhos(np.arange(len(truth))[None])[:, 0]
+    if np.isnan(found).any():
+        return None
+    apart = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+    return found.tolist(), resampled(rhos, apart, seed, RESAMPLES)
 
 
 def weighted_spearman(first: Array, second: Array, weights: Array) -> Array:
@@ -92,17 +107,6 @@ def weighted_spearman(first: Array, second: Array, weights: Array) -> Array:
     norms = np.sqrt(variances[0] * variances[1])
     result: Array = np.divide(product, norms, out=np.full_like(product, np.nan), where=varied)
     return result
-
-
-def stratified_counts(strata: NDArray[np.int64], seed: int, resamples: int) -> Array:
-    """Return how often each of N pairs is in each resample, as many being drawn from a stratum as are in it: [R, N]."""
-    generator = np.random.default_rng(seed)
-    counts = np.zeros((resamples, len(strata)))
-    for stratum in np.unique(strata):
-        (members,) = np.nonzero(strata == stratum)
-        shares = np.full(len(members), 1 / len(members))
-        counts[:, members] = generator.multinomial(len(members), shares, size=resamples)
-    return counts
 
 
 def _below(values: Array) -> Array:

@@ -10,7 +10,9 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.proxies.ranking import correlations, draw_resamples, kendall_of_counts, resampled_spearman
+from search.output.bootstrap import counts_of
+from search.output.rank_correlation import spearman_of_rows
+from search.proxies.ranking import correlations, kendall_of_counts
 
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=5, max_size=25)
 
@@ -33,9 +35,9 @@ def test_kendall_with_ties_by_hand() -> None:
 @given(PAIRS, st.integers(0, 2**31))
 def test_resamples_agree_with_scipy(pairs: list[tuple[int, int]], seed: int) -> None:
     first, second = np.array(pairs, float).T
-    drawn = draw_resamples(len(first), seed, 5)
-    counts = np.array([np.bincount(row, minlength=len(first)) for row in drawn], np.float32)
-    rhos, taus = resampled_spearman(first, second, drawn), kendall_of_counts(first, second, counts)
+    drawn = np.random.default_rng(seed).integers(len(first), size=(5, len(first)))
+    rhos = spearman_of_rows(first[drawn], second[drawn])
+    taus = kendall_of_counts(first, second, counts_of(drawn, len(first)))
     for row, rho, tau in zip(drawn, rhos, taus, strict=True):
         x, y = first[row], second[row]
         if np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -60,7 +62,7 @@ def test_the_intervals_are_those_of_all_resamples() -> None:
     first, second = np.array([1.0, 2, 3, 4, 5]), np.array([2.0, 1, 4, 3, 5])
     every = [np.array(drawn) for drawn in itertools.product(range(5), repeat=5) if len(set(drawn)) > 1]
     taus = [scipy.stats.kendalltau(first[drawn], second[drawn]).statistic for drawn in every]
-    rhos = resampled_spearman(first, second, np.array(every, np.int32))
+    rhos = spearman_of_rows(first[every], second[every])
     found = correlations(first, second, seed=0, confidence=0.8, resamples=40_000)
     assert found is not None
     assert [found.kendall_low, found.kendall_high] == pytest.approx(np.quantile(taus, [0.1, 0.9]), abs=0.02)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.output.rank_correlation import rank_correlation
-from search.report.weighted import stratified_counts, weighted_advantage, weighted_correlation, weighted_spearman
+from search.report.weighted import weighted_advantage, weighted_correlation, weighted_spearman
 
 ONE_STRATUM = np.zeros(5, np.int64)
 
@@ -40,15 +40,6 @@ def test_a_constant_side_has_no_correlation() -> None:
     assert math.isnan(rho([1, 1, 1], [1, 2, 3], [1, 7.3, 1 / 3]))
     # A weight of nothing is as if the pair were not there: what is left is constant.
     assert math.isnan(rho([1, 1, 2], [1, 2, 3], [1, 1, 0]))
-
-
-def test_each_stratum_is_drawn_from_itself() -> None:
-    strata = np.array([0, 1, 0, 1, 1])
-    counts = stratified_counts(strata, seed=3, resamples=4000)
-    assert set(counts[:, strata == 0].sum(axis=1)) == {2.0}
-    assert set(counts[:, strata == 1].sum(axis=1)) == {3.0}
-    # Of two drawn with replacement from two, both are the first in a quarter of all draws.
-    assert np.mean(counts[:, 0] == 2) == pytest.approx(0.25, abs=0.03)
 
 
 def test_the_interval_is_that_of_all_stratified_resamples() -> None:
