@@ -24,11 +24,14 @@ import torch
 from rich.console import Console
 
 from benchmarks.driver_point import Point, measure
+from benchmarks.growth_panel import Points, growth_panel
 from benchmarks.measuring import alone, as_a_program, parser_of, provenance, write_report
-from benchmarks.plotting import Panel, Series, drawn
 from dp_core.files import write_text
 from search.cli.environment import prepare_environment
+from search.output.drawing import save
 from search.output.markdown import markdown
+from search.output.numbers import plural
+from search.output.panels import Panel
 
 TRIALS, ROUNDS, CONCURRENCY = (100, 300, 1_000, 3_000, 10_000), (1, 4), 16
 PARTS = ("study.propose", "study.report", "study.finish", "tickets", "tensorboard", "tables", "report", "reopening")
@@ -75,31 +78,33 @@ def write_all(output: Path, found: dict[Point, dict[str, Any]]) -> None:
     """Write the result, the table and the figure."""
     points = sorted(found.values(), key=lambda point: (point["rounds"], point["trials"]))
     write_report(output, {**provenance("driver_scale", torch.device("cpu")), "points": points})
-    write_text(output.with_suffix(".svg"), drawn(panels_of(points)))
+    save(panels_of(points), output.with_suffix(".svg"))
     write_text(output.with_suffix(".md"), page_of(points))
 
 
 def panels_of(points: Sequence[dict[str, Any]]) -> list[Panel]:
     """Return time, memory, the driver's own work, and the size of the journal against trials."""
 
-    def by_rounds(value: Any) -> list[Series]:
-        return [
-            Series(f"{rounds} round{'s' if rounds > 1 else ''} a trial", pairs)
+    def by_rounds(value: Any) -> dict[str, Points]:
+        return {
+            f"{plural(rounds, 'round')} a trial": [
+                (point["trials"], value(point)) for point in points if point["rounds"] == rounds
+            ]
             for rounds in sorted({point["rounds"] for point in points})
-            if (pairs := [(point["trials"], value(point)) for point in points if point["rounds"] == rounds])
-        ]
+        }
 
     ideal = sorted({(point["trials"], point["ideal_seconds"]) for point in points})
     single = [point for point in points if point["rounds"] == points[0]["rounds"]]
-    parts = [
-        Series(name, [(point["trials"], point["seconds_of"][name]) for point in single])
+    parts = {
+        name: [(point["trials"], point["seconds_of"][name]) for point in single]
         for name in ("study.propose", "tickets", "tables", "report")
-    ]
+    }
+    seconds = {**by_rounds(lambda point: point["seconds"]), "ideal": ideal}
     return [
-        Panel("Time", "trials", "seconds", [*by_rounds(lambda point: point["seconds"]), Series("ideal", ideal)]),
-        Panel("Memory of the driver", "trials", "MiB at most", by_rounds(lambda point: point["peak_driver_mib"])),
-        Panel("Work of the driver", "trials", "seconds in all", parts),
-        Panel("Journal", "trials", "bytes", by_rounds(lambda point: point["bytes"]["study.journal"])),
+        growth_panel("Time", "trials", "seconds", seconds),
+        growth_panel("Memory of the driver", "trials", "MiB", by_rounds(lambda point: point["peak_driver_mib"])),
+        growth_panel("Work of the driver", "trials", "seconds in all", parts),
+        growth_panel("Journal", "trials", "bytes", by_rounds(lambda point: point["bytes"]["study.journal"])),
     ]
 
 

@@ -30,6 +30,7 @@ from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.growth_panel import growth_panel
 from benchmarks.measuring import (
     alone,
     as_a_program,
@@ -39,12 +40,12 @@ from benchmarks.measuring import (
     timing_parser_of,
     write_report,
 )
-from benchmarks.plotting import Panel, Series, drawn
 from dp_core.data.preprocessing import Standardisation
-from dp_core.files import write_text
 from dp_core.kernels import block_library
 from dp_core.models import ModelSpec, build
 from dp_core.training import Population, Recipe, Training, TrainingData
+from search.output.drawing import save
+from search.output.panels import Panel
 
 CLASSES = 10
 LAST = 3  # points of the second fit
@@ -91,7 +92,7 @@ def main() -> None:
     fitted = {name: fit(name, points, seconds) for name, points in series.items()}
     Console().print(table_of(fitted))
     figure = arguments.figure or arguments.output.with_suffix(".svg")
-    write_text(figure, drawn(panels_of(fitted)))
+    save(panels_of(fitted), figure)
     print(figure)
     write_report(arguments.output, {**provenance("growth", arguments.device), "series": fitted})
 
@@ -171,22 +172,24 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float | None:
 
 
 def panels_of(fitted: dict[str, dict[str, Any]]) -> list[Panel]:
-    """Return the four panels: images, epochs, work (with the widths that it belongs to), populations."""
+    """Return the four panels: images, epochs, work (named by the widths that it belongs to), populations."""
 
-    def series(name: str, label: str, x: str = "x", names: Sequence[str] = ()) -> Series:
-        values = fitted[name]
-        slope = "–" if values["exponent"] is None else f"{values['exponent']:.2f}"
-        return Series(f"{label}exponent {slope}", list(zip(values[x], values["median_seconds"], strict=True)), names)
+    def panel(title: str, x_label: str, series: dict[str, str], x: str = "x", **more: Any) -> Panel:
+        points = {}
+        for name, label in series.items():
+            slope = fitted[name]["exponent"]
+            told = f"{label}exponent {'–' if slope is None else f'{slope:.2f}'}"
+            points[told] = list(zip(fitted[name][x], fitted[name]["median_seconds"], strict=True))
+        return growth_panel(title, x_label, "seconds", points, **more)
 
-    widths = [f"{value:.0f}" for value in fitted["width"]["x"]]
-    members = [series(f"members {strategy}", f"{strategy}: ") for strategy in ("in_turn", "batched")]
+    width = fitted["width"]
+    names = [(work, f"{value:.0f}") for work, value in zip(width["flops_per_image"], width["x"], strict=True)]
+    members = {f"members {strategy}": f"{strategy}: " for strategy in ("in_turn", "batched")}
     return [
-        Panel("Images", "training images", "seconds", [series("images", "")]),
-        Panel("Epochs", "epochs", "seconds", [series("epochs", "")]),
-        Panel(
-            "Width", "FLOPs of an image (width beside it)", "seconds", [series("width", "", "flops_per_image", widths)]
-        ),
-        Panel("Population", "members", "seconds", members),
+        panel("Images", "training images", {"images": ""}),
+        panel("Epochs", "epochs", {"epochs": ""}),
+        panel("Width", "width, at its FLOPs of an image", {"width": ""}, "flops_per_image", names=names),
+        panel("Population", "members", members),
     ]
 
 

@@ -70,11 +70,11 @@ def test_page_and_figure_show_every_point() -> None:
     page = page_of(points)
     assert page.count("| 100 | 1 |") == page.count("| 300 | 1 |") == page.count("| 100 | 4 |") == 2
     time, memory, work, journal = panels_of(points)
-    assert [(series.label, list(series.points)) for series in time.series] == [
-        ("1 round a trial", [(100, 30), (300, 30)]),
-        ("4 rounds a trial", [(100, 30)]),
-        ("ideal", [(100, 25), (300, 75)]),
+    assert [(line.label, line.x, line.y) for line in time.lines[1:]] == [
+        ("1 round a trial", [100, 300], [30, 30]),
+        ("4 rounds a trial", [100], [30]),
+        ("ideal", [100, 300], [25, 75]),
     ]
-    assert list(memory.series[0].points) == [(100, 200), (300, 400)]
-    assert list(journal.series[0].points) == [(100, 100_000), (300, 300_000)]
-    assert {series.label for series in work.series} <= set(PARTS)
+    assert memory.lines[1].y == [200, 400]
+    assert journal.lines[1].y == [100_000, 300_000]
+    assert {line.label for line in work.lines[1:]} <= set(PARTS)

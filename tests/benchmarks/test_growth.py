@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import xml.etree.ElementTree as ET
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from benchmarks.growth import Point, exponent, fit, flops_of_image, measure, panels_of, series_of
-from benchmarks.plotting import Axis, Panel, Series, drawn, tick_label
-
-SVG = "{http://www.w3.org/2000/svg}"
+from benchmarks.growth_panel import growth_panel
+from search.output.drawing import save
 
 
 def options() -> argparse.Namespace:
@@ -71,38 +71,24 @@ def test_single_trainings_and_populations_can_be_measured() -> None:
     assert all(seconds > 0 for seconds in measure(points, "cpu"))
 
 
-def test_the_figure_is_xml_with_every_point_inside_its_frame() -> None:
+def test_the_figure_shows_every_point(tmp_path: Path) -> None:
     fitted = {
         name: fit(name, points, {point: [1.0 + index] for index, point in enumerate(points)})
         for name, points in series_of(options()).items()
     }
-    root = ET.fromstring(drawn(panels_of(fitted)))
-    assert len(root.findall(f"{SVG}g")) == 4
-    assert len(list(root.iter(f"{SVG}circle"))) == 10
-    texts = {text.text for text in root.iter(f"{SVG}text")}
-    assert {"Images", "Epochs", "Width", "Population", "seconds", "8", "16"} <= texts
-    for group in root.findall(f"{SVG}g"):
-        frame = group.findall(f"{SVG}rect")[0]
-        left, top = float(frame.attrib["x"]), float(frame.attrib["y"])
-        for circle in group.iter(f"{SVG}circle"):
-            assert left < float(circle.attrib["cx"]) < left + float(frame.attrib["width"])
-            assert top < float(circle.attrib["cy"]) < top + float(frame.attrib["height"])
+    panels = panels_of(fitted)
+    assert [panel.title for panel in panels] == ["Images", "Epochs", "Width", "Population"]
+    assert sum(len(line.x) for panel in panels for line in panel.lines if line.label) == 10
+    assert [name for _, name in panels[2].x.ticks] == ["8", "16"]
+    save(panels, tmp_path / "growth.svg")
+    texts = {text.text for text in ET.parse(tmp_path / "growth.svg").iter("{http://www.w3.org/2000/svg}text")}
+    assert {"Images", "Epochs", "Width", "Population", "seconds", "8", "16", "in_turn: exponent 0.50"} <= texts
 
 
-def test_text_is_escaped_and_a_line_of_slope_one_goes_through_linear_points() -> None:
-    panel = Panel("a < b & c", "x", "y", [Series("s", [(1, 10), (10, 100)], ["<1>", "2"])])
-    root = ET.fromstring(drawn([panel], columns=1))
-    assert "a < b & c" in {text.text for text in root.iter(f"{SVG}text")}
-    (line,) = [line for line in root.iter(f"{SVG}line") if "stroke-dasharray" in line.attrib]
-    x1, y1, x2, y2 = (float(line.attrib[key]) for key in ("x1", "y1", "x2", "y2"))
-    for circle in root.iter(f"{SVG}circle"):
-        share = (float(circle.attrib["cx"]) - x1) / (x2 - x1)
-        assert float(circle.attrib["cy"]) == pytest.approx(y1 + share * (y2 - y1), abs=0.2)
-
-
-def test_an_axis_is_logarithmic_with_round_ticks() -> None:
-    axis = Axis(1, 100, 0, 10)
-    assert [axis.place(value) for value in (1, 10, 100)] == pytest.approx([0, 5, 10])
-    assert Axis(400, 10000, 0, 1).ticks() == pytest.approx([500, 1000, 2000, 5000, 10000])
-    assert Axis(0.5, 2000, 0, 1).ticks() == pytest.approx([1, 10, 100, 1000])
-    assert [tick_label(value) for value in (0.1, 5, 5000, 2e6)] == ["0.1", "5", "5k", "2M"]
+def test_a_line_of_slope_one_goes_through_linear_points() -> None:
+    panel = growth_panel("growth", "x", "y", {"s": [(1, 10), (10, 100), (100, 200)]})
+    linear, points = panel.lines
+    assert (linear.x, linear.y) == ((1, 100), (10, 1000))
+    assert (points.x, points.y) == ([1, 10, 100], [10, 100, 200])
+    assert (panel.x.scale, panel.y.scale) == ("log", "log")
+    assert [value for value, _ in panel.y.ticks] == [10, 100, 1000]
