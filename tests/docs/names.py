@@ -20,7 +20,7 @@ CONFIGS = (SearchConfig, ComparisonConfig, DistillConfig, ProxyEvaluationConfig)
 SECTIONS = "answers|data|distill|promote|resources|retrain|run|scope|screen|search|space|stability|truth"
 
 # Keys of earlier versions, which are still taken.
-_OLD_KEYS = ("search.concurrency", "search.cpus_per_trial", "search.gpus_per_trial", "search.max_failures")
+_OLD_KEYS = tuple(key.old for key in SearchConfig.former)
 
 
 def missing_paths(page: Page) -> list[str]:
