@@ -8,9 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from dp_core.errors import UserError
+from search.output.columns import columns_of
 from search.output.sealed_parquet import read_sealed
 from search.output.tables import write_table
 from search.runs.directory import RunDirectory
+from trainables.screening.round import Round
 
 PARAMETER_PREFIX = "params."
 
@@ -19,32 +21,7 @@ def _field(name: str, kind: pa.DataType, nullable: bool = False) -> pa.Field:
     return pa.field(name, kind, nullable=nullable)
 
 
-_RUNG = [
-    _field("rung", pa.int64()),
-    _field("rung_round", pa.int64()),
-    _field("fidelity", pa.string()),
-    _field("rung_done", pa.bool_()),
-]
-_MEASURES = [
-    _field("score", pa.float64()),
-    _field("score_sem", pa.float64(), nullable=True),
-    _field("proxy_accuracy", pa.float64()),
-    _field("proxy_accuracy_sem", pa.float64(), nullable=True),
-    _field("proxy_loss", pa.float64()),
-    _field("replicates", pa.int64()),
-    _field("sparsity", pa.float64()),
-    _field("density", pa.float64()),
-    _field("prunable_parameters", pa.int64(), nullable=True),
-    _field("parameters", pa.int64(), nullable=True),
-    _field("parameters_left", pa.int64()),
-    _field("flops_dense", pa.int64()),
-    _field("flops_remaining", pa.int64()),
-    _field("latency_ms", pa.float64(), nullable=True),
-    _field("steps", pa.int64(), nullable=True),
-    _field("image_gradients", pa.int64()),
-    _field("seconds", pa.float64()),
-]
-ROUNDS = pa.schema([_field("trial", pa.int64()), _field("round", pa.int64()), *_RUNG, *_MEASURES])
+ROUNDS = pa.schema([_field("trial", pa.int64()), *columns_of(Round)])
 TRIALS = pa.schema(
     [
         _field("trial", pa.int64()),
@@ -52,7 +29,7 @@ TRIALS = pa.schema(
         _field("reason", pa.string(), nullable=True),
         _field("broken_constraints", pa.string(), nullable=True),
         _field("rounds", pa.int64()),
-        *(field.with_nullable(True) for field in [*_RUNG, *_MEASURES]),
+        *(field.with_nullable(True) for field in columns_of(Round) if field.name != "round"),
         _field("source", pa.string()),
         _field("ipc", pa.int64(), nullable=True),
         _field("architecture", pa.string()),
@@ -70,22 +47,14 @@ LEADERBOARD = pa.schema(
         _field("test_accuracy_std", pa.float64(), nullable=True),
         _field("seeds", pa.int64()),
         _field("validation_accuracy", pa.float64()),
-        _field("proxy_accuracy", pa.float64()),
-        _field("proxy_accuracy_sem", pa.float64(), nullable=True),
-        _field("replicates", pa.int64()),
-        _field("sparsity", pa.float64()),
-        _field("prunable_parameters", pa.int64(), nullable=True),
-        _field("parameters", pa.int64(), nullable=True),
-        _field("parameters_left", pa.int64()),
-        _field("flops_dense", pa.int64()),
-        _field("flops_remaining", pa.int64()),
-        _field("latency_ms", pa.float64(), nullable=True),
+        *map(ROUNDS.field, ("proxy_accuracy", "proxy_accuracy_sem", "replicates", "sparsity", "prunable_parameters")),
+        *map(ROUNDS.field, ("parameters", "parameters_left", "flops_dense", "flops_remaining", "latency_ms")),
         _field("architecture", pa.string()),
         _field("source", pa.string()),
         _field("ipc", pa.int64(), nullable=True),
-        _field("steps", pa.int64(), nullable=True),
+        ROUNDS.field("steps"),
         _field("screening_seconds", pa.float64()),
-        _field("image_gradients", pa.int64()),
+        ROUNDS.field("image_gradients"),
         _field("retraining_seconds", pa.float64()),
         _field("retraining_image_gradients", pa.int64(), nullable=True),
     ]
@@ -93,15 +62,7 @@ LEADERBOARD = pa.schema(
 
 
 def write_rounds(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write `rounds.parquet`: one row per trial and round.
-
-    `rung` counts from 0 and is 0 where there is no ladder, `rung_round` from 1 within the rung; `fidelity` is what the
-    rung looks with, such as `distilled-10`. Accuracies, sparsity and density are fractions in [0, 1]; sparsity is that
-    of the `prunable_parameters` among all `parameters`, null in runs that did not count them; `latency_ms` is in
-    milliseconds, null where nobody asked for it; `steps` are those of the optimiser in this round, null in runs that
-    did not tell them; `image_gradients` and `seconds` are cumulative over the trial's
-    rounds and count all of its replicates. Score, proxy accuracy and loss are means over the replicates; `score_sem`
-    and `proxy_accuracy_sem` are the standard errors of two of these means, null for a single replicate.
+    """Write `rounds.parquet`: one row per trial and round; the columns are the fields of a `Round`.
 
     Raises:
         ValueError: an unknown or mistyped column, or nothing in one that must have a value.

@@ -17,32 +17,9 @@ from dp_core.errors import UserError
 from search.study.record import StudyRecord
 from search.study.trials import stopped_early
 from search.tune.lost_workers import NotSaved, PatientScheduler
+from trainables.screening.round import Round
 from trainables.trials.resilient import EARLIER
 
-ROW_KEYS = (
-    "round",
-    "rung",
-    "rung_round",
-    "rung_done",
-    "fidelity",
-    "score",
-    "score_sem",
-    "proxy_accuracy",
-    "proxy_accuracy_sem",
-    "proxy_loss",
-    "replicates",
-    "sparsity",
-    "density",
-    "prunable_parameters",
-    "parameters",
-    "parameters_left",
-    "flops_dense",
-    "flops_remaining",
-    "latency_ms",
-    "steps",
-    "image_gradients",
-    "seconds",
-)
 _END_STATES = {"finished": TrialState.COMPLETE, "collapsed": TrialState.PRUNED, "diverged": TrialState.FAIL}
 _RESERVE_BYTES = 16 * 2**20
 """Room on the disk below which nothing new is begun: what is running still has to be written down."""
@@ -180,4 +157,4 @@ class HaltStopper(tune.Stopper):
 
 def row_of(result: dict[str, Any]) -> dict[str, Any]:
     """Return what the study keeps of a trial's report."""
-    return {key: result[key] for key in ROW_KEYS}
+    return Round.from_row(result).to_row()

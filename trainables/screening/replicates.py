@@ -14,6 +14,8 @@ from dp_core.pruning import IterativePruning, layer_collapse, run_round_together
 from dp_core.seeds import derive_seed
 from dp_core.training import Diverged, Recipe, TrainingData
 from dp_core.training.network import unchanged_buffers
+from trainables.screening.round import Measures
+from trainables.screening.score import Score
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Replicates:
 
     Args:
         prunings: at least one; all have the same plan and data, each has its own initial weights and seed.
+        score: what the search maximises.
         cost: of the candidate.
         validation: what every replicate is scored on after a round, on the device of the prunings.
         calibration: the real training images that it is judged with, see `judge`.
@@ -45,6 +48,7 @@ class Replicates:
     def __init__(
         self,
         prunings: Sequence[IterativePruning],
+        score: Score,
         cost: CostModel,
         validation: TrainingData,
         calibration: TrainingData,
@@ -52,7 +56,7 @@ class Replicates:
         memory_parts: int = 1,
     ) -> None:
         self._prunings = tuple(prunings)
-        self._cost = cost
+        self._score, self._cost = score, cost
         self._validation, self._calibration = validation, calibration
         self._recipe = recipe
         self._batch_size = scoring_batch(memory_parts)
@@ -79,31 +83,37 @@ class Replicates:
             collapse = "the same class predicted for every validation image in two rounds running"
         return Outcome(found.accuracy, found.loss, found.predicted_classes, divergence, collapse)
 
-    def measures(self) -> dict[str, Any]:
-        """Return the measures of the last round.
-
-        Accuracy, loss and `flops_remaining` are means over the replicates; `proxy_accuracy_sem` is the standard error
-        of the mean accuracy, None for a single replicate. `predicted_classes` is the fewest of any replicate,
-        `image_gradients` the sum of all. Sparsity and parameters left are the same for each.
-        """
+    def measures(self) -> Measures:
+        """Return the measures of the last round; sparsity and parameters left are the same for each replicate."""
         accuracies = [outcome.accuracy for outcome in self._outcomes]
+        accuracy, error = statistics.fmean(accuracies), standard_error(accuracies)
         costs = [self._cost(pruning.mask) for pruning in self._prunings]
-        mask = self._prunings[0].mask
-        return {
-            "proxy_accuracy": statistics.fmean(accuracies),
-            "proxy_accuracy_sem": standard_error(accuracies),
-            "proxy_loss": statistics.fmean(outcome.loss for outcome in self._outcomes),
-            "predicted_classes": min(outcome.predicted_classes for outcome in self._outcomes),
-            "replicates": len(self._prunings),
-            "sparsity": mask.sparsity,
-            "density": mask.density,
-            "prunable_parameters": mask.total,
-            "parameters": costs[0].parameters,
-            "parameters_left": costs[0].parameters_left,
-            "flops_dense": costs[0].flops_dense,
-            "flops_remaining": round(statistics.fmean(cost.flops_remaining for cost in costs)),
-            "image_gradients": sum(pruning.image_gradients for pruning in self._prunings),
-        }
+        mask, left = self._prunings[0].mask, costs[0].parameters_left
+        return Measures(
+            score=self._score(accuracy, left),
+            score_sem=None if error is None else self._score(error, left),  # the score is linear in the accuracy
+            proxy_accuracy=accuracy,
+            proxy_accuracy_sem=error,
+            proxy_loss=statistics.fmean(outcome.loss for outcome in self._outcomes),
+            replicates=len(self._prunings),
+            sparsity=mask.sparsity,
+            density=mask.density,
+            prunable_parameters=mask.total,
+            parameters=costs[0].parameters,
+            parameters_left=left,
+            flops_dense=costs[0].flops_dense,
+            flops_remaining=round(statistics.fmean(cost.flops_remaining for cost in costs)),
+        )
+
+    @property
+    def predicted_classes(self) -> int:
+        """The fewest of any replicate in the last round."""
+        return min(outcome.predicted_classes for outcome in self._outcomes)
+
+    @property
+    def image_gradients(self) -> int:
+        """Spent so far, by all replicates."""
+        return sum(pruning.image_gradients for pruning in self._prunings)
 
     def status(self) -> tuple[str, str | None]:
         """Return the status after the last round, see `ScreeningTrainable`, with the reason of a bad end.

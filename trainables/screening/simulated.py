@@ -16,6 +16,7 @@ from typing import Any
 
 from ray import tune
 
+from trainables.screening.round import Round
 from trainables.screening.score import Score
 from trainables.screening.simulated_answers import Answer, dense_parameters, ridge
 from trainables.trials.watchdog import HUNG, watchdog
@@ -138,7 +139,7 @@ class SimulatedTrainable(tune.Trainable):
         return self._draw("seconds", number).uniform(*seconds) if isinstance(seconds, tuple) else seconds
 
     def _row(self, number: int, seconds: float, *, diverged: bool) -> dict[str, Any]:
-        before = self._history[-1] if self._history else {"seconds": 0.0, "image_gradients": 0}
+        spent = self._history[-1]["seconds"] if self._history else 0.0
         context, rounds = self._context, self._context.rounds
         final = 1 - float(self._candidate["sparsity"])
         density = final if rounds == 1 else final ** ((number - 1) / (rounds - 1))
@@ -148,32 +149,26 @@ class SimulatedTrainable(tune.Trainable):
         noise = self._draw("noise", number).gauss(0, context.noise)
         accuracy = math.nan if diverged else min(max(answer + noise, 0.0), 1.0)
         status = "diverged" if diverged else "finished" if number == rounds else "running"
-        return {
-            "round": number,
-            "rung": 0,
-            "rung_round": number,
-            "rung_done": number == rounds,
-            "fidelity": _fidelity(self._candidate),
-            "score": context.score(accuracy, max(left, 1)),
-            "score_sem": None,
-            "proxy_accuracy": accuracy,
-            "proxy_accuracy_sem": None,
-            "proxy_loss": math.nan if diverged else -math.log(max(accuracy, 1e-6)),
-            "replicates": 1,
-            "sparsity": 1 - density,
-            "density": density,
-            "prunable_parameters": parameters,
-            "parameters": parameters,
-            "parameters_left": left,
-            "flops_dense": parameters * _FLOPS_A_PARAMETER,
-            "flops_remaining": left * _FLOPS_A_PARAMETER,
-            "image_gradients": before["image_gradients"] + _IMAGE_GRADIENTS_A_ROUND,
-            "seconds": before["seconds"] + seconds,
-            "latency_ms": None,
-            "steps": None,
-            "status": status,
-            "reason": f"the loss became nan in round {number}" if diverged else None,
-        }
+        found = Round(
+            round=number,
+            rung_round=number,
+            rung_done=number == rounds,
+            fidelity=_fidelity(self._candidate),
+            score=context.score(accuracy, max(left, 1)),
+            proxy_accuracy=accuracy,
+            proxy_loss=math.nan if diverged else -math.log(max(accuracy, 1e-6)),
+            sparsity=1 - density,
+            density=density,
+            prunable_parameters=parameters,
+            parameters=parameters,
+            parameters_left=left,
+            flops_dense=parameters * _FLOPS_A_PARAMETER,
+            flops_remaining=left * _FLOPS_A_PARAMETER,
+            image_gradients=number * _IMAGE_GRADIENTS_A_ROUND,
+            seconds=spent + seconds,
+        )
+        reason = f"the loss became nan in round {number}" if diverged else None
+        return {**found.to_row(), "status": status, "reason": reason}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save the rounds so far, and the ticket once there is one."""

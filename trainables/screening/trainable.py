@@ -12,7 +12,8 @@ import torch
 from dp_core.pruning import Ticket
 from dp_core.seeds import derive_seed
 from trainables.screening.context import ScreeningContext
-from trainables.screening.rungs import Climb, Look, Position, rungs_of
+from trainables.screening.round import Place, Round, finite
+from trainables.screening.rungs import Climb, Look, rungs_of
 from trainables.trials.candidate import Candidate
 from trainables.trials.contract import Row, Work
 from trainables.trials.resilient import ResilientTrial
@@ -60,8 +61,12 @@ class Screening:
 
     def advance(self, history: Sequence[Row]) -> dict[str, Any]:
         """Do the next step of the climb."""
-        position, look = self._climb.step()
-        return _row(history, position, look, self._climb.finished)
+        rounds = [Round.from_row(row) for row in history]
+        place, look = self._climb.step(rounds[-1] if rounds else None)
+        # A rung that has finished is not the end, unless it is the last.
+        status = "running" if look.status == "finished" and not self._climb.finished else look.status
+        said = {"predicted_classes": look.predicted_classes, "status": status, "reason": look.reason}
+        return {**_round(rounds, place, look).to_row(), **said}
 
     def state_dict(self) -> dict[str, Any]:
         """See Work."""
@@ -86,7 +91,7 @@ class Screening:
             classes=len(context.train.class_names),
             weights={name: value.cpu().clone() for name, value in found.weights.items()},
             mask=found.mask,
-            history=[_without_nan(row) for row in history],
+            history=[finite(row) for row in history],
             provenance={
                 "trial": self._number,
                 "seed": found.seed,
@@ -104,26 +109,13 @@ class Screening:
         )
 
 
-def _row(history: Sequence[Row], position: Position, look: Look, top: bool) -> dict[str, Any]:
-    """Return what a step reports; `top` says whether it was the last of the climb."""
-    last = history[-1] if history else {"rung": -1, "seconds": 0.0}
-    below = next((row["image_gradients"] for row in reversed(history) if row["rung"] < position.rung), 0)
-    return {
-        # A round that diverged does not count as done, but it is the one that this row is about.
-        "round": len(history) + 1,
-        "rung": position.rung,
-        "rung_round": last["rung_round"] + 1 if last["rung"] == position.rung else 1,
-        "fidelity": position.fidelity,
-        "rung_done": position.rung_done,
-        **look.measures,
-        "image_gradients": below + look.image_gradients,
-        "latency_ms": None,  # the driver's to fill in: it measures all candidates on one device
-        "status": "running" if look.status == "finished" and not top else look.status,
-        "reason": look.reason,
-        "seconds": last["seconds"] + look.seconds,
-    }
-
-
-def _without_nan(row: Row) -> dict[str, Any]:
-    """Return the row as JSON can hold it: what an untrained network has no value of is null."""
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+def _round(before: Sequence[Round], place: Place, look: Look) -> Round:
+    """Return what a step comes to, by the rounds before it."""
+    below = next((one.image_gradients for one in reversed(before) if one.rung < place.rung), 0)
+    return Round(
+        **vars(place),
+        **vars(look.measures),
+        steps=look.steps,
+        image_gradients=below + look.image_gradients,
+        seconds=(before[-1].seconds if before else 0.0) + look.seconds,
+    )

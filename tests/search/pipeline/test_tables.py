@@ -100,18 +100,40 @@ class TestEveryTable:
             write(tmp_path / "t.parquet", [{**row, "trial": None}])
 
 
-def test_column_types_are_those_promised(tmp_path: Path) -> None:
-    write_rounds(tmp_path / "rounds.parquet", [ROUND])
-    schema = pq.read_schema(tmp_path / "rounds.parquet")
-    whole = {
-        "trial", "round", "rung", "rung_round", "replicates", "steps",
-        "prunable_parameters", "parameters", "parameters_left", "flops_dense", "flops_remaining", "image_gradients",
-    }  # fmt: skip
-    assert {field.name for field in schema if field.type == pa.int64()} == whole
-    assert {field.name for field in schema if field.type == pa.float64()} == set(schema.names) - whole - {
-        "fidelity",
-        "rung_done",
-    }
+# Name and type, with a ? where it may be null: what readers of run directories rely on.
+OF_A_ROUND = (
+    "rung int64", "rung_round int64", "fidelity string", "rung_done bool", "score double", "score_sem double?",
+    "proxy_accuracy double", "proxy_accuracy_sem double?", "proxy_loss double", "replicates int64", "sparsity double",
+    "density double", "prunable_parameters int64?", "parameters int64?", "parameters_left int64", "flops_dense int64",
+    "flops_remaining int64", "latency_ms double?", "steps int64?", "image_gradients int64", "seconds double",
+)  # fmt: skip
+COLUMNS = {
+    "rounds": ("trial int64", "round int64", *OF_A_ROUND),
+    "trials": (
+        "trial int64", "state string", "reason string?", "broken_constraints string?", "rounds int64",
+        *(f"{column.rstrip('?')}?" for column in OF_A_ROUND),
+        "source string", "ipc int64?", "architecture string",
+    ),
+    "leaderboard": (
+        "rank int64?", "trial int64", "audited bool", "recipe string", "recipe_settings string", "epochs int64",
+        "test_accuracy double", "test_accuracy_std double?", "seeds int64", "validation_accuracy double",
+        "proxy_accuracy double", "proxy_accuracy_sem double?", "replicates int64", "sparsity double",
+        "prunable_parameters int64?", "parameters int64?", "parameters_left int64", "flops_dense int64",
+        "flops_remaining int64", "latency_ms double?", "architecture string", "source string", "ipc int64?",
+        "steps int64?", "screening_seconds double", "image_gradients int64", "retraining_seconds double",
+        "retraining_image_gradients int64?",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "row"),
+    [("rounds", write_rounds, ROUND), ("trials", write_trials, TRIAL), ("leaderboard", write_leaderboard, MODEL)],
+)
+def test_columns_are_those_promised(name: str, write: Writer, row: dict[str, Any], tmp_path: Path) -> None:
+    write(tmp_path / "t.parquet", [row])
+    schema = pq.read_schema(tmp_path / "t.parquet")
+    assert tuple(f"{field.name} {field.type}{'?' * field.nullable}" for field in schema) == COLUMNS[name]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ from tests.trainables.driving import (
 )
 from tests.trainables.networks import blind_in_evaluation, constant, diverging_later
 from trainables.screening.replicates import Replicates, standard_error
+from trainables.screening.score import Score
 
 # Long enough to learn something, and short and coarse enough for replicates to differ.
 LEARNING = candidate(recipe={"steps": 6, "learning_rate": 0.1, "augmentation": "siamese"})
@@ -184,7 +185,8 @@ def replicates_of(*models: nn.Module, labels: Tensor | None = None) -> Replicate
     data = TrainingData(train.images, train.labels, SPACE)
     scoring = TrainingData(validation.images, validation.labels if labels is None else labels, SPACE)
     prunings = [IterativePruning(model, data, plan, seed=seed) for seed, model in enumerate(models)]
-    return Replicates(prunings, CostModel(Blinking([]), SHAPE), scoring, data, Recipe(steps=1, precision="float32"))
+    cost, recipe = CostModel(Blinking([]), SHAPE), Recipe(steps=1, precision="float32")
+    return Replicates(prunings, Score(300, -0.07), cost, scoring, data, recipe)
 
 
 def run(replicates: Replicates, rounds: int) -> tuple[str, str | None]:
@@ -212,9 +214,9 @@ def test_one_that_collapsed_counts_but_gives_no_ticket() -> None:
     index, _ = found.best()
     assert index == 1
     measures = found.measures()
-    assert measures["predicted_classes"] == 1
-    assert measures["proxy_accuracy"] < 1  # though that of the first is 1
-    assert measures["proxy_accuracy_sem"] == pytest.approx(1 - measures["proxy_accuracy"])  # of 1 and a: (1 - a) / 2
+    assert found.predicted_classes == 1
+    assert measures.proxy_accuracy < 1  # though that of the first is 1
+    assert measures.proxy_accuracy_sem == pytest.approx(1 - measures.proxy_accuracy)  # of 1 and a: (1 - a) / 2
 
 
 def test_it_is_over_when_all_have_collapsed() -> None:
@@ -229,7 +231,7 @@ def test_each_is_forgiven_the_same_answer_to_every_image_once() -> None:
     found = replicates_of(Blinking([1, 3]), Blinking([2, 4]))
     for expected in ("running", "running", "running", "finished"):
         assert run(found, 1) == (expected, None)
-        assert found.measures()["predicted_classes"] == 1
+        assert found.predicted_classes == 1
 
 
 def test_layer_collapse_of_every_replicate_is_told_once() -> None:
@@ -282,7 +284,7 @@ def test_a_layer_may_be_empty_beside_which_there_is_a_way(layer: str, status: st
     data = TrainingData(train.images, train.labels, SPACE)
     pruning = IterativePruning(model, data, plan, seed=0)
     scoring = TrainingData(validation.images, validation.labels, SPACE)
-    found = Replicates([pruning], CostModel(model, SHAPE), scoring, data, recipe)
+    found = Replicates([pruning], Score(300, -0.07), CostModel(model, SHAPE), scoring, data, recipe)
     assert run(found, 1) == ("running", None)
     assert run(found, 1) == (status, reason)
     assert pruning.mask.empty_layers() == [layer]

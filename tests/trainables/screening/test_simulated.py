@@ -16,8 +16,8 @@ import pytest
 from pyarrow import fs
 
 from dp_core.pruning import Ticket
-from search.tune.study_parts import ROW_KEYS
 from tests.trainables.driving import lasting, rows
+from trainables.screening.round import Round
 from trainables.screening.simulated import SimulatedTrainable, SimulationContext, Troubles
 from trainables.screening.simulated_answers import ANSWERS, Table
 from trainables.screening.simulated_ticket import simulated_ticket
@@ -56,7 +56,7 @@ def saved_after_every_round(running: SimulatedTrainable, folder: Path) -> None:
 
 def test_a_row_has_what_the_study_keeps_of_it() -> None:
     for row in told(SimulationContext(seconds=0.0, rounds=2)):
-        assert set(ROW_KEYS) <= row.keys()
+        assert Round.from_row(row).to_row().items() <= row.items()
         assert row["fidelity"] == Candidate.parse(CANDIDATE, 10).data_key == "real"
 
 

@@ -4,6 +4,6 @@ The recipe for a new one: a file here with a Rung, a field of LadderPlan and its
 """
 
 from trainables.screening.rungs.base import FoundTicket, Look, Rung, RungPlan
-from trainables.screening.rungs.climb import Climb, Position, rungs_of
+from trainables.screening.rungs.climb import Climb, rungs_of
 
-__all__ = ["Climb", "FoundTicket", "Look", "Position", "Rung", "RungPlan", "rungs_of"]
+__all__ = ["Climb", "FoundTicket", "Look", "Rung", "RungPlan", "rungs_of"]

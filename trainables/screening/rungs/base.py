@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from dp_core.pruning import Mask
+from trainables.screening.round import Measures
 
 
 @dataclass(frozen=True)
@@ -16,14 +17,18 @@ class Look:
     """What one step of a rung came to.
 
     Attributes:
-        measures: the row's score, proxy accuracy, sparsity, cost of the network and so on, the same keys on all rungs.
+        measures: of the network.
+        predicted_classes: how many classes the network predicts on the validation images; None if it is not trained.
+        steps: of the optimiser in this step.
         status: `running`, `finished` if the rung is, `collapsed` or `diverged`, see `ScreeningTrainable`.
         reason: of a bad end.
         seconds: that the step took.
         image_gradients: of the rung so far.
     """
 
-    measures: Mapping[str, Any]
+    measures: Measures
+    predicted_classes: int | None
+    steps: int
     status: str
     reason: str | None
     seconds: float

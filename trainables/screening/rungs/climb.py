@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from trainables.screening.context import ScreeningContext
 from trainables.screening.ladder import zero_cost_proxy
+from trainables.screening.round import Place
 from trainables.screening.rungs.base import FoundTicket, Look, Rung, RungPlan
 from trainables.screening.rungs.pruning import PruningRung
 from trainables.screening.rungs.real_epochs import RealEpochsRung
 from trainables.screening.rungs.zero_cost import ZeroCostRung
 from trainables.trials.candidate import Candidate
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where on the ladder a look was taken: the rung's index from 0, its fidelity, and whether it was the last step."""
-
-    rung: int
-    fidelity: str
-    rung_done: bool
 
 
 class Climb:
@@ -50,14 +41,14 @@ class Climb:
         assert self._ticket is not None, "no pruning rung has finished"
         return self._ticket
 
-    def step(self) -> tuple[Position, Look]:
-        """Do the next step, on the next rung if the last one has finished."""
+    def step(self, before: Place | None) -> tuple[Place, Look]:
+        """Do the next step, on the next rung if the last one has finished; `before` is the place of the last step."""
         index, rung = self._index, self._current()
         look = rung.step()
         if look.status == "finished":
             self._ticket, self._rung = rung.found() or self._ticket, None
             self._index += 1
-        return Position(index, self._rungs[index].fidelity, look.status != "running"), look
+        return Place.after(before, index, self._rungs[index].fidelity, rung_done=look.status != "running"), look
 
     def _current(self) -> Rung:
         if self._rung is None:

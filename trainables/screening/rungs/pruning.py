@@ -39,7 +39,6 @@ class PruningRung:
     def __init__(
         self, context: ScreeningContext, candidate: Candidate, seed: int, device: torch.device, memory_parts: int
     ) -> None:
-        self._score = context.score
         data, validation, calibration = screening_data(context, candidate, device)
         shape, classes = context.train.open().image_shape, len(context.train.class_names)
         plan = PruningPlan(
@@ -56,22 +55,25 @@ class PruningRung:
             for model, seed in zip(models, self._seeds, strict=True)
         ]
         self._steps = candidate.recipe.total_steps(len(data))
-        self._replicates = Replicates(prunings, cost, validation, calibration, candidate.recipe, memory_parts)
+        self._replicates = Replicates(
+            prunings, context.score, cost, validation, calibration, candidate.recipe, memory_parts
+        )
 
     def step(self) -> Look:
         """Run one round of every replicate."""
         started = time.perf_counter()
-        self._replicates.run_round()
-        measures = self._replicates.measures()
-        status, reason = self._replicates.status()
-        accuracy, error = measures["proxy_accuracy"], measures["proxy_accuracy_sem"]
-        left, spent = measures["parameters_left"], measures.pop("image_gradients")
-        scores = {
-            "score": self._score(accuracy, left),
-            # The score is linear in the accuracy.
-            "score_sem": None if error is None else self._score(error, left),
-        }
-        return Look({**scores, **measures, "steps": self._steps}, status, reason, time.perf_counter() - started, spent)
+        replicates = self._replicates
+        replicates.run_round()
+        status, reason = replicates.status()
+        return Look(
+            measures=replicates.measures(),
+            predicted_classes=replicates.predicted_classes,
+            steps=self._steps,
+            status=status,
+            reason=reason,
+            seconds=time.perf_counter() - started,
+            image_gradients=replicates.image_gradients,
+        )
 
     def found(self) -> FoundTicket | None:
         """Return the ticket of the best replicate."""

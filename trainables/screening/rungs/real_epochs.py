@@ -16,6 +16,7 @@ from dp_core.seeds import derive_seed
 from dp_core.training import Diverged, Training, TrainingData
 from trainables.screening.context import ScreeningContext
 from trainables.screening.replicates import scoring_batch
+from trainables.screening.round import Measures
 from trainables.screening.rungs.base import FoundTicket, Look
 from trainables.trials.candidate import Candidate
 from trainables.trials.placement import training_data
@@ -75,25 +76,26 @@ class RealEpochsRung:
             divergence = str(error)
         found = judge(training.model, self._validation, self._calibration, training.recipe, batch_size=self._batch_size)
         divergence = divergence or divergence_of(found)
-        measures = {
-            "score": self._score(found.accuracy, self._cost.parameters_left),
-            "score_sem": None,
-            "proxy_accuracy": found.accuracy,
-            "proxy_accuracy_sem": None,
-            "proxy_loss": found.loss,
-            "predicted_classes": found.predicted_classes,
-            "replicates": 1,
-            "sparsity": self._ticket.mask.sparsity,
-            "density": self._ticket.mask.density,
-            "prunable_parameters": self._ticket.mask.total,
-            "parameters": self._cost.parameters,
-            "parameters_left": self._cost.parameters_left,
-            "flops_dense": self._cost.flops_dense,
-            "flops_remaining": self._cost.flops_remaining,
-            "steps": training.step - before,
-        }
-        status = "diverged" if divergence else "finished" if training.finished else "running"
-        return Look(measures, status, divergence, time.perf_counter() - started, training.image_gradients)
+        return Look(
+            measures=Measures(
+                score=self._score(found.accuracy, self._cost.parameters_left),
+                proxy_accuracy=found.accuracy,
+                proxy_loss=found.loss,
+                sparsity=self._ticket.mask.sparsity,
+                density=self._ticket.mask.density,
+                prunable_parameters=self._ticket.mask.total,
+                parameters=self._cost.parameters,
+                parameters_left=self._cost.parameters_left,
+                flops_dense=self._cost.flops_dense,
+                flops_remaining=self._cost.flops_remaining,
+            ),
+            predicted_classes=found.predicted_classes,
+            steps=training.step - before,
+            status="diverged" if divergence else "finished" if training.finished else "running",
+            reason=divergence,
+            seconds=time.perf_counter() - started,
+            image_gradients=training.image_gradients,
+        )
 
     def found(self) -> FoundTicket | None:
         """Return the ticket that it was given."""

@@ -15,6 +15,7 @@ from dp_core.proxies.zero_cost import ZeroCost
 from dp_core.pruning import Mask
 from dp_core.seeds import derive_seed
 from trainables.screening.context import ScreeningContext
+from trainables.screening.round import Measures
 from trainables.screening.rungs.base import FoundTicket, Look
 from trainables.trials.candidate import Candidate
 
@@ -39,24 +40,26 @@ class ZeroCostRung:
         (reading,) = self._proxy.score(self._candidate.model, inputs, derive_seed(self._seed, "zero cost"))
         model = build(self._candidate.model, inputs.input_shape, inputs.classes, seed=0)
         cost = CostModel(model, inputs.input_shape)()
-        measures = {
-            "score": reading.value,
-            "score_sem": None,
-            "proxy_accuracy": math.nan,
-            "proxy_accuracy_sem": None,
-            "proxy_loss": math.nan,
-            "predicted_classes": None,
-            "replicates": 1,
-            "sparsity": 0.0,
-            "density": 1.0,
-            "prunable_parameters": Mask.ones(model).total,
-            "parameters": cost.parameters,
-            "parameters_left": cost.parameters_left,
-            "flops_dense": cost.flops_dense,
-            "flops_remaining": cost.flops_remaining,
-            "steps": 0,
-        }
-        return Look(measures, "finished", None, reading.seconds, reading.image_gradients)
+        return Look(
+            measures=Measures(
+                score=reading.value,
+                proxy_accuracy=math.nan,
+                proxy_loss=math.nan,
+                sparsity=0.0,
+                density=1.0,
+                prunable_parameters=Mask.ones(model).total,
+                parameters=cost.parameters,
+                parameters_left=cost.parameters_left,
+                flops_dense=cost.flops_dense,
+                flops_remaining=cost.flops_remaining,
+            ),
+            predicted_classes=None,
+            steps=0,
+            status="finished",
+            reason=None,
+            seconds=reading.seconds,
+            image_gradients=reading.image_gradients,
+        )
 
     def found(self) -> FoundTicket | None:
         """None: nothing is pruned."""
