@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from trainables.screening.round import Round
 
 
 @dataclass(frozen=True)
@@ -13,7 +15,7 @@ class Objective:
     """One measure of a round and whether more of it is better."""
 
     name: str
-    column: str
+    measure: str
     maximised: bool
 
     @property
@@ -21,23 +23,22 @@ class Objective:
         """Optuna's word for it."""
         return "maximize" if self.maximised else "minimize"
 
-    def value(self, row: Mapping[str, Any]) -> float:
+    def value(self, found: Round) -> float:
         """Return the value of a round, NaN if it has none.
 
         At a zero-cost rung there is no accuracy yet: the zero-cost score stands for it.
         """
-        found = row.get(self.column)
-        if self.name == "accuracy" and (found is None or math.isnan(found)):
-            found = row.get("score")
-        return math.nan if found is None else float(found)
+        zero_cost = self.name == "accuracy" and not found.has_accuracy
+        value = found.score if zero_cost else getattr(found, self.measure)
+        return math.nan if value is None else float(value)
 
-    def gain(self, row: Mapping[str, Any]) -> float:
+    def gain(self, found: Round) -> float:
         """Return the value of a round turned so that more is better."""
-        value = self.value(row)
+        value = self.value(found)
         return value if self.maximised else -value
 
 
-# A new objective is a line: a column of the rounds table, and whether it is maximised.
+# A new objective is a line: a field of rounds, and whether it is maximised.
 OBJECTIVES: Mapping[str, Objective] = {
     objective.name: objective
     for objective in (

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import pyarrow as pa
 from optuna.trial import FrozenTrial, TrialState
 
 from dp_core.models import ModelSpec
@@ -18,34 +17,19 @@ from search.pipeline.retraining_plan import recipe_in, recipe_key
 from search.pipeline.tables import (
     LEADERBOARD,
     PARAMETER_PREFIX,
-    ROUNDS,
     TRIALS,
     write_leaderboard,
     write_rounds,
     write_trials,
 )
 from search.runs.directory import RunDirectory
-from search.study.trials import candidate_of, reason_of, rounds_of, state_of
+from search.study.trials import candidate_of, reason_of, round_of, rounds_of, state_of
 from trainables.retraining.trained_model import TrainedModel
-from trainables.trials.candidate import default_source
+from trainables.screening.round import Round, finite
+from trainables.trials.source import screened_on
 
 UNKNOWN = "unknown"
 """The recipe of a model whose card says none that this version of Winnow has."""
-
-_OF_THE_LAST_ROUND = (
-    "proxy_accuracy",
-    "proxy_accuracy_sem",
-    "replicates",
-    "sparsity",
-    "prunable_parameters",
-    "parameters",
-    "parameters_left",
-    "flops_dense",
-    "flops_remaining",
-    "latency_ms",
-    "steps",
-    "image_gradients",
-)
 
 
 def write_tables(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
@@ -55,8 +39,9 @@ def write_tables(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[
         UserError: a retrained model, or the ticket of an audited trial that was stopped early, is damaged; or the disk
             is full.
     """
-    rounds = [{**row, "trial": trial.number} for trial in trials for row in _rounds(trial)]
-    write_rounds(run.rounds, [{field.name: _value(row, field) for field in ROUNDS} for row in rounds])
+    write_rounds(
+        run.rounds, [{"trial": trial.number, **each.to_row()} for trial in trials for each in rounds_of(trial)]
+    )
     names = sorted({name for trial in trials for name in trial.params})
     write_trials(run.trials, [_trial_row(trial, names) for trial in trials])
     board = leaderboard(run, trials)
@@ -92,38 +77,9 @@ def leaderboard(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[s
     return [{name: {**row, "rank": ranks.get(id(row))}[name] for name in LEADERBOARD.names} for row in board]
 
 
-def _rounds(trial: FrozenTrial) -> list[dict[str, Any]]:
-    unsaid = _unsaid(trial)
-    return [{**unsaid, "rung_round": row["round"], **row} for row in rounds_of(trial)]
-
-
-def _unsaid(trial: FrozenTrial) -> dict[str, Any]:
-    """Return what rounds of earlier versions, without replicates, ladders, latencies or counts, do not say."""
-    told = _description(trial)
-    fidelity = told["source"] if told["ipc"] is None else f"{told['source']}-{told['ipc']}"
-    return {
-        "score_sem": None,
-        "proxy_accuracy_sem": None,
-        "replicates": 1,
-        "rung": 0,
-        "fidelity": fidelity,
-        "rung_done": False,
-        "latency_ms": None,
-        "prunable_parameters": None,
-        "parameters": None,
-        "steps": None,
-    }
-
-
-def _value(row: Mapping[str, Any], field: pa.Field) -> Any:
-    """Return what the row has for a column; the record keeps NaN and infinities as None."""
-    value = row[field.name]
-    return math.nan if value is None and field.type == pa.float64() and not field.nullable else value
-
-
 def _trial_row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
-    rounds = _rounds(trial)
-    last: Mapping[str, Any] = rounds[-1] if rounds else {}
+    rounds = rounds_of(trial)
+    last = finite(rounds[-1].to_row()) if rounds else {}
     row = {
         **{name: last.get(name) for name in TRIALS.names},
         **_description(trial),
@@ -138,11 +94,12 @@ def _trial_row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
 
 def _leaderboard_row(run: RunDirectory, trial: FrozenTrial, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     last = _last_round(run, trial)
+    measures = {name: value for name, value in last.to_row().items() if name in LEADERBOARD.names}
     accuracies = [result["test_accuracy"] for result in results]
     gradients = [result.get("image_gradients") for result in results]
     return {
         **_description(trial),
-        **{name: _value(last, LEADERBOARD.field(name)) for name in _OF_THE_LAST_ROUND},
+        **measures,
         "trial": trial.number,
         "recipe_settings": json.dumps(results[0].get("recipe", {}), sort_keys=True),
         "epochs": _epochs(results[0]),
@@ -150,7 +107,7 @@ def _leaderboard_row(run: RunDirectory, trial: FrozenTrial, results: Sequence[Ma
         "test_accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         "seeds": len(accuracies),
         "validation_accuracy": statistics.fmean(result["validation_accuracy"] for result in results),
-        "screening_seconds": last["seconds"],
+        "screening_seconds": last.seconds,
         "retraining_seconds": sum(result["seconds"] for result in results),
         "retraining_image_gradients": None if None in gradients else sum(gradients),
     }
@@ -161,25 +118,21 @@ def _epochs(results: Mapping[str, Any]) -> int:
     return len(results.get("history", [])) if recipe is None or recipe.epochs is None else round(recipe.epochs)
 
 
-def _last_round(run: RunDirectory, trial: FrozenTrial) -> Mapping[str, Any]:
+def _last_round(run: RunDirectory, trial: FrozenTrial) -> Round:
     """Return the round that the trial's ticket is of.
 
     A trial that was stopped early and then drawn for the audit was pruned to its end after all. The study heard of its
     end before: those rounds are in the card of its ticket.
     """
-    rounds = _rounds(trial)
+    rounds = rounds_of(trial)
     if trial.state == TrialState.COMPLETE:
         return rounds[-1]
-    latency = rounds[-1]["latency_ms"] if rounds else None
-    last = Ticket.load(run.ticket(trial.number)).history[-1]
-    return {**_unsaid(trial), **last, "latency_ms": latency}
+    last = round_of(trial, Ticket.load(run.ticket(trial.number)).history[-1])
+    return replace(last, latency_ms=rounds[-1].latency_ms if rounds else None)
 
 
 def _description(trial: FrozenTrial) -> dict[str, Any]:
     candidate = candidate_of(trial)
-    source = candidate.get("source", default_source(candidate))
-    return {
-        "architecture": ModelSpec.from_dict(candidate["model"]).label() if candidate else "",
-        "source": source,
-        "ipc": None if source == "real" else candidate.get("ipc"),
-    }
+    source, ipc = screened_on(candidate)
+    architecture = ModelSpec.from_dict(candidate["model"]).label() if candidate else ""
+    return {"architecture": architecture, "source": source, "ipc": ipc}

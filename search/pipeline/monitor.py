@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from search.runs.progress import Progress, Throttle
 from search.study.record import End, StudyRecord
 from search.study.trials import outcome_of
 from search.tune.lost_workers import NotSaved, PatientScheduler
-from search.tune.study_parts import row_of
 from trainables import Candidate
+from trainables.screening.round import Round
 
 
 class ScreeningMonitor(NotSaved, tune.Callback):
@@ -60,7 +59,7 @@ class ScreeningMonitor(NotSaved, tune.Callback):
         with self._record.halting():
             if result.get("status") != "failed":
                 with room_for(self._run.tensorboard):
-                    self._board.round_finished(number, row_of(result))
+                    self._board.round_finished(number, Round.from_row(result))
             elif result.get("traceback"):
                 path = self._run.error(number)
                 with room_for(path):
@@ -86,7 +85,7 @@ class ScreeningMonitor(NotSaved, tune.Callback):
         if end is None:
             return  # the run has been halted, and the trial will be taken up again
         with self._record.halting(), room_for(self._run.tensorboard):
-            self._board.trial_ended(number, outcome_of(end.state, end.reason), end.reason, end.row)
+            self._board.trial_ended(number, outcome_of(end.state, end.reason), end.reason, end.last)
         if self._throttle.passes() or self._record.unfinished == 0:
             self._progress.say("screening", self._line(end, self._throttle.told()))
 
@@ -94,7 +93,7 @@ class ScreeningMonitor(NotSaved, tune.Callback):
         candidate = Candidate.parse(end.candidate, self._classes)
         reason, outcome = end.reason, outcome_of(end.state, end.reason)
         return (
-            f"{self._record.ended}/{self._record.target} trial {end.number} {outcome}: {_outcome(end.row)}"
+            f"{self._record.ended}/{self._record.target} trial {end.number} {outcome}: {_outcome(end.last)}"
             + (f" ({reason})" if reason and not reason.startswith("stopped early") else "")
             + f", {candidate.model.label()} on {candidate.data_key}"
             + (f"; best {end.objective} on {end.scale} {end.best:,.4g}" if end.best is not None else "")
@@ -102,19 +101,15 @@ class ScreeningMonitor(NotSaved, tune.Callback):
         )
 
 
-def _outcome(last: Mapping[str, Any] | None) -> str:
+def _outcome(last: Round | None) -> str:
     if last is None:
         return "no round"
-    error, accuracy = last.get("proxy_accuracy_sem"), last["proxy_accuracy"]
-    if accuracy is None:
-        return f"{last['fidelity']} {last['score']:.4g}"
-    proxy = f"{accuracy:.1%}" + (f" ± {error:.1%}" if error is not None else "")
-    return f"round {last['round']}, proxy {proxy} at sparsity {last['sparsity']:.1%}{_about(last)}"
-
-
-def _about(last: Mapping[str, Any]) -> str:
-    told = prunable_of(last)
-    return "" if told is None else f" ({told} parameters prunable)"
+    if not last.has_accuracy:
+        return f"{last.fidelity} {last.score:.4g}"
+    error, told = last.proxy_accuracy_sem, prunable_of(last.to_row())
+    proxy = f"{last.proxy_accuracy:.1%}" + (f" ± {error:.1%}" if error is not None else "")
+    about = "" if told is None else f" ({told} parameters prunable)"
+    return f"round {last.round}, proxy {proxy} at sparsity {last.sparsity:.1%}{about}"
 
 
 class RetrainingMonitor(NotSaved, tune.Callback):
@@ -208,7 +203,7 @@ class TicketMonitor(NotSaved, tune.Callback):
                 keep_bad_end(self._run, self._ends, end, result.get("traceback"))
             self._progress.say("tickets", end.sentence)
         elif result.get("status") == "finished":
-            self._progress.say("tickets", f"trial {number} finished: {_outcome(result)}")
+            self._progress.say("tickets", f"trial {number} finished: {_outcome(Round.from_row(result))}")
 
 
 def export(checkpoint: tune.Checkpoint, part: str, target: Path) -> None:

@@ -23,7 +23,7 @@ from search.study.constraints import Limits
 from search.study.storage.database_url import resolve_url
 from search.tune.checkpoints import absolute, open_storage
 from trainables import Candidate
-from trainables.trials.candidate import default_source
+from trainables.trials.source import default_source
 
 
 @dataclass(frozen=True)

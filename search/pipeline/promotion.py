@@ -21,7 +21,7 @@ from search.output.pareto import hypervolume_subset, non_dominated_ranks
 from search.pipeline.audit_draw import draw
 from search.study.endings import what_became_of
 from search.study.sampling import source_of
-from search.study.trials import is_stopped_early, rounds_of
+from search.study.trials import has_rounds, is_stopped_early, rounds_of
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def promote(
         NothingToPromote: no trial is left that reached its sparsity and keeps to the constraints.
     """
     before = Promotion((), (), 0) if before is None else before
-    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and rounds_of(trial)]
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and has_rounds(trial)]
     feasible = [trial for trial in finished if not _broken(trial)]
     measures = _measures(settings, objectives)
     measured = [trial for trial in feasible if not any(math.isnan(gain) for gain in _finisher(trial, measures).gains)]
@@ -222,8 +222,8 @@ def _measures(settings: PromoteSection, objectives: Sequence[Objective]) -> tupl
 
 
 def _finisher(trial: FrozenTrial, measures: Sequence[Objective]) -> _Finisher:
-    row = rounds_of(trial)[-1]
-    return _Finisher(trial.number, source_of(trial), tuple(measure.gain(row) for measure in measures))
+    last = rounds_of(trial)[-1]
+    return _Finisher(trial.number, source_of(trial), tuple(measure.gain(last) for measure in measures))
 
 
 def _broken(trial: FrozenTrial) -> list[str]:

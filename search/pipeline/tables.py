@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -96,6 +97,11 @@ def write_leaderboard(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     this recipe. Raises as `write_rounds`.
     """
     write_table(path, rows, LEADERBOARD)
+
+
+def last_round(row: Mapping[str, Any]) -> Round:
+    """Return the last round of a trial that had one, from its row of `trials.parquet`."""
+    return Round.from_row({**row, "round": row["rounds"]})
 
 
 def damaged_tables(run: RunDirectory) -> list[str]:

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeGuard
 
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -20,6 +19,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from torch.utils.tensorboard.summary import text
 
 from search.output.event_run import EventRun
+from trainables.screening.round import Round
 
 Scalar = bool | int | float | str | None
 
@@ -32,7 +32,6 @@ _STATUS = {
 }
 _BEST = "best_score/"
 _METRICS = ("proxy_accuracy", "score", "sparsity", "parameters_left", "flops_remaining", "seconds")
-_KEYS = frozenset({"trial", "round", "rung_round", "epoch"})
 
 
 class TensorBoardLog:
@@ -67,13 +66,13 @@ class TensorBoardLog:
         if trial < self._detailed_trials:
             self._run(_name(trial)).add(_session_start(_name(trial), params))
 
-    def round_finished(self, trial: int, row: Mapping[str, object]) -> None:
-        """Add one row of the rounds table to the trial's curves, at step = `row["round"]`."""
+    def round_finished(self, trial: int, found: Round) -> None:
+        """Add a round to the trial's curves, at step = its number."""
         if trial < self._detailed_trials:
-            self._run(_name(trial)).add(_scalars(row), _step(row, "round"))
+            self._run(_name(trial)).add(_scalars(found.curves()), found.round)
 
-    def trial_ended(self, trial: int, outcome: str, reason: str | None, row: Mapping[str, object] | None) -> None:
-        """Close the trial's session by its outcome (see `outcome_of`) and add its last `row` to `screening/all`.
+    def trial_ended(self, trial: int, outcome: str, reason: str | None, last: Round | None) -> None:
+        """Close the trial's session by its outcome (see `outcome_of`) and add its `last` round to `screening/all`.
 
         The session's status is success, failure or, for what was stopped early or has collapsed, unknown. The best
         scores, one for each fidelity, are over finished trials, since a trial stopped early was scored at another
@@ -87,12 +86,12 @@ class TensorBoardLog:
                 ending = outcome if reason is None or reason.startswith(outcome) else f"{outcome}: {reason}"
                 self._run(_name(trial)).add(text("state", ending))
                 self._run(_name(trial)).add(_session_end(status))
-            self._run("screening/all").add(self._totals(trial, outcome, row or {}), len(self._ended))
+            self._run("screening/all").add(self._totals(trial, outcome, last), len(self._ended))
         self._close(_name(trial))
 
-    def epoch_finished(self, model: str, epoch: int, row: Mapping[str, object]) -> None:
-        """Add one epoch of retraining `model`: the numbers in `row`, at step = `epoch`."""
-        self._run(f"retraining/{model}").add(_scalars(row), epoch)
+    def epoch_finished(self, model: str, epoch: int, curves: Mapping[str, float]) -> None:
+        """Add one epoch of retraining `model`, at step = `epoch`."""
+        self._run(f"retraining/{model}").add(_scalars(curves), epoch)
 
     def model_ended(self, model: str, test_accuracy: float) -> None:
         """Add the retrained model's test accuracy (a fraction) after its last epoch, and close its run."""
@@ -114,14 +113,12 @@ class TensorBoardLog:
         if run is not None:
             run.close()
 
-    def _totals(self, trial: int, outcome: str, row: Mapping[str, object]) -> Summary:
-        score = row.get("score")
-        if outcome == "finished" and isinstance(score, int | float) and math.isfinite(score):
-            scale = str(row.get("fidelity"))
-            self._best[scale] = max(self._best.get(scale, score), score)
-        looked = row.get("proxy_accuracy") is not None  # else its score is a zero-cost one, on another scale
-        final = row if looked else {}
-        values: dict[str, object] = {f"final/{name}": value for name, value in final.items() if name not in _KEYS}
+    def _totals(self, trial: int, outcome: str, last: Round | None) -> Summary:
+        if outcome == "finished" and last is not None and math.isfinite(last.score):
+            self._best[last.fidelity] = max(self._best.get(last.fidelity, last.score), last.score)
+        # Without an accuracy its score is a zero-cost one, on another scale.
+        final = last.curves() if last is not None and last.has_accuracy else {}
+        values = {f"final/{name}": value for name, value in final.items()}
         values |= {f"trials/{name.replace(' ', '_')}": self._counts[name] for name in _STATUS}
         values |= {f"{_BEST}{scale}": best for scale, best in self._best.items()}
         return _scalars({**values, "trial_number": trial})
@@ -131,21 +128,9 @@ def _name(trial: int) -> str:
     return f"screening/trial-{trial:05d}"
 
 
-def _step(row: Mapping[str, object], key: str) -> int:
-    step = row[key]
-    if not isinstance(step, int):
-        raise TypeError(f"{key} must be an int, not {step!r}")
-    return step
-
-
-def _scalars(row: Mapping[str, object]) -> Summary:
-    numbers = {name: value for name, value in row.items() if name not in _KEYS and _is_drawn(value)}
-    return Summary(value=[Summary.Value(tag=name, simple_value=float(value)) for name, value in numbers.items()])
-
-
-def _is_drawn(value: object) -> TypeGuard[int | float]:
-    """Return whether a value is a number: a NaN is what a rung has not measured, such as accuracy at zero cost."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+def _scalars(values: Mapping[str, float]) -> Summary:
+    drawn = {tag: value for tag, value in values.items() if not math.isnan(value)}
+    return Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in drawn.items()])
 
 
 def _ended_before(directory: Path) -> tuple[set[int], Counter[str], dict[str, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from search.space.parameters import is_active
 from search.space.place import Place
 from search.space.values import Stored, Value, stored, thaw
 from search.study.constraints import Limits
-from search.study.trials import CANDIDATE, candidate_of, is_rejected, rounds_of, step_of
+from search.study.trials import CANDIDATE, candidate_of, has_rounds, is_rejected, rounds_of, step_of
 from search.study.written_points import flattened, value_of
 from trainables import Candidate, Score
+from trainables.screening.round import Round
 
 EARLIER = "earlier"
 """The user attribute of a trial of an earlier run: where it comes from."""
@@ -156,8 +158,8 @@ class _Values:
     """What the rounds of an earlier trial come to under this run's objectives."""
 
     def __init__(self, trial: FrozenTrial, objectives: Sequence[Objective], score: Score) -> None:
-        rows = [_scored(row, score) for row in rounds_of(trial)]
-        self.last = rows[-1]
+        rounds = [_scored(found, score) for found in rounds_of(trial)]
+        self.last = rounds[-1]
         self.final: list[float] | None = None
         self.intermediate: dict[int, float] = {}
         if trial.state == TrialState.COMPLETE:
@@ -166,7 +168,7 @@ class _Values:
                 if not math.isfinite(value):
                     raise _LeftOut(f"have no {objective.name}")
         if len(objectives) == 1:
-            values = {step_of(row): objectives[0].value(row) for row in rows}
+            values = {step_of(found): objectives[0].value(found) for found in rounds}
             self.intermediate = {step: value for step, value in values.items() if math.isfinite(value)}
 
 
@@ -201,7 +203,7 @@ def _opened(
 
 def _has_ended(trial: FrozenTrial) -> bool:
     ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-    return ended and not is_rejected(trial) and bool(rounds_of(trial))
+    return ended and not is_rejected(trial) and has_rounds(trial)
 
 
 def _params(candidate: Mapping[str, Any], space: Space) -> dict[str, Stored]:
@@ -228,7 +230,6 @@ def _check_set(key: str, recorded: Mapping[str, Any], sets: Mapping[str, str]) -
         raise _LeftOut(f"were screened with another set '{key}'")
 
 
-def _scored(row: Mapping[str, Any], score: Score) -> dict[str, Any]:
-    """Return the row with the score that this run gives it; where there is no accuracy the score is zero-cost."""
-    accuracy = row.get("proxy_accuracy")
-    return dict(row) if accuracy is None else {**row, "score": score(accuracy, row["parameters_left"])}
+def _scored(found: Round, score: Score) -> Round:
+    """Return the round with the score that this run gives it; where there is no accuracy the score is zero-cost."""
+    return replace(found, score=score(found.proxy_accuracy, found.parameters_left)) if found.has_accuracy else found

@@ -10,6 +10,7 @@ import numpy as np
 from search.config.objectives import Objective
 from search.output.numbers import count, duration, magnitude, milliseconds, percent
 from search.output.pareto import hypervolume, non_dominated, normalised
+from search.pipeline.tables import last_round
 from search.report.facts import Row
 
 MOST_MEASURED = 3
@@ -49,7 +50,7 @@ def front(trials: Sequence[Row], objectives: Sequence[Objective]) -> list[Row]:
     found: list[Row] = []
     for rows in _finished_by_source(trials, objectives).values():
         chosen = [row for row, kept in zip(rows, non_dominated(_gains(rows, objectives)), strict=True) if kept]
-        found += sorted(chosen, key=lambda row: (-objectives[0].gain(row), row["trial"]))
+        found += sorted(chosen, key=lambda row: (-objectives[0].gain(last_round(row)), row["trial"]))
     return found
 
 
@@ -76,11 +77,12 @@ def _volume(gains: np.ndarray) -> float:
 def _finished_by_source(trials: Sequence[Row], objectives: Sequence[Objective]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in trials:
-        measured = all(np.isfinite(objective.value(row)) for objective in objectives)
-        if row["state"] == "COMPLETE" and row["broken_constraints"] is None and measured:
+        if row["state"] != "COMPLETE" or row["broken_constraints"] is not None:
+            continue
+        if all(np.isfinite(objective.value(last_round(row))) for objective in objectives):
             found.setdefault(row["source"], []).append(row)
     return dict(sorted(found.items()))
 
 
 def _gains(rows: Sequence[Row], objectives: Sequence[Objective]) -> np.ndarray:
-    return np.array([[objective.gain(row) for objective in objectives] for row in rows])
+    return np.array([[objective.gain(last) for objective in objectives] for last in map(last_round, rows)])

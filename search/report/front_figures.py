@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from search.config.objectives import Objective
+from search.pipeline.tables import last_round
 from search.report.facts import Row
 from search.report.front import SHOWN
 from search.report.plotting import about, as_json, by_source, thinned, whole_numbers
@@ -32,7 +33,7 @@ def pareto_front(
             hovertemplate="%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
         )
     for source, rows in by_source(members):
-        ordered = sorted(rows, key=first.value)
+        ordered = sorted(rows, key=lambda row: first.value(last_round(row)))
         figure.add_scatter(
             x=_values(ordered, first),
             y=_values(ordered, second),
@@ -73,4 +74,4 @@ def _scale(objective: Objective) -> dict[str, str]:
 
 def _values(rows: Sequence[Row], objective: Objective) -> list[float]:
     scale = SHOWN[objective.name].scale
-    return [float(f"{scale * objective.value(row):.6g}") for row in rows]
+    return [float(f"{scale * objective.value(last_round(row)):.6g}") for row in rows]

@@ -24,7 +24,7 @@ from search.pipeline.bad_ends import BadEnd, read_bad_ends
 from search.pipeline.leaderboard_table import several_recipes
 from search.pipeline.promotion import Promotion, read_promotion
 from search.pipeline.retraining_plan import what_differs
-from search.pipeline.tables import LEADERBOARD, ROUNDS, TRIALS
+from search.pipeline.tables import LEADERBOARD, ROUNDS, TRIALS, last_round
 from search.report import facts, figures, front_figures, plotting
 from search.report.front import SHOWN, front, growth
 from search.report.full_search import bills
@@ -176,6 +176,7 @@ def _template() -> Template:
         numbers.times,
         numbers.milliseconds,
         facts.outcome,
+        last_round,
     ):
         environment.filters[filter_.__name__] = filter_
     environment.filters["prunable"] = lambda row: prunable_of(row) or numbers.ABSENT

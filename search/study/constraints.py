@@ -18,6 +18,7 @@ from dp_core.seeds import derive_seed
 from search.config.models import ConstraintsSection
 from search.space import Space
 from trainables import Candidate
+from trainables.screening.round import Round
 
 PARAMETERS, FLOPS, SPARSITY, LATENCY = "max_parameters", "max_flops", "min_sparsity", "max_latency_ms"
 
@@ -80,17 +81,17 @@ class Limits:
         """
         return {name: standing.excess for name, standing in self._foreseen(candidate).items()}
 
-    def after(self, candidate: Candidate, row: Mapping[str, Any]) -> dict[str, float]:
-        """Return what a round's report says of the candidate, by name of the constraint; the last round's counts.
+    def after(self, candidate: Candidate, last: Round) -> dict[str, float]:
+        """Return what the last round says of the candidate, by name of the constraint.
 
-        Latency is that of this device, or the report's if nothing measures it.
+        Latency is that of this device, or the round's if nothing measures it.
         """
         cost = self.cost(candidate.model)
-        values = {PARAMETERS: row.get("parameters_left"), FLOPS: row.get("flops_remaining")}
+        values: dict[str, float | None] = {PARAMETERS: last.parameters_left, FLOPS: last.flops_remaining}
         if cost is not None:
-            values[SPARSITY] = row.get("sparsity")
+            values[SPARSITY] = last.sparsity
         if LATENCY in self.limits:
-            values[LATENCY] = row.get("latency_ms") if self._measure is None else self.latency_ms(candidate.model)
+            values[LATENCY] = last.latency_ms if self._measure is None else self.latency_ms(candidate.model)
         return {
             name: self._standing(name, values[name], cost).excess
             for name in self.limits

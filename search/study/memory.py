@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search.space import Space
 from search.study.sampling import SOURCE, Part, build_sampler, source_of
-from search.study.trials import constraint_key, is_stopped_early, rounds_of
+from search.study.trials import constraint_key, has_rounds, is_stopped_early
 
 
 class MemoryStudies:
@@ -113,6 +113,6 @@ def _slim(trial: FrozenTrial) -> FrozenTrial:
     slim._user_attrs = {}
     slim.params = {name: value for name, value in trial.params.items() if name != SOURCE}
     slim.distributions = {name: value for name, value in trial.distributions.items() if name != SOURCE}
-    if trial.state == TrialState.PRUNED and rounds_of(trial) and not is_stopped_early(trial):
+    if trial.state == TrialState.PRUNED and has_rounds(trial) and not is_stopped_early(trial):
         slim.state, slim.values = TrialState.FAIL, None
     return slim

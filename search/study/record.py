@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -36,13 +36,14 @@ from search.study.trials import (
     is_rejected,
     repeats_trial,
     rounds_of,
-    scale_of,
     state_of,
     step_of,
     stopped_early,
+    stops_of,
 )
 from search.study.untried import DRAWS
 from trainables import Candidate
+from trainables.screening.round import Round, finite
 from trainables.trials.identity import identity_of
 
 MOST_REJECTIONS = 100
@@ -62,14 +63,15 @@ class Proposal:
 
 @dataclass
 class OpenTrial:
-    """A trial that is running: what its sampler sees of it, its candidate, and its rounds so far."""
+    """A trial that is running, with what its sampler sees of it, and the rounds after which it is to stop."""
 
     number: int
     seen: MemoryTrial
     candidate: dict[str, Any]
     params: dict[str, Any]
     source: str | None
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    stops: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class End:
     state: TrialState
     reason: str | None
     candidate: dict[str, Any]
-    row: Mapping[str, Any] | None
+    last: Round | None
     objective: str
     scale: str
     best: float | None
@@ -161,23 +163,24 @@ class StudyRecord:
             return
         self._asked += 1
         self._counts[trial.state.name] += 1
-        rows = rounds_of(trial)
-        for row in rows:
-            self._stopping.hopeless(self._look(trial.number, source_of(trial), row))
+        rounds, source = rounds_of(trial), source_of(trial)
+        for found in rounds:
+            self._stopping.hopeless(self._look(trial.number, source, found))
         if trial.state == TrialState.RUNNING:
             seen, candidate, params = memory.known(place), candidate_of(trial), dict(trial.params)
-            self._orphans.append(OpenTrial(trial.number, seen, candidate, params, source_of(trial), list(rows)))
+            known = OpenTrial(trial.number, seen, candidate, params, source, rounds, stops_of(trial))
+            self._orphans.append(known)
         elif trial.state == TrialState.COMPLETE:
             self._stopping.finished(trial.number)
-            self._note_best(scale_of(trial), rows[-1])
+            self._note_best(rounds[-1])
 
     def _end_stopped(self) -> None:
         """End the trials that an earlier driver was about to stop when it was lost."""
-        stopped = [trial for trial in self._orphans if trial.rows and trial.rows[-1].get(STOP)]
+        stopped = [trial for trial in self._orphans if trial.rounds and trial.rounds[-1].round in trial.stops]
         for trial in stopped:
             self._orphans.remove(trial)
             self._open[trial.number] = trial
-            self.finish(trial.number, TrialState.PRUNED, stopped_early(trial.rows[-1]["round"]))
+            self.finish(trial.number, TrialState.PRUNED, stopped_early(trial.rounds[-1].round))
         self._ends.clear()
 
     @property
@@ -310,40 +313,40 @@ class StudyRecord:
         excess = self._limits.before(parsed)
         return excess, self._limits.sentence(parsed) if any(value > 0 for value in excess.values()) else None
 
-    def report(self, number: int, row: Mapping[str, Any], *, last: bool = False) -> bool:
+    def report(self, number: int, found: Round, *, last: bool = False) -> bool:
         """Record a round; return whether the trial should be stopped for lack of promise.
 
         What has been said of a round is said again. After the `last` round there is nothing to stop.
         """
         trial = self._open[number]
-        if self._with_latency and row.get("latency_ms") is None:
-            row = {**row, "latency_ms": self._latency(trial)}
-        for known in trial.rows:
-            if known["round"] == row["round"]:
-                return bool(known.get(STOP))
-        hopeless = self._stopping.hopeless(self._look(number, trial.source, row)) and not last
-        kept = _finite({**row, STOP: True} if hopeless else row)
-        value = self._objectives[0].value(row)
-        step = step_of(row)
+        if any(known.round == found.round for known in trial.rounds):
+            return found.round in trial.stops
+        if self._with_latency and found.latency_ms is None:
+            found = replace(found, latency_ms=self._latency(trial))
+        hopeless = self._stopping.hopeless(self._look(number, trial.source, found)) and not last
+        row = finite(found.to_row())
+        value, step = self._objectives[0].value(found), step_of(found)
         known_value = value if len(self._objectives) == 1 and math.isfinite(value) else None
-        self._store.keep_round(number, f"{ROUND}{row['round']:04d}", kept, step, known_value)
+        kept = {**row, STOP: True} if hopeless else row
+        self._store.keep_round(number, f"{ROUND}{found.round:04d}", kept, step, known_value)
         if known_value is not None:
             trial.seen.report(step, known_value)
-        trial.rows.append(kept)
+        trial.rounds.append(Round.from_row(row))
+        trial.stops |= {found.round} if hopeless else set()
         return hopeless
 
     def _latency(self, trial: OpenTrial) -> float | None:
         assert self._limits is not None
         return self._limits.latency_ms(Candidate.parse(trial.candidate, self._classes).model)
 
-    def _look(self, number: int, source: str | None, row: Mapping[str, Any]) -> Look:
+    def _look(self, number: int, source: str | None, found: Round) -> Look:
         return Look(
             trial=number,
             stratum=source,
-            fidelity=str(row.get("fidelity", "")),
-            rung_round=int(row.get("rung_round", row["round"])),
-            rung_done=bool(row.get("rung_done", False)),
-            gains=tuple(objective.gain(row) for objective in self._objectives),
+            fidelity=found.fidelity,
+            rung_round=found.rung_round,
+            rung_done=found.rung_done,
+            gains=tuple(objective.gain(found) for objective in self._objectives),
         )
 
     def finish(self, number: int, state: TrialState, reason: str | None) -> None:
@@ -354,32 +357,32 @@ class StudyRecord:
         trial = self._open.get(number)
         if trial is None:
             return
-        row = trial.rows[-1] if trial.rows else None
+        last = trial.rounds[-1] if trial.rounds else None
         values = None
         if state == TrialState.COMPLETE:
-            values, wrong = self._values(row)
+            values, wrong = self._values(last)
             if wrong is not None:
                 state, reason, values = TrialState.FAIL, wrong, None
-        elif state == TrialState.PRUNED and len(self._objectives) == 1 and row is not None:
-            value = self._objectives[0].value(row)
+        elif state == TrialState.PRUNED and len(self._objectives) == 1 and last is not None:
+            value = self._objectives[0].value(last)
             # As Study.tell does it; but a zero-cost score is no value of an objective.
-            values = [value] if math.isfinite(value) and row.get("proxy_accuracy") is not None else None
-        excess = self._excess(trial, state, row)
+            values = [value] if math.isfinite(value) and last.has_accuracy else None
+        excess = self._excess(trial, state, last)
         self._store.end(number, state, values, {} if reason is None else {REASON: reason}, excess)
         del self._open[number]
         trial.seen.constrain(excess)
         # What has collapsed has failed, as far as samplers are concerned: see MemoryStudy.
-        collapsed = state == TrialState.PRUNED and reason != (stopped_early(row["round"]) if row else None)
+        collapsed = state == TrialState.PRUNED and reason != (stopped_early(last.round) if last else None)
         told = TrialState.FAIL if collapsed else state
         trial.seen.tell(told, values if state == TrialState.COMPLETE else None)
         self._counts["RUNNING"] -= 1
         self._counts[state.name] += 1
-        self._note_end(trial, state, reason, row)
+        self._note_end(trial, state, reason, last)
 
-    def _note_end(self, trial: OpenTrial, state: TrialState, reason: str | None, row: Mapping[str, Any] | None) -> None:
-        if state == TrialState.COMPLETE and row is not None:
+    def _note_end(self, trial: OpenTrial, state: TrialState, reason: str | None, last: Round | None) -> None:
+        if state == TrialState.COMPLETE and last is not None:
             self._stopping.finished(trial.number)
-            self._note_best(row.get("fidelity"), row)
+            self._note_best(last)
         if state == TrialState.FAIL:
             too_many = self._streak.failed(reason or "no reason")
             if too_many is not None:
@@ -388,7 +391,7 @@ class StudyRecord:
             self._streak.ended_well()
         scale, objective = self._scale(trial.candidate), self._objectives[0].name
         self._ends[trial.number] = End(
-            trial.number, state, reason, trial.candidate, row, objective, scale, self._best.get(scale)
+            trial.number, state, reason, trial.candidate, last, objective, scale, self._best.get(scale)
         )
 
     def _scale(self, candidate: Mapping[str, Any]) -> str:
@@ -397,31 +400,29 @@ class StudyRecord:
             return f"real-epochs-{self._real_epochs}"
         return Candidate.parse(candidate, self._classes).data_key
 
-    def _values(self, row: Mapping[str, Any] | None) -> tuple[list[float] | None, str | None]:
+    def _values(self, last: Round | None) -> tuple[list[float] | None, str | None]:
         """Return the objectives of a last round, or what is wrong with them."""
-        if row is None:
+        if last is None:
             return None, "it ended without a round"
-        values = {objective.name: objective.value(row) for objective in self._objectives}
+        values = {objective.name: objective.value(last) for objective in self._objectives}
         wrong = [f"its {name} is {value}" for name, value in values.items() if not math.isfinite(value)]
         return list(values.values()), " and ".join(wrong) or None
 
-    def _excess(self, trial: OpenTrial, state: TrialState, row: Mapping[str, Any] | None) -> dict[str, float]:
+    def _excess(self, trial: OpenTrial, state: TrialState, last: Round | None) -> dict[str, float]:
         """Return by how much the trial breaks its constraints; of one that was not pruned to its end, what is sure."""
         if self._limits is None or not self._limits.limits:
             return {}
         parsed = Candidate.parse(trial.candidate, self._classes)
-        if state == TrialState.COMPLETE and row is not None:
-            return self._limits.after(parsed, row)
+        if state == TrialState.COMPLETE and last is not None:
+            return self._limits.after(parsed, last)
         return self._limits.before(parsed)
 
-    def _note_best(self, scale: str | None, row: Mapping[str, Any]) -> None:
-        if scale is None:
-            return
+    def _note_best(self, last: Round) -> None:
         objective = self._objectives[0]
-        value = objective.value(row)
-        best = self._best.get(scale)
+        value = objective.value(last)
+        best = self._best.get(last.fidelity)
         better: Callable[..., float] = max if objective.maximised else min
-        self._best[scale] = value if best is None else better(best, value)
+        self._best[last.fidelity] = value if best is None else better(best, value)
 
 
 def _end_foreign(store: TrialStore) -> None:
@@ -431,8 +432,3 @@ def _end_foreign(store: TrialStore) -> None:
             store.end(
                 trial.number, TrialState.FAIL, None, {REJECTED: True, REASON: "it was not proposed by Winnow"}, {}
             )
-
-
-def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row with NaN and infinities as None, which JSON can hold."""
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}

@@ -7,7 +7,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from trainables.trials.candidate import default_source
+from trainables.screening.round import Round
+from trainables.trials.source import data_key, screened_on
 
 STUDY = "winnow"
 CANDIDATE, REASON, ROUND, REJECTED, POINT = "candidate", "reason", "round:", "rejected", "point"
@@ -19,9 +20,29 @@ STOP = "stop"
 _STOPPED = "stopped early"
 
 
-def rounds_of(trial: FrozenTrial) -> list[dict[str, Any]]:
+def rounds_of(trial: FrozenTrial) -> list[Round]:
     """Return the rounds of a trial as they were reported, in order."""
-    return [trial.user_attrs[key] for key in sorted(trial.user_attrs) if key.startswith(ROUND)]
+    return [round_of(trial, trial.user_attrs[key]) for key in _round_keys(trial)]
+
+
+def round_of(trial: FrozenTrial, row: Mapping[str, Any]) -> Round:
+    """Return a round of a trial from a row of the record or of its ticket; those of earlier versions had one rung."""
+    return Round.from_row(row, fidelity=data_key(*screened_on(candidate_of(trial))))
+
+
+def has_rounds(trial: FrozenTrial) -> bool:
+    """Return whether a trial has a round."""
+    return bool(_round_keys(trial))
+
+
+def stops_of(trial: FrozenTrial) -> set[int]:
+    """Return the numbers of the rounds after which a trial was to be stopped."""
+    rows = (trial.user_attrs[key] for key in _round_keys(trial))
+    return {row["round"] for row in rows if row.get(STOP)}
+
+
+def _round_keys(trial: FrozenTrial) -> list[str]:
+    return sorted(key for key in trial.user_attrs if key.startswith(ROUND))
 
 
 def candidate_of(trial: FrozenTrial) -> dict[str, Any]:
@@ -76,9 +97,9 @@ def outcome_of(state: TrialState, reason: str | None) -> str:
     return {TrialState.COMPLETE: "finished", TrialState.FAIL: "failed"}.get(state, "running")
 
 
-def step_of(row: Mapping[str, Any]) -> int:
+def step_of(found: Round) -> int:
     """Return the step at which Optuna keeps the value of a round: it grows along the rungs of the ladder."""
-    return 1000 * int(row.get("rung", 0)) + int(row.get("rung_round", row["round"]))
+    return 1000 * found.rung + found.rung_round
 
 
 METRIC_NAMES = "study:metric_names"
@@ -91,13 +112,7 @@ def scale_of(trial: FrozenTrial) -> str | None:
     Scores and proxy accuracies are on one scale within it, and only there.
     """
     rounds = rounds_of(trial)
-    if not rounds:
-        return None
-    if "fidelity" in rounds[-1]:
-        return str(rounds[-1]["fidelity"])
-    candidate = candidate_of(trial)  # of an earlier version of Winnow
-    source = candidate.get("source", default_source(candidate))
-    return source if source == "real" or "ipc" not in candidate else f"{source}-{candidate['ipc']}"
+    return rounds[-1].fidelity if rounds else None
 
 
 def constraint_key(name: str) -> str:

@@ -95,12 +95,12 @@ class StudyScheduler(PatientScheduler):
         if self._record.halted is None:  # else it is told again when the run is resumed
             with self._record.halting():
                 hopeless = self._catch_up(trial.config["trial"], result)
-                hopeless |= self._record.report(trial.config["trial"], row_of(result))
+                hopeless |= self._record.report(trial.config["trial"], Round.from_row(result))
         return str(TrialScheduler.STOP if hopeless else TrialScheduler.CONTINUE)
 
     def _catch_up(self, number: int, result: dict[str, Any]) -> bool:
         """Record the rounds that an earlier driver could not; return whether the trial should be stopped by them."""
-        stops = [self._record.report(number, row_of(row)) for row in result.get(EARLIER, ())]
+        stops = [self._record.report(number, Round.from_row(row)) for row in result.get(EARLIER, ())]
         return any(stops)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ class StudyScheduler(PatientScheduler):
         elif status == "failed":
             self._record.finish(number, TrialState.FAIL, result["reason"])
         else:
-            self._record.report(number, row_of(result), last=True)
+            self._record.report(number, Round.from_row(result), last=True)
             state, reason = _END_STATES[status], result["reason"]
             if state == TrialState.COMPLETE and not self._has_ticket(number):
                 # Tune only logs what goes wrong while a checkpoint is copied.
@@ -153,8 +153,3 @@ class HaltStopper(tune.Stopper):
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune has no use for it, see NotSaved."""
         return {}
-
-
-def row_of(result: dict[str, Any]) -> dict[str, Any]:
-    """Return what the study keeps of a trial's report."""
-    return Round.from_row(result).to_row()

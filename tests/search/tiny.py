@@ -19,6 +19,7 @@ from search.study.record import StudyRecord
 from search.study.storage.store import TrialStore
 from search.study.trials import STUDY
 from tests.dp_core.data.shard_files import encode, write_shard
+from trainables.screening.round import Round
 
 CLASSES = ("red", "green", "blue")
 TRAIN, TEST = 20, 5  # images a class
@@ -97,8 +98,8 @@ def write_config(folder: Path, **changes: Mapping[str, Any]) -> Path:
     return path
 
 
-def round_row(number: int, score: float, **changes: Any) -> dict[str, Any]:
-    """Return what a trial reports of a round, as the study keeps it."""
+def round_row(number: int, score: float, **changes: Any) -> Round:
+    """Return what a trial reports of a round."""
     row = {
         "round": number,
         "rung": 0,
@@ -123,4 +124,4 @@ def round_row(number: int, score: float, **changes: Any) -> dict[str, Any]:
         "image_gradients": 64 * number,
         "seconds": 0.25 * number,
     }
-    return {**row, **changes}
+    return Round(**{**row, **changes})

@@ -19,6 +19,7 @@ from ray import tune
 from trainables.screening.round import Round
 from trainables.screening.score import Score
 from trainables.screening.simulated_answers import Answer, dense_parameters, ridge
+from trainables.trials.source import data_key, screened_on
 from trainables.trials.watchdog import HUNG, watchdog
 
 # Nothing here imports PyTorch when a worker starts: sixteen workers on two cores would need most of a minute for it.
@@ -153,7 +154,7 @@ class SimulatedTrainable(tune.Trainable):
             round=number,
             rung_round=number,
             rung_done=number == rounds,
-            fidelity=_fidelity(self._candidate),
+            fidelity=data_key(*screened_on(self._candidate)),
             score=context.score(accuracy, max(left, 1)),
             proxy_accuracy=accuracy,
             proxy_loss=math.nan if diverged else -math.log(max(accuracy, 1e-6)),
@@ -193,12 +194,6 @@ class SimulatedTrainable(tune.Trainable):
         except FileNotFoundError:
             state, digest = b"", "none"
         self._history = json.loads(state) if hashlib.sha256(state).hexdigest() == digest else []
-
-
-def _fidelity(candidate: Mapping[str, Any]) -> str:
-    """Return what `Candidate.data_key` would: `Candidate` itself takes PyTorch to parse."""
-    source = candidate.get("source", "distilled" if "ipc" in candidate else "real")
-    return source if source == "real" else f"{source}-{candidate['ipc']}"
 
 
 def _raised(number: int) -> dict[str, Any]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from dp_core.errors import UserError, nearest
 from dp_core.models import ModelSpec
 from dp_core.training import Recipe
 from trainables.trials.settings import parse_settings, refuse_unknown
-
-Source = Literal["distilled", "subset", "real"]
+from trainables.trials.source import Source, data_key, default_source
 
 # What a mask is worth for its cost, on complete CIFAR-10 (benchmarks/results/frontier): of what Winnow makes itself,
 # real images are best from some 50 steps of 100 images a round on, and with ten steps nothing is much better than a
@@ -85,24 +84,15 @@ class Candidate:
     @property
     def data_key(self) -> str:
         """Name of the set it trains on, such as `distilled-10`, or `real`."""
-        return _data_key(self.source, self.images_per_class)
+        return data_key(self.source, self.images_per_class)
 
     def ladder_keys(self, ladder_ipc: Iterable[int]) -> tuple[str, ...]:
         """Return the names of the sets of its pruning rungs (see `parse_ladder`), its own the last."""
-        return (*(_data_key(self.source, ipc) for ipc in self._ipcs_below(ladder_ipc)), self.data_key)
+        return (*(data_key(self.source, ipc) for ipc in self._ipcs_below(ladder_ipc)), self.data_key)
 
     def _ipcs_below(self, ladder_ipc: Iterable[int]) -> list[int]:
         own = self.images_per_class
         return [] if own is None else sorted({ipc for ipc in ladder_ipc if ipc < own})
-
-
-def _data_key(source: Source, images_per_class: int | None) -> str:
-    return source if images_per_class is None else f"{source}-{images_per_class}"
-
-
-def default_source(space: Container[str]) -> Source:
-    """Return what a space without `source` is about: distilled sets if it has an `ipc`, else real images."""
-    return "distilled" if "ipc" in space else "real"
 
 
 def _images_per_class(source: str, ipc: Any) -> int | None:

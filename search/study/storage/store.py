@@ -20,7 +20,7 @@ from search.study.storage.database import exists, open_database, read_database, 
 from search.study.storage.database_url import check_url, resolve_url
 from search.study.storage.journal import open_journal, read_journal, reading_journal
 from search.study.storage.medium import Medium
-from search.study.trials import CANDIDATE, METRIC_NAMES, constraint_key, rounds_of
+from search.study.trials import CANDIDATE, METRIC_NAMES, constraint_key, has_rounds
 
 __all__ = ["TrialStore", "check_url", "exists", "read_trials", "resolve_url"]
 
@@ -208,6 +208,6 @@ def _checked(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     for trial in trials:
         if CANDIDATE in trial.user_attrs and "model" not in trial.user_attrs[CANDIDATE]:
             raise ValueError(f"the candidate of trial {trial.number} has no model")
-        if trial.state == TrialState.COMPLETE and not rounds_of(trial):
+        if trial.state == TrialState.COMPLETE and not has_rounds(trial):
             raise ValueError(f"trial {trial.number} is complete but has no rounds")
     return trials

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,9 @@ from search.study.trials import STUDY, candidate_of, reason_of, rounds_of
 from tests.search.json_shape import of_table, rows_of_run
 from tests.search.processes import Program
 from tests.search.tiny import TEST, write_config
-from tests.trainables.driving import lasting, rows, screening
+from tests.trainables.driving import rows, screening
 from trainables.retraining.trained_model import TrainedModel
+from trainables.screening.round import Round, finite
 
 pytestmark = pytest.mark.ray
 
@@ -95,7 +96,7 @@ SLOWLY = {"WINNOW_TEST_PAUSE": "0.03"}
 class Moment:
     """What the run directory held at one time."""
 
-    trials: Mapping[int, tuple[str, float | None, str | None, dict[str, Any], list[dict[str, Any]]]]
+    trials: Mapping[int, tuple[str, float | None, str | None, dict[str, Any], list[Round]]]
     files: Mapping[str, str]
     status: dict[str, Any]
 
@@ -289,7 +290,7 @@ def test_trials_that_diverged_failed_with_their_reason(story: Story) -> None:
             assert (state, value, len(rounds)) == ("FAIL", None, 1)
             assert reason == "replicate 1 of 2: the loss became nan by step 4 of 4"
         else:
-            assert (state, value, reason) == ("COMPLETE", rounds[-1]["score"], None)
+            assert (state, value, reason) == ("COMPLETE", rounds[-1].score, None)
 
 
 def test_trials_are_those_of_a_search_that_nobody_stopped(story: Story, tmp_path: Path) -> None:
@@ -302,8 +303,8 @@ def test_trials_are_those_of_a_search_that_nobody_stopped(story: Story, tmp_path
     for number, (state, value, _, candidate, rounds) in story.after_finish.trials.items():
         trial = screening(context, candidate, trial=number)
         found = list(rows(trial))
-        told = [{key: row.get(key) for key in again} for row, again in zip(found, rounds, strict=True)]
-        assert [lasting(_finite(row)) for row in told] == [lasting(row) for row in rounds]
+        told = [Round.from_row(finite(row)) for row in found]
+        assert [replace(each, seconds=0.0) for each in told] == [replace(each, seconds=0.0) for each in rounds]
         if state == "COMPLETE":
             assert value == found[-1]["score"]
             (saved := tmp_path / str(number)).mkdir()
@@ -311,10 +312,6 @@ def test_trials_are_those_of_a_search_that_nobody_stopped(story: Story, tmp_path
             ticket, again = Ticket.load(story.run.ticket(number)), Ticket.load(saved / "ticket")
             assert all(torch.equal(ticket.mask[name], again.mask[name]) for name in again.mask)
             assert all(torch.equal(ticket.weights[name], again.weights[name]) for name in again.weights)
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
 
 
 def test_the_leaderboard_is_what_json_prints(story: Story) -> None:
@@ -329,10 +326,10 @@ def test_the_leaderboard_is_what_json_prints(story: Story) -> None:
         state, _, _, candidate, rounds = story.after_finish.trials[row["trial"]]
         assert state == "COMPLETE"
         assert row["architecture"] == f"my_models:network width={candidate['model']['width']}"
-        assert row["proxy_accuracy"] == rounds[-1]["proxy_accuracy"]
-        assert row["proxy_accuracy_sem"] == rounds[-1]["proxy_accuracy_sem"] is not None
+        assert row["proxy_accuracy"] == rounds[-1].proxy_accuracy
+        assert row["proxy_accuracy_sem"] == rounds[-1].proxy_accuracy_sem is not None
         assert row["replicates"] == Ticket.load(story.run.ticket(row["trial"])).provenance["replicates"] == 2
-        assert row["screening_seconds"] == rounds[-1]["seconds"]
+        assert row["screening_seconds"] == rounds[-1].seconds
         assert (row["test_accuracy"] * 3 * TEST) % 1 == pytest.approx(0, abs=1e-9)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from dp_core.data.preprocessing import Standardisation
 from dp_core.errors import UserError
@@ -23,9 +23,10 @@ from search.pipeline.promotion import Promotion, write_promotion
 from search.pipeline.retraining_plan import recipe_key
 from search.runs.directory import RunDirectory, model_name
 from search.study.storage.store import read_trials
-from search.study.trials import STUDY
+from search.study.trials import ROUND, STUDY
 from tests.search.tiny import config_of, round_row, study_of
 from trainables.retraining.trained_model import TrainedModel
+from trainables.screening.round import Round
 
 SPEC = ModelSpec("convnet", {"depth": 1, "width": 4})
 End = tuple[list[float], TrialState, str | None]
@@ -135,11 +136,11 @@ def test_replicates_are_in_every_table_and_a_run_from_before_them_had_one(
     proposal = record.propose()
     assert proposal is not None
     new = ("replicates", "proxy_accuracy_sem", "score_sem")
-    row = {key: value for key, value in round_row(1, 0.5).items() if key not in new}
-    record.report(proposal.number, {**row, **told})
+    record.report(proposal.number, round_row(1, 0.5, **told))
     record.finish(proposal.number, TrialState.COMPLETE, None)
     write_model(run, 0, 0, 0.5)
-    (ranked,) = write_tables(run, read_trials(run.journal, None, STUDY))
+    trials = read_trials(run.journal, None, STUDY)
+    (ranked,) = write_tables(run, trials if told else without(trials, new))
     expected = {"replicates": 1, "proxy_accuracy_sem": None, "score_sem": None, **told}
     for table in (run.rounds, run.trials):
         (found,) = pq.read_table(table).to_pylist()
@@ -224,14 +225,23 @@ def test_tables_made_again_are_the_same(run: RunDirectory) -> None:
     assert [pq.read_table(path) for path in (run.rounds, run.trials, run.leaderboard)] == before
 
 
-def report_rows(run: RunDirectory, rows: list[dict[str, Any]], state: TrialState, reason: str | None = None) -> None:
+def without(trials: list[FrozenTrial], keys: Collection[str]) -> list[FrozenTrial]:
+    """Return trials as a version wrote them whose rounds did not have these keys."""
+    for trial in trials:
+        for name, row in trial.user_attrs.items():
+            if name.startswith(ROUND):
+                trial.user_attrs[name] = {key: value for key, value in row.items() if key not in keys}
+    return trials
+
+
+def report_rounds(run: RunDirectory, rounds: list[Round], state: TrialState, reason: str | None = None) -> None:
     """Write a study of one trial with these rounds."""
     run.path.mkdir()
     record = study_of(run.path, config_of(run.path, search={"trials": 1}))
     proposal = record.propose()
     assert proposal is not None
-    for row in rows:
-        record.report(proposal.number, row)
+    for found in rounds:
+        record.report(proposal.number, found)
     record.finish(proposal.number, state, reason)
 
 
@@ -241,8 +251,8 @@ RUNG_KEYS = ("rung", "rung_round", "fidelity", "rung_done", "latency_ms")
 def test_rungs_are_in_the_tables(run: RunDirectory) -> None:
     looked = {"rung": 0, "rung_round": 1, "fidelity": "nwot", "rung_done": True, "latency_ms": 1.5}
     pruned = {"rung": 1, "rung_round": 1, "fidelity": "distilled-1", "rung_done": False, "latency_ms": 1.5}
-    rows = [round_row(1, 40.0, proxy_accuracy=math.nan, proxy_loss=math.nan, **looked), round_row(2, 0.5, **pruned)]
-    report_rows(run, rows, TrialState.COMPLETE)
+    low = round_row(1, 40.0, proxy_accuracy=math.nan, proxy_loss=math.nan, **looked)
+    report_rounds(run, [low, round_row(2, 0.5, **pruned)], TrialState.COMPLETE)
     write_tables(run, read_trials(run.journal, None, STUDY))
     first, second = pq.read_table(run.rounds).to_pylist()
     assert {key: first[key] for key in RUNG_KEYS} == looked
@@ -252,9 +262,8 @@ def test_rungs_are_in_the_tables(run: RunDirectory) -> None:
 
 
 def test_a_run_from_before_the_ladder_has_one_rung(run: RunDirectory) -> None:
-    rows = [{key: value for key, value in round_row(n, 0.5).items() if key not in RUNG_KEYS} for n in (1, 2)]
-    report_rows(run, rows, TrialState.COMPLETE)
-    write_tables(run, read_trials(run.journal, None, STUDY))
+    report_rounds(run, [round_row(n, 0.5) for n in (1, 2)], TrialState.COMPLETE)
+    write_tables(run, without(read_trials(run.journal, None, STUDY), RUNG_KEYS))
     found = pq.read_table(run.rounds).to_pylist()
     key = {"distilled": "distilled-2", "real": "real"}[pq.read_table(run.trials).to_pylist()[0]["source"]]
     assert [tuple(row[name] for name in RUNG_KEYS) for row in found] == [
@@ -271,9 +280,9 @@ def write_ticket(run: RunDirectory, trial: int, history: list[dict[str, Any]]) -
 
 def test_an_audited_trial_that_was_stopped_has_what_its_ticket_came_to(run: RunDirectory) -> None:
     told = {"rung": 0, "rung_round": 1, "fidelity": "real", "rung_done": False}
-    report_rows(run, [round_row(1, 0.3, **told, latency_ms=1.5)], TrialState.PRUNED, "stopped early: rank 4 of 5")
+    report_rounds(run, [round_row(1, 0.3, **told, latency_ms=1.5)], TrialState.PRUNED, "stopped early: rank 4 of 5")
     ended = round_row(3, 0.25, **told, latency_ms=None, seconds=9.0, image_gradients=999, parameters_left=77)
-    write_ticket(run, 0, [round_row(1, 0.3, **told), ended])
+    write_ticket(run, 0, [round_row(1, 0.3, **told).to_row(), ended.to_row()])
     write_model(run, 0, 0, 0.5, image_gradients=600)
     write_model(run, 0, 1, 0.6, image_gradients=600)
     write_promotion(run.path / "promotion.json", Promotion(promoted=(), audited=(0,), population=1))

@@ -27,6 +27,7 @@ from search.pipeline.promotion import (
     set_aside,
     write_promotion,
 )
+from tests.search.tiny import round_row
 
 SOURCES = CategoricalDistribution(["distilled", "subset", "real"])
 SCORE = objectives_of(["score"])
@@ -41,13 +42,13 @@ def trial(
     source: str | None = None,
     reason: str | None = None,
     constraints: dict[str, float] | None = None,
-    **row: float,
+    **measures: float,
 ) -> FrozenTrial:
     """Return a trial whose first round was better than its last, and whose last round has this score."""
     attributes: dict[str, Any] = {} if reason is None else {"reason": reason}
     if score is not None:
-        attributes["round:0002"] = {"round": 2, "score": score, "sparsity": 0.5, **row}
-        attributes["round:0001"] = {"round": 1, "score": 99.0, "sparsity": 0.99, "parameters_left": 1}
+        attributes["round:0002"] = round_row(2, score, **{"sparsity": 0.5, **measures}).to_row()
+        attributes["round:0001"] = round_row(1, 99.0, sparsity=0.99, parameters_left=1).to_row()
     created = create_trial(
         state=state,
         value=score if state == TrialState.COMPLETE else None,

@@ -12,11 +12,19 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 
 from search.output.event_run import EventRun
 from search.pipeline.tensorboard import TensorBoardLog
+from tests.search.tiny import round_row
+from trainables.screening.round import Round
 
 
-def row(number: int, score: float) -> dict[str, Any]:
-    measures = {"score": score, "proxy_accuracy": score / 2, "sparsity": 1 - 0.5**number}
-    return {"trial": 0, "round": number, "fidelity": "real", **measures}
+def row(number: int, score: float, **changes: Any) -> Round:
+    return round_row(number, score, **{"proxy_accuracy": score / 2, "sparsity": 1 - 0.5**number, **changes})
+
+
+TAGS = {
+    "rung", "score", "proxy_accuracy", "proxy_loss", "replicates", "sparsity", "density", "prunable_parameters",
+    "parameters", "parameters_left", "flops_dense", "flops_remaining", "steps", "image_gradients", "seconds",
+}  # fmt: skip
+"""What is drawn of a round of one replicate whose latency nobody asked for."""
 
 
 def read(directory: Path) -> EventAccumulator:
@@ -49,14 +57,14 @@ def test_a_trial_has_its_curves_over_rounds(tmp_path: Path) -> None:
     assert curve(run, "score") == [(1, 0.3), (2, 0.5)]
     assert curve(run, "proxy_accuracy") == [(1, 0.15), (2, 0.25)]
     assert curve(run, "sparsity") == [(1, 0.5), (2, 0.75)]
-    assert set(read(run).Tags()["scalars"]) == {"score", "proxy_accuracy", "sparsity"}
+    assert set(read(run).Tags()["scalars"]) == TAGS
 
 
 def test_a_standard_error_is_a_curve_where_there_is_one(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path)
-    log.round_finished(0, {**row(1, 0.3), "proxy_accuracy_sem": 0.02, "replicates": 4})
-    log.round_finished(1, {**row(1, 0.3), "proxy_accuracy_sem": None, "replicates": 1})
-    log.trial_ended(0, "finished", None, {**row(1, 0.3), "proxy_accuracy_sem": 0.02})
+    log.round_finished(0, row(1, 0.3, proxy_accuracy_sem=0.02, replicates=4))
+    log.round_finished(1, row(1, 0.3))
+    log.trial_ended(0, "finished", None, row(1, 0.3, proxy_accuracy_sem=0.02))
     log.close()
     assert curve(tmp_path / "screening" / "trial-00000", "proxy_accuracy_sem") == [(1, 0.02)]
     assert curve(tmp_path / "screening" / "all", "final/proxy_accuracy_sem") == [(1, 0.02)]
@@ -65,12 +73,10 @@ def test_a_standard_error_is_a_curve_where_there_is_one(tmp_path: Path) -> None:
 
 def test_what_a_rung_has_not_measured_and_what_is_no_number_is_not_drawn(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path)
-    log.round_finished(
-        0,
-        {**row(1, 0.3), "proxy_accuracy": math.nan, "rung": 0, "rung_round": 1, "fidelity": "nwot", "rung_done": True},
-    )
+    unmeasured = {"proxy_accuracy": math.nan, "proxy_loss": math.nan, "steps": None}
+    log.round_finished(0, row(1, 0.3, **unmeasured, fidelity="nwot", rung_done=True))
     log.close()
-    assert set(read(tmp_path / "screening" / "trial-00000").Tags()["scalars"]) == {"score", "sparsity", "rung"}
+    assert set(read(tmp_path / "screening" / "trial-00000").Tags()["scalars"]) == TAGS - unmeasured.keys()
 
 
 def test_the_session_starts_when_the_trial_does(tmp_path: Path) -> None:
@@ -124,8 +130,8 @@ def test_the_experiment_names_every_parameter_and_metrics_that_trials_have(tmp_p
         "nesterov": api_pb2.DATA_TYPE_BOOL,
     }
     metrics = {info.name.tag for info in experiment.metric_infos}
-    assert {"score", "proxy_accuracy", "sparsity"} <= metrics
-    assert set(read(tmp_path / "screening" / "trial-00000").Tags()["scalars"]) <= metrics
+    assert metrics == {"score", "proxy_accuracy", "sparsity", "parameters_left", "flops_remaining", "seconds"}
+    assert metrics <= set(read(tmp_path / "screening" / "trial-00000").Tags()["scalars"])
 
 
 def test_all_trials_are_aggregated_in_the_order_in_which_they_end(tmp_path: Path) -> None:
@@ -133,7 +139,7 @@ def test_all_trials_are_aggregated_in_the_order_in_which_they_end(tmp_path: Path
     log.trial_ended(7, "finished", None, row(8, 0.4))
     log.trial_ended(2, "stopped early", "hopeless", row(1, 0.9))
     log.trial_ended(5, "failed", "not a number", None)
-    log.trial_ended(4, "finished", None, row(8, math.nan))
+    log.trial_ended(4, "finished", None, row(8, math.nan, proxy_accuracy=0.3))
     log.trial_ended(9, "finished", None, row(8, 0.6))
     log.close()
     run = tmp_path / "screening" / "all"
@@ -157,11 +163,11 @@ def test_what_collapsed_is_not_counted_as_stopped_early(tmp_path: Path) -> None:
 
 def test_scores_of_different_fidelities_have_a_best_each(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path)
-    log.trial_ended(0, "finished", None, {**row(3, 0.6), "fidelity": "real"})
-    log.trial_ended(1, "finished", None, {**row(3, 0.2), "fidelity": "distilled-7"})
+    log.trial_ended(0, "finished", None, row(3, 0.6))
+    log.trial_ended(1, "finished", None, row(3, 0.2, fidelity="distilled-7"))
     log.close()
     log = TensorBoardLog(tmp_path)
-    log.trial_ended(2, "finished", None, {**row(3, 0.3), "fidelity": "distilled-7"})
+    log.trial_ended(2, "finished", None, row(3, 0.3, fidelity="distilled-7"))
     log.close()
     run = tmp_path / "screening" / "all"
     assert curve(run, "best_score/distilled-7") == [(2, 0.2), (3, 0.3)]

@@ -166,7 +166,7 @@ def learned(
     )
 
 
-ROWS = [round_row(1, 0.5, parameters_left=307), round_row(2, 0.6, parameters_left=157)]
+ROWS = [round_row(1, 0.5, parameters_left=307).to_row(), round_row(2, 0.6, parameters_left=157).to_row()]
 
 
 def test_a_finished_trial_is_known_with_the_value_that_this_run_gives_it(tmp_path: Path) -> None:

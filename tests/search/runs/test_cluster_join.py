@@ -146,7 +146,7 @@ def test_a_lost_worker_loses_no_trial(outcome: Outcome) -> None:
     trials = read_trials(outcome.run.journal, None, STUDY)
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
     for trial in trials:
-        assert [found["round"] for found in rounds_of(trial)] == list(range(1, len(rounds_of(trial)) + 1))
+        assert [found.round for found in rounds_of(trial)] == list(range(1, len(rounds_of(trial)) + 1))
 
 
 def test_json_stands_alone_even_then(outcome: Outcome) -> None:

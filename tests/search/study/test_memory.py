@@ -30,7 +30,7 @@ def ended(state: TrialState, reason: str | None, value: float | None) -> FrozenT
         state=state,
         value=value,
         intermediate_values={1: 0.5},
-        user_attrs={"round:0001": round_row(1, 0.5), **({} if reason is None else {REASON: reason})},
+        user_attrs={"round:0001": round_row(1, 0.5).to_row(), **({} if reason is None else {REASON: reason})},
     )
 
 

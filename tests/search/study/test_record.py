@@ -173,7 +173,10 @@ def test_a_score_that_is_no_number_fails_with_its_reason(tmp_path: Path) -> None
     (trial,) = record.trials()
     assert (trial.state, reason_of(trial)) == (TrialState.FAIL, "the loss became nan by step 3 of 4")
     assert trial.intermediate_values == {}
-    assert rounds_of(trial) == [{**round_row(1, 0.0), "score": None, "proxy_accuracy": None, "proxy_loss": None}]
+    none = {"score": None, "proxy_accuracy": None, "proxy_loss": None}
+    assert trial.user_attrs["round:0001"] == {**round_row(1, 0.0).to_row(), **none}
+    (found,) = rounds_of(trial)
+    assert all(math.isnan(value) for value in (found.score, found.proxy_accuracy, found.proxy_loss))
     assert stock_study(tmp_path).trials[0].state == TrialState.FAIL
 
 

@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 from dp_core.errors import UserError
 from search.study.record import StudyRecord
 from search.study.trials import reason_of, rounds_of
-from search.tune.study_parts import StudyScheduler, StudySearcher, row_of
+from search.tune.study_parts import StudyScheduler, StudySearcher
 from tests.search.tiny import config_of, round_row, study_of
 
 
@@ -45,7 +45,13 @@ def record(tmp_path: Path) -> StudyRecord:
 
 def result(number: int, score: float, status: str = "running", reason: str | None = None) -> dict[str, Any]:
     """Return what Tune hands on of a round: the row, what the trial says of itself, and Tune's own."""
-    return {**round_row(number, score), "status": status, "reason": reason, "training_iteration": number, "pid": 1}
+    return {
+        **round_row(number, score).to_row(),
+        "status": status,
+        "reason": reason,
+        "training_iteration": number,
+        "pid": 1,
+    }
 
 
 def searcher_of(record: StudyRecord, resume_from: Callable[[int], str | None] = lambda number: None) -> StudySearcher:
@@ -99,16 +105,16 @@ def test_a_round_that_an_earlier_driver_could_not_record_is_recorded(record: Stu
     scheduler, trial = begin(record)
     first, second = ({**result(number, 0.5), "seconds": 1.0} for number in (1, 2))
     assert scheduler.on_trial_result(None, trial, {**result(3, 0.4), "earlier": [first, second]}) == "CONTINUE"
-    assert [row["round"] for row in rounds_of(record.trials()[0])] == [1, 2, 3]
+    assert [found.round for found in rounds_of(record.trials()[0])] == [1, 2, 3]
     scheduler.on_trial_complete(None, trial, {**result(4, 0.4, "finished"), "earlier": [first, second, result(3, 0.4)]})
-    assert [row["round"] for row in rounds_of(record.trials()[0])] == [1, 2, 3, 4], "none is recorded twice"
+    assert [found.round for found in rounds_of(record.trials()[0])] == [1, 2, 3, 4], "none is recorded twice"
 
 
 @pytest.mark.parametrize(("status", "rounds"), [("finished", [1, 2]), ("failed", [1])])
 def test_so_it_is_of_a_trial_that_ends_at_once(record: StudyRecord, status: str, rounds: list[int]) -> None:
     scheduler, trial = begin(record)
     scheduler.on_trial_complete(None, trial, {**result(2, 0.4, status, "for a reason"), "earlier": [result(1, 0.5)]})
-    assert [row["round"] for row in rounds_of(record.trials()[0])] == rounds
+    assert [found.round for found in rounds_of(record.trials()[0])] == rounds
 
 
 def test_a_missing_round_without_promise_stops_the_trial(record: StudyRecord) -> None:
@@ -192,10 +198,6 @@ def test_nothing_is_begun_on_a_disk_without_room(record: StudyRecord, monkeypatc
     assert end == Searcher.FINISHED
     assert record.trials() == []
     assert "There is no room left on the disk for" in str(record.halted)
-
-
-def test_the_study_keeps_of_a_report_what_is_its_own() -> None:
-    assert row_of(result(3, 0.25)) == round_row(3, 0.25)
 
 
 def test_tune_may_pickle_them_and_gets_nothing(record: StudyRecord) -> None:
