@@ -99,6 +99,14 @@ def write_leaderboard(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     write_table(path, rows, LEADERBOARD)
 
 
+def rounds_by_trial(rows: Sequence[Mapping[str, Any]]) -> dict[int, list[Round]]:
+    """Return the rounds of each trial, in order, from rows of `rounds.parquet`."""
+    found: dict[int, list[Round]] = {}
+    for row in sorted(rows, key=lambda row: int(row["round"])):
+        found.setdefault(row["trial"], []).append(Round.from_row(row))
+    return found
+
+
 def last_round(row: Mapping[str, Any]) -> Round:
     """Return the last round of a trial that had one, from its row of `trials.parquet`."""
     return Round.from_row({**row, "round": row["rounds"]})

@@ -8,15 +8,20 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from optuna.trial import TrialState
 
 from search.output.numbers import accuracy, count, duration, magnitude, percent, plural, proxy
 from search.output.prunable import prunable_of
 from search.study.trials import outcome_of
+from trainables.screening.round import Round
 
 Row = Mapping[str, Any]
+"""Of the table of trials, or of the leaderboard."""
+
+Rounds: TypeAlias = Mapping[int, Sequence[Round]]
+"""The rounds of each trial, in order."""
 
 _UNFINISHED = ("RUNNING", "WAITING")
 _MOST_REASONS = 10

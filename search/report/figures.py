@@ -10,8 +10,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.output.numbers import duration, magnitude
-from search.report.facts import Row, SourceCost
+from search.report.facts import Rounds, Row, SourceCost
 from search.report.plotting import about, as_json, by_source, points, stand_in, thinned, whole_numbers
+from trainables.screening.round import Round
 
 MOST_CURVES = 200
 """Trials drawn as curves, the best last scores first: more are a grey mass and slow to draw."""
@@ -69,14 +70,11 @@ def accuracy_against_sparsity(trials: Sequence[Row], palette: Mapping[str, str])
     return as_json(figure, "Sparsity, %", "Proxy accuracy, %")
 
 
-def accuracy_over_rounds(trials: Sequence[Row], rounds: Sequence[Row], palette: Mapping[str, str]) -> str:
+def accuracy_over_rounds(trials: Sequence[Row], rounds: Rounds, palette: Mapping[str, str]) -> str:
     """Return the curves of proxy accuracy over rounds, one a trial, of the `MOST_CURVES` best trials."""
     started = [row for row in trials if row["proxy_accuracy"] is not None]
     drawn = sorted(started, key=lambda row: -_sortable(row["proxy_accuracy"]))[:MOST_CURVES]
-    curves: dict[int, list[Row]] = {row["trial"]: [] for row in drawn}
-    for row in rounds:
-        if row["trial"] in curves:
-            curves[row["trial"]].append(row)
+    curves = {row["trial"]: rounds.get(row["trial"], ()) for row in drawn}
     figure = go.Figure()
     for source, rows in by_source(drawn):
         x, y, text = _broken_line([(trial, curves[trial["trial"]]) for trial in rows])
@@ -91,7 +89,7 @@ def accuracy_over_rounds(trials: Sequence[Row], rounds: Sequence[Row], palette: 
             opacity=0.65,
             hovertemplate="%{text}<br>round %{x}: %{y:.1f} %<extra></extra>",
         )
-    figure.update_xaxes(whole_numbers([row["round"] for rows in curves.values() for row in rows]))
+    figure.update_xaxes(whole_numbers([each.round for found in curves.values() for each in found]))
     return as_json(figure, "Round", "Proxy accuracy, %")
 
 
@@ -124,16 +122,17 @@ def _bars(
     return as_json(figure, axis, "", height=120 + 44 * len(costs))
 
 
-def _broken_line(curves: Iterable[tuple[Row, Sequence[Row]]]) -> tuple[list[Any], list[Any], list[str]]:
+def _broken_line(curves: Iterable[tuple[Row, Sequence[Round]]]) -> tuple[list[Any], list[Any], list[str]]:
     """Return the curves as one line with gaps: a trace for each trial would be slow and fill the legend."""
     x: list[Any] = []
     y: list[Any] = []
     text: list[str] = []
-    for trial, rows in curves:
-        ordered = sorted(rows, key=lambda row: row["round"])
-        x += [*(row["round"] for row in ordered), None]
-        y += [*(points(row["proxy_accuracy"]) for row in ordered), None]
-        text += [*(f"{about({**trial, **row})}<br>{html.escape(row['fidelity'], quote=False)}" for row in ordered), ""]
+    for trial, rounds in curves:
+        x += [*(each.round for each in rounds), None]
+        y += [*(points(each.proxy_accuracy) for each in rounds), None]
+        abouts = (about({**trial, **each.to_row()}) for each in rounds)
+        fidelities = (html.escape(each.fidelity, quote=False) for each in rounds)
+        text += [*(f"{told}<br>{fidelity}" for told, fidelity in zip(abouts, fidelities, strict=True)), ""]
     return x, y, text
 
 

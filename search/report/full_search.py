@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.report.facts import Row, screening_cost
+from search.report.facts import Rounds, Row, screening_cost
 from search.report.rungs import pruning_rounds
 
 
@@ -20,7 +20,7 @@ class Bill:
 
 
 def bills(
-    trials: Sequence[Row], rounds: Sequence[Row], leaderboard: Sequence[Row], gradients_a_training: int | None
+    trials: Sequence[Row], rounds: Rounds, leaderboard: Sequence[Row], gradients_a_training: int | None
 ) -> list[Bill]:
     """Return the cost of this search and of two that train all screened candidates on real images, or nothing.
 
@@ -34,7 +34,7 @@ def bills(
 
     Args:
         trials: rows of that table.
-        rounds: rows of that table.
+        rounds: of each trial.
         leaderboard: rows of that table.
         gradients_a_training: image-gradients of one training on real images, for models that do not say.
     """

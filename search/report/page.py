@@ -24,7 +24,7 @@ from search.pipeline.bad_ends import BadEnd, read_bad_ends
 from search.pipeline.leaderboard_table import several_recipes
 from search.pipeline.promotion import Promotion, read_promotion
 from search.pipeline.retraining_plan import what_differs
-from search.pipeline.tables import LEADERBOARD, ROUNDS, TRIALS, last_round
+from search.pipeline.tables import LEADERBOARD, ROUNDS, TRIALS, last_round, rounds_by_trial
 from search.report import facts, figures, front_figures, plotting
 from search.report.front import SHOWN, front, growth
 from search.report.full_search import bills
@@ -47,7 +47,7 @@ class _Run:
 
     name: str
     record: Mapping[str, Any]
-    rounds: Sequence[facts.Row]
+    rounds: facts.Rounds
     trials: Sequence[facts.Row]
     board: Sequence[facts.Row]
     promotion: Promotion
@@ -87,7 +87,7 @@ def write_report(run_directory: Path) -> Path:
     run = _Run(
         name=run_directory.resolve().name,
         record=read_record(run_directory / "run.yaml"),
-        rounds=_rows(run_directory / "rounds.parquet", ROUNDS),
+        rounds=rounds_by_trial(_rows(run_directory / "rounds.parquet", ROUNDS)),
         trials=_rows(run_directory / "trials.parquet", TRIALS),
         board=_rows(run_directory / "leaderboard.parquet", LEADERBOARD),
         promotion=read_promotion(directory.promotion) or Promotion((), (), 0),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from search.output.rank_correlation import MINIMUM_PAIRS, spearman
-from search.report.facts import Row, outcome
+from search.report.facts import Rounds, Row, outcome
+from trainables.screening.round import Round
 
 Place = tuple[int, int]
 """A rung, and a round within it or 0 for all of them."""
@@ -58,77 +59,60 @@ class Look:
         return spearman(*zip(*self.scores, strict=True)) if self.pairs >= MINIMUM_PAIRS else math.nan
 
 
-def looks_by_rung(trials: Sequence[Row], rounds: Sequence[Row]) -> list[Look]:
+def looks_by_rung(trials: Sequence[Row], rounds: Rounds) -> list[Look]:
     """Return what each rung bought, by source, or nothing where no trial climbed more than one rung.
 
     Seconds and image-gradients are differences of the cumulative ones. The rank correlation is within a source and of
     the trials that finished: those that a rung stopped have no final score, so it tells how the rung ordered its best.
     """
-    several = any(row["rung"] > 0 for row in rounds)
-    return _looks(trials, rounds, lambda row: (row["rung"], 0)) if several else []
+    several = any(each.rung > 0 for found in rounds.values() for each in found)
+    return _looks(trials, rounds, lambda each: (each.rung, 0)) if several else []
 
 
-def looks_by_round(trials: Sequence[Row], rounds: Sequence[Row]) -> list[Look]:
+def looks_by_round(trials: Sequence[Row], rounds: Rounds) -> list[Look]:
     """Return what each round within a rung bought, as `looks_by_rung` does, or nothing where no trial was stopped."""
     stopped = any(row["state"] == "PRUNED" for row in trials)
-    return _looks(trials, rounds, lambda row: (row["rung"], row["rung_round"])) if stopped else []
+    return _looks(trials, rounds, _place) if stopped else []
 
 
-def pruning_rounds(trials: Sequence[Row], rounds: Sequence[Row]) -> dict[int, int]:
+def pruning_rounds(trials: Sequence[Row], rounds: Rounds) -> dict[int, int]:
     """Return how many rounds of pruning led to the ticket of each finished trial: those of its last pruning rung."""
-    last: dict[int, Place] = {}
-    for row in rounds:
-        if _prunes(row["fidelity"]):
-            place = (row["rung"], row["rung_round"])
-            last[row["trial"]] = max(place, last.get(row["trial"], place))
     finished = {row["trial"] for row in trials if row["state"] == "COMPLETE"}
-    return {trial: rung_round for trial, (_, rung_round) in last.items() if trial in finished}
+    pruned = {trial: [each for each in rounds.get(trial, ()) if _prunes(each.fidelity)] for trial in finished}
+    return {trial: found[-1].rung_round for trial, found in pruned.items() if found}
 
 
 def _prunes(fidelity: str) -> bool:
     return fidelity.split("-")[0] in _TRAINED_ON and not fidelity.startswith("real-epochs-")
 
 
-def _looks(trials: Sequence[Row], rounds: Sequence[Row], place_of: Callable[[Row], Place]) -> list[Look]:
-    by_number: Mapping[int, Row] = {row["trial"]: row for row in trials}
+def _place(found: Round) -> Place:
+    return found.rung, found.rung_round
+
+
+def _looks(trials: Sequence[Row], rounds: Rounds, place_of: Callable[[Round], Place]) -> list[Look]:
     looks: dict[tuple[str, Place, str], Look] = {}
-    for number, rows in _by_trial(rounds):
-        if number in by_number:
-            _add(looks, by_number[number], _last_of_each(rows, place_of), place_of)
+    for row in trials:
+        if ends := {place_of(each): each for each in rounds.get(row["trial"], ())}:  # the last at each place
+            _add(looks, row, ends)
     return [looks[key] for key in sorted(looks)]
 
 
-def _add(
-    looks: dict[tuple[str, Place, str], Look], trial: Row, ends: Sequence[Row], place_of: Callable[[Row], Place]
-) -> None:
+def _add(looks: dict[tuple[str, Place, str], Look], trial: Row, ends: Mapping[Place, Round]) -> None:
     seconds, gradients = 0.0, 0
-    for row in ends:
-        place = place_of(row)
-        look = looks.setdefault(
-            (trial["source"], place, row["fidelity"]), Look(trial["source"], *place, row["fidelity"])
-        )
+    last = [*ends.values()][-1]
+    for place, found in ends.items():
+        source, fidelity = trial["source"], found.fidelity
+        look = looks.setdefault((source, place, fidelity), Look(source, *place, fidelity))
         look.entered += 1
-        look.seconds += row["seconds"] - seconds
-        look.image_gradients += row["image_gradients"] - gradients
-        seconds, gradients = row["seconds"], row["image_gradients"]
-        is_last = row is ends[-1]
+        look.seconds += found.seconds - seconds
+        look.image_gradients += found.image_gradients - gradients
+        seconds, gradients = found.seconds, found.image_gradients
+        is_last = found is last
         look.went_on += not is_last or trial["state"] == "COMPLETE"
         look.stopped += is_last and outcome(trial) == "stopped early"
         look.collapsed += is_last and outcome(trial) == "collapsed"
         look.failed += is_last and trial["state"] == "FAIL"
-        pair = (row["score"], ends[-1]["score"])
+        pair = (found.score, last.score)
         if not is_last and trial["state"] == "COMPLETE" and all(math.isfinite(score) for score in pair):
             look.scores.append(pair)
-
-
-def _by_trial(rounds: Sequence[Row]) -> Iterator[tuple[int, list[Row]]]:
-    found: dict[int, list[Row]] = {}
-    for row in rounds:
-        found.setdefault(row["trial"], []).append(row)
-    for number, rows in found.items():
-        yield number, sorted(rows, key=lambda row: int(row["round"]))
-
-
-def _last_of_each(rows: Sequence[Row], place_of: Callable[[Row], Place]) -> list[Row]:
-    """Return the last of the rows at each place, in order."""
-    return list({place_of(row): row for row in rows}.values())

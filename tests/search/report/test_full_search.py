@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from search.pipeline.tables import rounds_by_trial
 from search.report.full_search import Bill, bills
 from tests.search.report.report_rows import model_row, no_rounds, round_row, trial_row
 
@@ -12,11 +13,13 @@ TRIALS = [
     no_rounds(3, "REJECTED", broken_constraints="max_flops"),
     no_rounds(4, "FAIL"),
 ]
-ROUNDS = [
-    *(round_row(0, number, 0.4) for number in (1, 2, 3)),
-    *(round_row(1, number, 0.4) for number in (1, 2, 3, 4, 5)),
-    round_row(2, 1, 0.2),
-]
+ROUNDS = rounds_by_trial(
+    [
+        *(round_row(0, number, 0.4) for number in (1, 2, 3)),
+        *(round_row(1, number, 0.4) for number in (1, 2, 3, 4, 5)),
+        round_row(2, 1, 0.2),
+    ]
+)
 
 
 def test_by_hand() -> None:
@@ -46,9 +49,9 @@ def test_unknown_image_gradients_stay_unknown() -> None:
 
 def test_before_a_model_was_retrained_there_is_nothing_to_say() -> None:
     assert bills(TRIALS, ROUNDS, [], 700) == []
-    assert bills([no_rounds(0, "FAIL")], [], [model_row(1, 0.4, 0.6)], 700) == []
+    assert bills([no_rounds(0, "FAIL")], {}, [model_row(1, 0.4, 0.6)], 700) == []
 
 
 def test_without_a_finished_trial_nobody_knows_the_rounds() -> None:
-    found = bills(TRIALS[2:3], ROUNDS[-1:], [model_row(1, 0.4, 0.6, audited=True, trial=2)], 700)
+    found = bills(TRIALS[2:3], ROUNDS, [model_row(1, 0.4, 0.6, audited=True, trial=2)], 700)
     assert [type(bill) for bill in found] == [Bill, Bill]

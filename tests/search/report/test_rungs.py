@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from search.pipeline.tables import rounds_by_trial
 from search.report.rungs import looks_by_round, looks_by_rung, pruning_rounds
 from tests.search.report.report_rows import round_row, trial_row
+from trainables.screening.round import Round
 
 LADDER = [("nwot", 1), ("distilled-1", 2), ("distilled-10", 2), ("real-epochs-2", 1)]
 
@@ -30,7 +32,7 @@ def climb(trial: int, scores: list[float]) -> list[dict[str, Any]]:
     ]
 
 
-def ladder_search() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def ladder_search() -> tuple[list[dict[str, Any]], dict[int, list[Round]]]:
     """Five trials finish; one is stopped at zero cost and one in distilled-10, and one fails in distilled-1."""
     rounds, trials = [], []
     zero_cost = [5.0, 4.0, 3.0, 2.0, 1.0]
@@ -38,7 +40,8 @@ def ladder_search() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         rounds += climb(trial, [zero_cost[trial], 0.1, 0.1 * trial, 0.2, 0.1 * trial, 0.1 * trial])
         trials.append(trial_row(trial, "COMPLETE", 0.1 * trial))
     rounds += climb(5, [0.5]) + climb(6, [3.5, 0.1, 0.2, 0.3]) + climb(7, [3.5, 0.1])
-    return [*trials, *(trial_row(n, state, 0.1) for n, state in ((5, "PRUNED"), (6, "PRUNED"), (7, "FAIL")))], rounds
+    trials += [trial_row(n, state, 0.1) for n, state in ((5, "PRUNED"), (6, "PRUNED"), (7, "FAIL"))]
+    return trials, rounds_by_trial(rounds)
 
 
 def test_what_each_rung_bought_by_hand() -> None:
@@ -67,7 +70,7 @@ def test_how_well_each_rung_foretold_the_end() -> None:
 def test_sources_are_not_mixed() -> None:
     trials, rounds = ladder_search()
     trials.append(trial_row(8, "COMPLETE", 0.5, source="real"))
-    rounds += [{**row, "fidelity": f"of-real-{row['rung']}"} for row in climb(8, [9.0, 0.5, 0.5])]
+    rounds |= rounds_by_trial([{**row, "fidelity": f"of-real-{row['rung']}"} for row in climb(8, [9.0, 0.5, 0.5])])
     looks = looks_by_rung(trials, rounds)
     assert [(look.source, look.entered) for look in looks] == [
         *(("distilled", entered) for entered in (8, 7, 6, 5)),
@@ -77,24 +80,24 @@ def test_sources_are_not_mixed() -> None:
 
 def test_without_a_ladder_the_rounds_are_the_milestones() -> None:
     trials = [trial_row(0, "COMPLETE", 0.4), trial_row(1, "PRUNED", 0.2)]
-    rounds = [round_row(0, 1, 0.3), round_row(0, 2, 0.4), round_row(1, 1, 0.2)]
+    rounds = rounds_by_trial([round_row(0, 2, 0.4), round_row(0, 1, 0.3), round_row(1, 1, 0.2)])
     assert looks_by_rung(trials, rounds) == []
     looks = looks_by_round(trials, rounds)
     assert [(look.rung_round, look.entered, look.went_on, look.stopped, look.seconds) for look in looks] == [
         (1, 2, 1, 1, 5.0),
         (2, 1, 1, 0, 2.5),
     ]
-    assert looks_by_round(trials[:1], rounds[:2]) == []  # nobody was stopped: nothing to weigh
+    assert looks_by_round(trials[:1], rounds) == []  # nobody was stopped: nothing to weigh
 
 
 def test_scores_that_are_not_numbers_are_left_out() -> None:
     trials = [trial_row(0, "COMPLETE", 0.4)]
-    looks = looks_by_rung(trials, climb(0, [math.nan, 0.1, 0.1, 0.2, 0.2]))
+    looks = looks_by_rung(trials, rounds_by_trial(climb(0, [math.nan, 0.1, 0.1, 0.2, 0.2])))
     assert [look.pairs for look in looks] == [0, 1, 0]
 
 
 def test_rounds_of_pruning_are_those_of_the_last_rung_that_prunes() -> None:
     trials, rounds = ladder_search()
     assert pruning_rounds(trials, rounds) == dict.fromkeys(range(5), 2)
-    plain = [round_row(0, number, 0.4, fidelity="real") for number in (1, 2, 3)]
+    plain = rounds_by_trial([round_row(0, number, 0.4, fidelity="real") for number in (1, 2, 3)])
     assert pruning_rounds(trials, plain) == {0: 3}
