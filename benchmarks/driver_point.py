@@ -203,10 +203,8 @@ def _screen(point: Point, run: RunDirectory, prepared: Preparation, record: Stud
     storage = str(run.path / "screening")
     store = CheckpointStore(storage)
     scheduler = StudyScheduler(record, lambda number: (run.ticket(number) / "card.json").exists())
-    gauge = Gauge(
-        clock, run=run, record=record, scheduler=scheduler, board=board, progress=Progress(quiet=True),
-        classes=prepared.splits.train.classes,
-    )  # fmt: skip
+    progress = Progress(quiet=True)
+    gauge = Gauge(clock, run=run, record=record, scheduler=scheduler, board=board, progress=progress)
     try:
         run_trials(
             SimulatedTrainable,

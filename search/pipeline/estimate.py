@@ -107,11 +107,11 @@ def _time(value: Mapping[str, Any], prepared: Preparation, device: torch.device)
     config, train = prepared.config, prepared.splits.train
     space, scored = standardisation_of(train), len(prepared.splits.validation)
     looked = min(config.screen.validation_images or scored, scored)
-    rungs = Candidate.parse_ladder(value, train.classes, config.search.ladder.ipc)
+    rungs = Candidate.parse(value, train.classes).rungs(config.search.ladder.ipc, train.classes)
     own = rungs[-1]
     rounds = len(sparsity_schedule(own.sparsity, config.screen.prune_fraction))
-    speed = speed_of(own.model, own.recipe, train, space, _images(own, train.classes, len(train)), device)
-    steps = [rung.recipe.total_steps(_images(rung, train.classes, len(train))) for rung in rungs]
+    speed = speed_of(own.model, own.recipe, train, space, own.images(train.classes) or len(train), device)
+    steps = [rung.recipe.total_steps(rung.images(train.classes) or len(train)) for rung in rungs]
     evaluated = speed.judged(looked)
     of_rungs = [config.screen.replicates * (count * speed.step + evaluated) + _EACH_STEP for count in steps]
     recipe = prepared.retraining
@@ -136,7 +136,3 @@ def _share_of_rounds(rounds: int, first: int, factor: int) -> float:
         total += going * (rung - at)
         going, at, rung = going / factor, rung, rung * factor
     return (total + going * (rounds - at)) / rounds
-
-
-def _images(candidate: Candidate, classes: int, real: int) -> int:
-    return real if candidate.images_per_class is None else candidate.images_per_class * classes

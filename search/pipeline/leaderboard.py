@@ -23,7 +23,7 @@ from search.pipeline.tables import (
     write_trials,
 )
 from search.runs.directory import RunDirectory
-from search.study.trials import candidate_of, reason_of, round_of, rounds_of, state_of
+from search.study.trials import reason_of, round_of, rounds_of, state_of, written_candidate
 from trainables.retraining.trained_model import TrainedModel
 from trainables.screening.round import Round, finite
 from trainables.trials.source import screened_on
@@ -132,7 +132,7 @@ def _last_round(run: RunDirectory, trial: FrozenTrial) -> Round:
 
 
 def _description(trial: FrozenTrial) -> dict[str, Any]:
-    candidate = candidate_of(trial)
+    candidate = written_candidate(trial)
     source, ipc = screened_on(candidate)
     architecture = ModelSpec.from_dict(candidate["model"]).label() if candidate else ""
     return {"architecture": architecture, "source": source, "ipc": ipc}

@@ -18,7 +18,6 @@ from search.runs.progress import Progress, Throttle
 from search.study.record import End, StudyRecord
 from search.study.trials import outcome_of
 from search.tune.lost_workers import NotSaved, PatientScheduler
-from trainables import Candidate
 from trainables.screening.round import Round
 
 
@@ -32,14 +31,12 @@ class ScreeningMonitor(NotSaved, tune.Callback):
         scheduler: PatientScheduler,
         board: TensorBoardLog,
         progress: Progress,
-        classes: int,
     ) -> None:
         self._run = run
         self._record = record
         self._scheduler = scheduler
         self._board = board
         self._progress = progress
-        self._classes = classes
         self._throttle = Throttle()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -90,12 +87,11 @@ class ScreeningMonitor(NotSaved, tune.Callback):
             self._progress.say("screening", self._line(end, self._throttle.told()))
 
     def _line(self, end: End, untold: int) -> str:
-        candidate = Candidate.parse(end.candidate, self._classes)
         reason, outcome = end.reason, outcome_of(end.state, end.reason)
         return (
             f"{self._record.ended}/{self._record.target} trial {end.number} {outcome}: {_outcome(end.last)}"
             + (f" ({reason})" if reason and not reason.startswith("stopped early") else "")
-            + f", {candidate.model.label()} on {candidate.data_key}"
+            + f", {end.candidate.model.label()} on {end.candidate.data_key}"
             + (f"; best {end.objective} on {end.scale} {end.best:,.4g}" if end.best is not None else "")
             + (f" (and {untold} more)" if untold else "")
         )

@@ -157,11 +157,11 @@ def _values(space: Space, name: str) -> tuple[Any, ...]:
 
 def _check_candidates(space: Space, splits: Splits, config: SearchConfig, retraining: Recipe) -> None:
     """See that every architecture at the corners of the space can be trained, and be as sparse as it may have to be."""
-    rewind_step, ladder = config.screen.rewind_step, config.search.ladder.ipc
-    corners = [(corner, Candidate.parse(corner, splits.train.classes)) for corner in space.corners()]
-    chosen = some_of(list(dict.fromkeys(_architecture(candidate) for _, candidate in corners)))
+    rewind_step, ladder, classes = config.screen.rewind_step, config.search.ladder.ipc, splits.train.classes
+    candidates = [Candidate.parse(corner, classes) for corner in space.corners()]
+    chosen = some_of(list(dict.fromkeys(_architecture(candidate) for candidate in candidates)))
     layers: dict[str, dict[str, int]] = {}
-    for corner, candidate in corners:
+    for candidate in candidates:
         label, key = candidate.model.label(), _architecture(candidate)
         if key not in layers:
             recipes = (candidate.recipe, retraining) if key in chosen else ()
@@ -170,9 +170,8 @@ def _check_candidates(space: Space, splits: Splits, config: SearchConfig, retrai
             check_sparsity(candidate.sparsity, layers[key])
         except UserError as error:
             raise UserError(f"'space.sparsity' is impossible for {label}: {error}") from error
-        for rung in Candidate.parse_ladder(corner, splits.train.classes, ladder):
-            ipc = rung.images_per_class
-            steps = rung.recipe.total_steps(len(splits.train) if ipc is None else ipc * splits.train.classes)
+        for rung in candidate.rungs(ladder, classes):
+            steps = rung.recipe.total_steps(rung.images(classes) or len(splits.train))
             if rewind_step >= steps:
                 raise UserError(f"'screen.rewind_step' is {rewind_step}, but a round may have only {steps} steps.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 
 from optuna.trial import FrozenTrial
@@ -13,6 +13,7 @@ from search.config.objectives import objectives_of
 from search.pipeline.bad_ends import BadEnds
 from search.pipeline.preparation import Preparation
 from search.pipeline.promotion import (
+    Identify,
     NothingToPromote,
     Promotion,
     begun_anew,
@@ -29,8 +30,8 @@ from search.pipeline.tensorboard import TensorBoardLog
 from search.pipeline.tickets import complete_tickets, has_sound_ticket
 from search.runs.directory import RunDirectory, where_tracebacks
 from search.runs.progress import Progress
+from search.study.candidates import candidate_of
 from search.study.failures import shortened
-from search.study.trials import candidate_of
 from trainables.trials.identity import identity_of
 
 
@@ -81,10 +82,15 @@ def told_ends(run: RunDirectory, recipe: str) -> str:
     return f"{len(ends)} came to nothing, the last with: {last}.{where_tracebacks(run)}"
 
 
-def identify_by(prepared: Preparation) -> Callable[[FrozenTrial], str]:
+def identify_by(prepared: Preparation) -> Identify:
     """Return what tells the candidates of trials apart, see `identity_of`."""
     classes, ladder = prepared.splits.train.classes, prepared.config.search.ladder.ipc
-    return lambda trial: identity_of(candidate_of(trial), classes, ladder)
+
+    def identify(trial: FrozenTrial) -> Hashable:
+        candidate = candidate_of(trial, classes)
+        return trial.number if candidate is None else identity_of(candidate, classes, ladder)
+
+    return identify
 
 
 def _chosen(

@@ -49,7 +49,7 @@ def screen(
         storage=storage,
         session=store.next_session(),
         resources=resources,
-        callback=ScreeningMonitor(run, record, scheduler, board, progress, prepared.splits.train.classes),
+        callback=ScreeningMonitor(run, record, scheduler, board, progress),
         trials=record.unfinished,
         searcher=StudySearcher(
             record,

@@ -19,7 +19,7 @@ from search.pipeline.preparation import Preparation
 from search.pipeline.screening import phase_storage, screening_context
 from search.runs.directory import RunDirectory
 from search.runs.progress import Progress
-from search.study.trials import candidate_of
+from search.study.trials import written_candidate
 from search.tune.checkpoints import CheckpointStore
 from search.tune.execution import run_trials, trial_directory
 from search.tune.lost_workers import NotSaved, PatientScheduler
@@ -77,7 +77,7 @@ def _run(
     jobs = [
         {
             "trial": number,
-            "candidate": candidate_of(by_number[number]),
+            "candidate": written_candidate(by_number[number]),
             "resume_from": store.newest(trial_directory(number), lambda text: progress.say("tickets", text)),
         }
         for number in numbers

@@ -26,7 +26,7 @@ from search.space.parameters import is_active
 from search.space.place import Place
 from search.space.values import Stored, Value, stored, thaw
 from search.study.constraints import Limits
-from search.study.trials import CANDIDATE, candidate_of, has_rounds, is_rejected, rounds_of, step_of
+from search.study.trials import CANDIDATE, has_rounds, is_rejected, rounds_of, step_of, written_candidate
 from search.study.written_points import flattened, value_of
 from trainables import Candidate, Score
 from trainables.screening.round import Round
@@ -125,11 +125,12 @@ def earlier_trials(
         left_out: Counter[str] = Counter()
         for trial in ended:
             try:
-                candidate = candidate_of(trial)
-                params = _params(candidate, space)
-                parsed = Candidate.parse(candidate, limits.classes)
-                _check_set(parsed.data_key, recorded, sets)
+                written = written_candidate(trial)
+                params = _params(written, space)
+                candidate = Candidate.parse(written, limits.classes)
+                _check_set(candidate.data_key, recorded, sets)
                 values = _Values(trial, objectives, score)
+                excess = limits.before(candidate) | (limits.after(candidate, values.last) if values.final else {})
             except _LeftOut as reason:
                 left_out[str(reason)] += 1
                 continue
@@ -140,8 +141,8 @@ def earlier_trials(
                     params=params,
                     distributions=space.distributions(params),
                     intermediate_values=values.intermediate,
-                    user_attrs={CANDIDATE: candidate, EARLIER: f"{path}, trial {trial.number}"},
-                    constraints=limits.before(parsed) | (limits.after(parsed, values.last) if values.final else {}),
+                    user_attrs={CANDIDATE: written, EARLIER: f"{path}, trial {trial.number}"},
+                    constraints=excess,
                 )
             )
         notes += [f"{count} of {len(ended)} trials of {path} {reason}." for reason, count in left_out.items()]
@@ -206,9 +207,9 @@ def _has_ended(trial: FrozenTrial) -> bool:
     return ended and not is_rejected(trial) and has_rounds(trial)
 
 
-def _params(candidate: Mapping[str, Any], space: Space) -> dict[str, Stored]:
+def _params(written: Mapping[str, Any], space: Space) -> dict[str, Stored]:
     """Return what Optuna would have stored for the candidate, if it is a point of the space."""
-    flat = flattened(candidate, Place("candidate"))
+    flat = flattened(written, Place("candidate"))
     values: dict[str, Value] = {}
     params: dict[str, Stored] = {}
     for parameter in space.ordered:

@@ -14,12 +14,14 @@ from dp_core.seeds import derive_seed
 from search.study.memory import MemoryStudies, MemoryTrial
 from search.study.sampling import SOURCE, patience_with
 from search.study.sampling.kinds import PATIENCE
-from search.study.untried import Identify, Params, Untried
+from search.study.untried import Params, Untried
+from trainables import Candidate
+from trainables.trials.identity import identity_of
 
 SMALL = 1000
 """Points up to which a space, or a source's part of it, is counted in any case."""
 
-Check = Callable[[Mapping[str, Any]], tuple[Mapping[str, float], str | None]]
+Check = Callable[[Candidate], tuple[Mapping[str, float], str | None]]
 """Returns by how much a candidate breaks its constraints, and in words what it breaks, None for nothing."""
 
 
@@ -30,7 +32,7 @@ class Draw:
     Attributes:
         trial: in the study of its source.
         source: None where the space has no choice of it.
-        candidate: nested as the space is.
+        candidate: that it is.
         point: which the candidate completes, if it is one that was to be tried first.
         identity: what equal candidates share.
         repeats: number of the trial that had the candidate before, if one has.
@@ -39,7 +41,7 @@ class Draw:
 
     trial: MemoryTrial
     source: str | None
-    candidate: dict[str, Any]
+    candidate: Candidate
     point: Params | None
     identity: str
     repeats: int | None
@@ -62,7 +64,8 @@ class Proposals:
 
     Args:
         memory: the studies that are sampled.
-        identify: tells candidates apart.
+        classes: of the images.
+        ladder_ipc: images a class of the rungs below, which tell candidates apart, too.
         check: holds them against the constraints.
         points: candidates to try first, as flat parameters.
         trials: how many the run is to have.
@@ -74,14 +77,16 @@ class Proposals:
         self,
         memory: MemoryStudies,
         *,
-        identify: Identify,
+        classes: int,
+        ladder_ipc: Sequence[int],
         check: Check,
         points: Sequence[Params],
         trials: int,
         seed: int,
         sampler: str,
     ) -> None:
-        self._memory, self._identify, self._check = memory, identify, check
+        self._memory, self._check = memory, check
+        self._classes, self._ladder_ipc = classes, ladder_ipc
         self._points = [dict(point) for point in points]
         self._most, self._seed = max(SMALL, 2 * trials), seed
         self._name, self._patience = sampler, patience_with(sampler)
@@ -90,11 +95,17 @@ class Proposals:
         self._untried: dict[str | None, Untried] = {}
         self._in_a_row = 0
 
-    def learn(self, candidate: Mapping[str, Any], number: int) -> None:
+    def learn(self, candidate: Candidate, number: int) -> None:
         """Take note of a trial that an earlier driver proposed, one after the other."""
         identity = self._identify(candidate)
         self._in_a_row = self._in_a_row + 1 if identity in self._known else 0
         self._note(identity, number)
+
+    def _identify(self, candidate: Candidate) -> str:
+        return identity_of(candidate, self._classes, self._ladder_ipc)
+
+    def _identify_written(self, written: Mapping[str, Any]) -> str:
+        return self._identify(Candidate.parse(written, self._classes))
 
     def _note(self, identity: str, number: int) -> None:
         self._known.setdefault(identity, number)
@@ -106,7 +117,7 @@ class Proposals:
             space = self._memory.spaces[source]
             # Another seed whenever the study has grown, so that a resumed run does not draw what it has drawn before.
             seed = derive_seed(self._seed, "untried", str(source), len(self._known))
-            self._untried[source] = Untried(space, self._identify, self._known, most=self._most, seed=seed)
+            self._untried[source] = Untried(space, self._identify_written, self._known, most=self._most, seed=seed)
         return self._untried[source]
 
     @property
@@ -131,7 +142,7 @@ class Proposals:
             turn: how many candidates were proposed before, which decides whose turn of the sources it is.
 
         Raises:
-            UserError: the sampler has failed.
+            UserError: the sampler has failed, or what it has drawn is no candidate.
         """
         sources = [source for source in self._sources if self._left_of(source)]
         source = self._sources[turn % len(self._sources)]
@@ -146,7 +157,8 @@ class Proposals:
 
     def _drawn(self, source: Any, fixed: Params, point: Params | None) -> Draw:
         with self._blaming_sampler():
-            trial, candidate = self._memory.ask(source, fixed)
+            trial, written = self._memory.ask(source, fixed)
+        candidate = Candidate.parse(written, self._classes)
         identity = self._identify(candidate)
         excess, broken = self._check(candidate)
         trial.constrain(excess if broken else {})

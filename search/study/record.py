@@ -17,6 +17,7 @@ from search.config.models import SearchConfig
 from search.config.objectives import objectives_of
 from search.output.numbers import plural
 from search.space import Space
+from search.study.candidates import candidate_of
 from search.study.constraints import Limits
 from search.study.failures import FailureStreak
 from search.study.memory import MemoryStudies, MemoryTrial
@@ -32,7 +33,6 @@ from search.study.trials import (
     REPEATS,
     ROUND,
     STOP,
-    candidate_of,
     is_rejected,
     repeats_trial,
     rounds_of,
@@ -44,7 +44,6 @@ from search.study.trials import (
 from search.study.untried import DRAWS
 from trainables import Candidate
 from trainables.screening.round import Round, finite
-from trainables.trials.identity import identity_of
 
 MOST_REJECTIONS = 100
 """Proposals in a row that may break a constraint before the run stops."""
@@ -57,7 +56,7 @@ class Proposal:
     """A candidate to screen, with its number in the study; `resumed` if an earlier driver had begun it."""
 
     number: int
-    candidate: dict[str, Any]
+    candidate: Candidate
     resumed: bool
 
 
@@ -67,7 +66,7 @@ class OpenTrial:
 
     number: int
     seen: MemoryTrial
-    candidate: dict[str, Any]
+    candidate: Candidate
     params: dict[str, Any]
     source: str | None
     rounds: list[Round] = field(default_factory=list)
@@ -84,7 +83,7 @@ class End:
     number: int
     state: TrialState
     reason: str | None
-    candidate: dict[str, Any]
+    candidate: Candidate
     last: Round | None
     objective: str
     scale: str
@@ -123,7 +122,7 @@ class StudyRecord:
         self._store, self._space, self._classes, self._limits = store, space, classes, limits
         self._trials = settings.trials
         self._objectives = objectives_of(settings.objectives)
-        _end_foreign(store)
+        _end_unreadable(store, classes)
         known = store.trials()
         seed = derive_seed(config.run.seed, "sampler")
         parts = parts_of(space, self._objectives, self._trials, seed=seed, startup_trials=settings.startup_trials)
@@ -140,10 +139,10 @@ class StudyRecord:
         self._asked = 0
         self.halted: UserError | None = None
         tried = [trial.user_attrs[POINT] for trial in known if POINT in trial.user_attrs]
-        ladder = settings.ladder.ipc
         self._proposals = Proposals(
             memory,
-            identify=lambda candidate: identity_of(candidate, classes, ladder),
+            classes=classes,
+            ladder_ipc=settings.ladder.ipc,
             check=self._broken,
             points=[point for point in points if dict(point) not in tried],
             trials=settings.trials,
@@ -156,8 +155,9 @@ class StudyRecord:
 
     def _take_up(self, trial: FrozenTrial, memory: MemoryStudies, place: int) -> None:
         """Learn of a trial that an earlier driver proposed."""
-        if CANDIDATE in trial.user_attrs:
-            self._proposals.learn(candidate_of(trial), trial.number)
+        candidate = candidate_of(trial, self._classes)
+        if candidate is not None:
+            self._proposals.learn(candidate, trial.number)
         if is_rejected(trial):
             self._counts[state_of(trial)] += 1
             return
@@ -166,10 +166,9 @@ class StudyRecord:
         rounds, source = rounds_of(trial), source_of(trial)
         for found in rounds:
             self._stopping.hopeless(self._look(trial.number, source, found))
-        if trial.state == TrialState.RUNNING:
-            seen, candidate, params = memory.known(place), candidate_of(trial), dict(trial.params)
-            known = OpenTrial(trial.number, seen, candidate, params, source, rounds, stops_of(trial))
-            self._orphans.append(known)
+        if trial.state == TrialState.RUNNING and candidate is not None:
+            seen, params, stops = memory.known(place), dict(trial.params), stops_of(trial)
+            self._orphans.append(OpenTrial(trial.number, seen, candidate, params, source, rounds, stops))
         elif trial.state == TrialState.COMPLETE:
             self._stopping.finished(trial.number)
             self._note_best(rounds[-1])
@@ -275,7 +274,7 @@ class StudyRecord:
         params, notes = draw.params, draw.trial.drawn().system_attrs
         distributions = self._space.distributions(params)
         state = TrialState.RUNNING
-        attributes: dict[str, Any] = {CANDIDATE: draw.candidate}
+        attributes: dict[str, Any] = {CANDIDATE: dict(draw.candidate.written)}
         if draw.point is not None:
             attributes[POINT] = draw.point
         if draw.repeats is not None:
@@ -305,13 +304,12 @@ class StudyRecord:
         self._open[number] = OpenTrial(number, draw.trial, draw.candidate, draw.params, draw.source)
         return Proposal(number, draw.candidate, resumed=False)
 
-    def _broken(self, candidate: Mapping[str, Any]) -> tuple[Mapping[str, float], str | None]:
+    def _broken(self, candidate: Candidate) -> tuple[Mapping[str, float], str | None]:
         """Return by how much a candidate breaks its constraints before it is trained, and in words what it breaks."""
         if self._limits is None or not self._limits.limits:
             return {}, None
-        parsed = Candidate.parse(candidate, self._classes)
-        excess = self._limits.before(parsed)
-        return excess, self._limits.sentence(parsed) if any(value > 0 for value in excess.values()) else None
+        excess = self._limits.before(candidate)
+        return excess, self._limits.sentence(candidate) if any(value > 0 for value in excess.values()) else None
 
     def report(self, number: int, found: Round, *, last: bool = False) -> bool:
         """Record a round; return whether the trial should be stopped for lack of promise.
@@ -337,7 +335,7 @@ class StudyRecord:
 
     def _latency(self, trial: OpenTrial) -> float | None:
         assert self._limits is not None
-        return self._limits.latency_ms(Candidate.parse(trial.candidate, self._classes).model)
+        return self._limits.latency_ms(trial.candidate.model)
 
     def _look(self, number: int, source: str | None, found: Round) -> Look:
         return Look(
@@ -394,11 +392,11 @@ class StudyRecord:
             trial.number, state, reason, trial.candidate, last, objective, scale, self._best.get(scale)
         )
 
-    def _scale(self, candidate: Mapping[str, Any]) -> str:
+    def _scale(self, candidate: Candidate) -> str:
         """Return what the last round of a candidate looks with: the last of `LadderPlan.fidelities`."""
         if self._real_epochs:
             return f"real-epochs-{self._real_epochs}"
-        return Candidate.parse(candidate, self._classes).data_key
+        return candidate.data_key
 
     def _values(self, last: Round | None) -> tuple[list[float] | None, str | None]:
         """Return the objectives of a last round, or what is wrong with them."""
@@ -412,10 +410,9 @@ class StudyRecord:
         """Return by how much the trial breaks its constraints; of one that was not pruned to its end, what is sure."""
         if self._limits is None or not self._limits.limits:
             return {}
-        parsed = Candidate.parse(trial.candidate, self._classes)
         if state == TrialState.COMPLETE and last is not None:
-            return self._limits.after(parsed, last)
-        return self._limits.before(parsed)
+            return self._limits.after(trial.candidate, last)
+        return self._limits.before(trial.candidate)
 
     def _note_best(self, last: Round) -> None:
         objective = self._objectives[0]
@@ -425,10 +422,10 @@ class StudyRecord:
         self._best[last.fidelity] = value if best is None else better(best, value)
 
 
-def _end_foreign(store: TrialStore) -> None:
-    """End what somebody put into the study by other means: it has no candidate, and so nothing that could be run."""
+def _end_unreadable(store: TrialStore, classes: int) -> None:
+    """End the open trials that have no candidate, and so nothing that could be run."""
     for trial in store.trials():
-        if not trial.state.is_finished() and CANDIDATE not in trial.user_attrs:
-            store.end(
-                trial.number, TrialState.FAIL, None, {REJECTED: True, REASON: "it was not proposed by Winnow"}, {}
-            )
+        if not trial.state.is_finished() and candidate_of(trial, classes) is None:
+            known = CANDIDATE in trial.user_attrs
+            reason = "its candidate cannot be read" if known else "it was not proposed by Winnow"
+            store.end(trial.number, TrialState.FAIL, None, {REJECTED: True, REASON: reason}, {})

@@ -27,7 +27,7 @@ def rounds_of(trial: FrozenTrial) -> list[Round]:
 
 def round_of(trial: FrozenTrial, row: Mapping[str, Any]) -> Round:
     """Return a round of a trial from a row of the record or of its ticket; those of earlier versions had one rung."""
-    return Round.from_row(row, fidelity=data_key(*screened_on(candidate_of(trial))))
+    return Round.from_row(row, fidelity=data_key(*screened_on(written_candidate(trial))))
 
 
 def has_rounds(trial: FrozenTrial) -> bool:
@@ -45,8 +45,8 @@ def _round_keys(trial: FrozenTrial) -> list[str]:
     return sorted(key for key in trial.user_attrs if key.startswith(ROUND))
 
 
-def candidate_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the candidate of a trial."""
+def written_candidate(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the candidate of a trial as it is written, see `Candidate.written`; {} if it has none."""
     return dict(trial.user_attrs.get(CANDIDATE, {}))
 
 

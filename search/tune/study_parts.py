@@ -48,7 +48,7 @@ class StudySearcher(NotSaved, Searcher):
             if proposal is not None:
                 return {
                     "trial": proposal.number,
-                    "candidate": proposal.candidate,
+                    "candidate": dict(proposal.candidate.written),
                     "resume_from": self._resume_from(proposal.number) if proposal.resumed else None,
                 }
         return cast("dict[str, Any]", Searcher.FINISHED)  # a word, whatever Ray's annotation says

@@ -57,7 +57,7 @@ class Screening:
         self._number = int(job["trial"])
         self._candidate = Candidate.parse(job["candidate"], len(context.train.class_names))
         seed = derive_seed(context.seed, "trial", self._number)
-        self._climb = Climb(rungs_of(context, job["candidate"], seed, device, memory_parts))
+        self._climb = Climb(rungs_of(context, self._candidate, seed, device, memory_parts))
 
     def advance(self, history: Sequence[Row]) -> dict[str, Any]:
         """Do the next step of the climb."""

@@ -39,7 +39,7 @@ from search.runs.directory import RunDirectory, model_name
 from search.runs.distilled_sets import make_sets
 from search.runs.progress import Progress
 from search.study.storage.store import read_trials
-from search.study.trials import STUDY, candidate_of, reason_of, rounds_of
+from search.study.trials import STUDY, reason_of, rounds_of, written_candidate
 from tests.search.json_shape import of_table, rows_of_run
 from tests.search.processes import Program
 from tests.search.tiny import TEST, write_config
@@ -201,7 +201,7 @@ def _winnow(*arguments: str) -> Told:
 
 def _look(run: RunDirectory) -> Moment:
     trials = {
-        trial.number: (trial.state.name, trial.value, reason_of(trial), candidate_of(trial), rounds_of(trial))
+        trial.number: (trial.state.name, trial.value, reason_of(trial), written_candidate(trial), rounds_of(trial))
         for trial in read_trials(run.journal, None, STUDY)
     }
     files = {str(path.relative_to(run.path)): digest_of_file(path) for path in run.path.rglob("*") if path.is_file()}

@@ -46,7 +46,7 @@ def write_study(run: RunDirectory, *ends: End, still_running: int = 0) -> list[d
     for scores, state, reason in [*ends, *([([], None, None)] * still_running)]:
         proposal = record.propose()
         assert proposal is not None
-        candidates.append(proposal.candidate)
+        candidates.append(dict(proposal.candidate.written))
         for number, score in enumerate(scores, start=1):
             loss = math.nan if state == TrialState.FAIL else 1.0
             record.report(proposal.number, round_row(number, score, proxy_loss=loss))

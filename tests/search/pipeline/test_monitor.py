@@ -53,7 +53,7 @@ def record(run: RunDirectory) -> StudyRecord:
 
 @pytest.fixture
 def screened(run: RunDirectory, record: StudyRecord) -> ScreeningMonitor:
-    return ScreeningMonitor(run, record, PatientScheduler(0, None), TensorBoardLog(run.tensorboard), Progress(), 3)
+    return ScreeningMonitor(run, record, PatientScheduler(0, None), TensorBoardLog(run.tensorboard), Progress())
 
 
 def end(record: StudyRecord, monitor: ScreeningMonitor, state: TrialState, *scores: float) -> None:

@@ -18,8 +18,9 @@ from dp_core.errors import UserError
 from search.config.models import SearchConfig
 from search.study.record import Proposal, StudyRecord
 from search.study.storage.store import read_trials as stored_trials
-from search.study.trials import STUDY, candidate_of, is_rejected, reason_of, rounds_of
+from search.study.trials import STUDY, is_rejected, reason_of, rounds_of, written_candidate
 from tests.search.tiny import config_of, round_row, study_of
+from trainables import Candidate
 
 
 def opened(folder: Path, **changes: Any) -> StudyRecord:
@@ -65,12 +66,12 @@ def test_a_proposal_is_a_candidate_of_the_space(tmp_path: Path) -> None:
     for proposal in proposals:
         params = record.running(proposal.number).params
         assert params == record.trials()[proposal.number].params
-        assert params["source"] == proposal.candidate["source"]
+        assert params["source"] == proposal.candidate.source
     for candidate in candidates:
-        assert 0.5 <= candidate["sparsity"] <= 0.8
-        assert ("ipc" in candidate) == (candidate["source"] == "distilled")
-        assert candidate["recipe"]["steps"] == 4
-    assert {candidate["source"] for candidate in candidates} == {"distilled", "real"}
+        assert 0.5 <= candidate.sparsity <= 0.8
+        assert ("ipc" in candidate.written) == (candidate.source == "distilled")
+        assert candidate.recipe.steps == 4
+    assert {candidate.source for candidate in candidates} == {"distilled", "real"}
 
 
 def test_a_finished_trial_has_its_last_score_and_all_of_its_rounds(tmp_path: Path) -> None:
@@ -117,6 +118,19 @@ def test_what_others_put_into_the_study_is_ended_and_not_counted(tmp_path: Path,
     assert proposed(record).number == 1
     foreign = record.trials()[0]
     assert (foreign.state, reason_of(foreign)) == (TrialState.FAIL, "it was not proposed by Winnow")
+
+
+def test_a_candidate_of_another_version_is_ended_if_it_cannot_be_read(tmp_path: Path) -> None:
+    lost = opened(tmp_path, search={"trials": 2})
+    written = {**proposed(lost).candidate.written, "recipe": {"no_longer": 1}}
+    study = stock_study(tmp_path)
+    study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"candidate": written}))
+    study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={"candidate": written}))
+    record = opened(tmp_path, search={"trials": 2})
+    assert record.counts() == {"RUNNING": 1, "REJECTED": 1, "FAIL": 1}
+    assert reason_of(record.trials()[1]) == "its candidate cannot be read"
+    assert proposed(record).number == 0
+    assert record.propose() is None
 
 
 def test_a_round_that_is_known_changes_nothing(tmp_path: Path) -> None:
@@ -208,8 +222,8 @@ def test_stock_optuna_opens_the_journal(tmp_path: Path) -> None:
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
     assert (study.best_trial.number, study.best_value) == (1, 0.9)
     params = study.trials[0].params
-    assert params["sparsity"] == candidate["sparsity"]
-    assert params["model.pooling"] == candidate["model"]["pooling"]
+    assert params["sparsity"] == candidate.sparsity
+    assert params["model.pooling"] == candidate.model.hyperparameters["pooling"]
     assert "recipe.steps" not in params  # a constant
 
 
@@ -220,7 +234,7 @@ def test_reading_changes_nothing_and_agrees(tmp_path: Path) -> None:
     journal = tmp_path / "study.journal"
     before = journal.read_bytes()
     (trial,) = read_journal(journal)
-    assert (trial.state, candidate_of(trial)) == (TrialState.RUNNING, proposal.candidate)
+    assert (trial.state, written_candidate(trial)) == (TrialState.RUNNING, proposal.candidate.written)
     assert rounds_of(trial) == [round_row(1, 0.5)]
     assert journal.read_bytes() == before
 
@@ -311,13 +325,13 @@ def test_a_quasi_random_sequence_goes_on_where_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_seed_decides_what_is_proposed(tmp_path: Path, sampler: str) -> None:
-    def candidates(name: str, seed: int) -> list[dict[str, Any]]:
+    def candidates(name: str, seed: int) -> list[Candidate]:
         (tmp_path / name).mkdir()
         record = opened(tmp_path / name, run={"seed": seed}, search={"sampler": sampler, "startup_trials": 2})
         found = []
         while (proposal := record.propose()) is not None:
             found.append(proposal.candidate)
-            record.report(proposal.number, round_row(1, proposal.candidate["sparsity"]))
+            record.report(proposal.number, round_row(1, proposal.candidate.sparsity))
             record.finish(proposal.number, TrialState.COMPLETE, None)
         return found
 
@@ -433,7 +447,7 @@ def test_a_sampler_that_fails_is_a_sentence(tmp_path: Path, monkeypatch: pytest.
 def test_points_are_tried_first_and_each_once(tmp_path: Path) -> None:
     def drawn(record: StudyRecord) -> tuple[str, float]:
         candidate = proposed(record).candidate
-        return candidate["source"], candidate["sparsity"]
+        return candidate.source, candidate.sparsity
 
     first = {"start": {"points": [{"sparsity": 0.625}, {"sparsity": 0.75, "source": "real"}]}}
     assert drawn(opened(tmp_path, search=first)) == ("distilled", 0.625)
@@ -447,7 +461,7 @@ def test_points_are_tried_first_and_each_once(tmp_path: Path) -> None:
 def test_what_breaks_a_constraint_is_recorded_and_costs_no_trial(tmp_path: Path) -> None:
     # 307 parameters, of which 300 are prunable: 0.7 leaves 97, and what is sparser fewer.
     record = opened(tmp_path, search={"trials": 6, "constraints": {"min_sparsity": 0.7}})
-    found = [proposed(record).candidate["sparsity"] for _ in range(6)]
+    found = [proposed(record).candidate.sparsity for _ in range(6)]
     assert all(sparsity >= 0.69 for sparsity in found)
     rejected = [trial for trial in record.trials() if is_rejected(trial)]
     assert len(rejected) == record.counts()["REJECTED"] == len(record.trials()) - 6 > 0

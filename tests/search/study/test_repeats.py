@@ -16,6 +16,7 @@ from search.study.record import StudyRecord
 from search.study.sampling.kinds import PATIENCE
 from search.study.trials import is_rejected, reason_of, state_of
 from tests.search.tiny import config_of, round_row, study_of
+from trainables import Candidate
 from trainables.trials.identity import identity_of
 
 SIX: dict[str, Any] = {
@@ -35,25 +36,29 @@ def six(**model: Any) -> dict[str, Any]:
     return {**SIX, "model": {**SIX["model"], "pooling": "max", **model}}
 
 
-def train(record: StudyRecord) -> dict[str, Any] | None:
+def train(record: StudyRecord) -> Candidate | None:
     """Take the next candidate to its end and return it."""
     proposal = record.propose()
     if proposal is None:
         return None
-    score = proposal.candidate["model"]["width"] / 100 + proposal.candidate["sparsity"] / 10
+    score = width(proposal.candidate) / 100 + proposal.candidate.sparsity / 10
     record.report(proposal.number, round_row(1, score, parameters_left=round(1000 * score)))
     record.finish(proposal.number, TrialState.COMPLETE, None)
     return proposal.candidate
 
 
-def train_all(record: StudyRecord) -> list[dict[str, Any]]:
+def width(candidate: Candidate) -> int:
+    return int(candidate.model.hyperparameters["width"])
+
+
+def train_all(record: StudyRecord) -> list[Candidate]:
     found = []
     while (candidate := train(record)) is not None:
         found.append(candidate)
     return found
 
 
-def identities(found: list[dict[str, Any]]) -> set[str]:
+def identities(found: list[Candidate]) -> set[str]:
     return {identity_of(candidate, 3) for candidate in found}
 
 
@@ -120,7 +125,7 @@ def test_a_point_that_leaves_something_open_is_completed_with_something_new(tmp_
     record = opened(tmp_path, six(), trials=3, start={"points": [{"model": {"width": 12}}] * 2})
     found = train_all(record)
     assert len(identities(found)) == 3
-    assert [candidate["model"]["width"] for candidate in found[:2]] == [12, 12]
+    assert [width(candidate) for candidate in found[:2]] == [12, 12]
 
 
 def test_choices_that_come_to_the_same_network_are_one_candidate(tmp_path: Path) -> None:
@@ -146,9 +151,9 @@ def test_sources_with_nothing_left_give_up_their_turns(tmp_path: Path) -> None:
     record = opened(tmp_path, space, trials=30)
     found = train_all(record)
     # Three widths on real images, and on two sets each.
-    assert [sum(one["source"] == source for one in found) for source in ("real", "distilled")] == [3, 6]
+    assert [sum(one.source == source for one in found) for source in ("real", "distilled")] == [3, 6]
     assert len(identities(found)) == 9
-    assert [one["source"] for one in found[:4]] == ["distilled", "real"] * 2
+    assert [one.source for one in found[:4]] == ["distilled", "real"] * 2
 
 
 def test_a_range_that_makes_no_difference_ends_the_search(tmp_path: Path) -> None:
@@ -165,7 +170,7 @@ def test_candidates_that_break_a_constraint_are_tried_once_too(tmp_path: Path) -
     record = opened(tmp_path, six(), trials=20, constraints={"min_sparsity": 0.6})
     found = train_all(record)
     assert len(found) == 3
-    assert all(candidate["sparsity"] == 0.7 for candidate in found)
+    assert all(candidate.sparsity == 0.7 for candidate in found)
     assert record.counts()["REJECTED"] == 3
     assert "all 6 candidates of the space have been tried" in str(record.used_up)
 

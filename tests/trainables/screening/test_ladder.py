@@ -33,15 +33,16 @@ def test_the_sets_of_a_ladder_are_its_own_and_those_below(source: str, ipc: int 
 
 def test_a_budget_of_image_gradients_is_the_same_on_every_rung() -> None:
     proposal = {**candidate(source="distilled", ipc=4, image_gradients=120), "recipe": {"batch_size": 8}}
-    found = Candidate.parse_ladder(proposal, 3, (1, 2))
+    found = Candidate.parse(proposal, 3).rungs((1, 2), 3)
     # Batches of 3, 6 and, of 12 images, 8.
     assert [(each.images_per_class, each.recipe.steps) for each in found] == [(1, 40), (2, 20), (4, 15)]
-    assert found[-1] == Candidate.parse(proposal, 3)
+    assert found == tuple(Candidate.parse({**proposal, "ipc": ipc}, 3) for ipc in (1, 2, 4))
+    assert [each.written["ipc"] for each in found] == [1, 2, 4]
     assert all((each.model, each.source) == (found[-1].model, "distilled") for each in found)
 
 
 def test_steps_that_are_given_stay() -> None:
-    assert [each.recipe.steps for each in Candidate.parse_ladder(CLIMBER, 3, (1, 2))] == [2, 2, 2]
+    assert [each.recipe.steps for each in Candidate.parse(CLIMBER, 3).rungs((1, 2), 3)] == [2, 2, 2]
 
 
 @pytest.mark.parametrize(

@@ -72,23 +72,18 @@ class Climb:
 
 
 def rungs_of(
-    context: ScreeningContext, proposal: Mapping[str, Any], seed: int, device: torch.device, memory_parts: int
+    context: ScreeningContext, candidate: Candidate, seed: int, device: torch.device, memory_parts: int
 ) -> list[RungPlan]:
     """Return the rungs that a candidate climbs, in the order of `LadderPlan.fidelities`; none is made yet.
 
     Args:
         context: of the search.
-        proposal: of the space, see `Candidate.parse`.
+        candidate: that climbs.
         seed: of the trial.
         device: where to compute.
         memory_parts: in how many parts a batch is in memory.
-
-    Raises:
-        UserError: the proposal is no candidate.
     """
     ladder = context.ladder
-    candidates = Candidate.parse_ladder(proposal, len(context.train.class_names), ladder.ipc)
-    candidate = candidates[-1]
 
     def zero_cost(_: FoundTicket | None) -> Rung:
         assert ladder.zero_cost is not None
@@ -103,7 +98,7 @@ def rungs_of(
 
     enters: list[Callable[[FoundTicket | None], Rung]] = [
         *([] if ladder.zero_cost is None else [zero_cost]),
-        *(functools.partial(pruning, each) for each in candidates),
+        *(functools.partial(pruning, each) for each in candidate.rungs(ladder.ipc, len(context.train.class_names))),
         *([real_epochs] if ladder.real_epochs else []),
     ]
     return [RungPlan(name, enter) for name, enter in zip(ladder.fidelities(candidate), enters, strict=True)]

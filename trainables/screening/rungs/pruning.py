@@ -30,7 +30,7 @@ class PruningRung:
 
     Args:
         context: of the search.
-        candidate: whose images are those of the rung, see `Candidate.parse_ladder`.
+        candidate: whose images are those of the rung, see `Candidate.rungs`.
         seed: of the trial.
         device: where to train.
         memory_parts: in how many parts a batch is in memory.
