@@ -120,6 +120,12 @@ def test_what_others_put_into_the_study_is_ended_and_not_counted(tmp_path: Path,
     assert (foreign.state, reason_of(foreign)) == (TrialState.FAIL, "it was not proposed by Winnow")
 
 
+def test_a_space_that_proposes_no_candidate_is_a_mistake_that_names_the_key(tmp_path: Path) -> None:
+    record = opened(tmp_path, space={"recipe": {"momentum": {"float": [1.5, 2.0]}}})
+    with pytest.raises(UserError, match=r"'space\.recipe': A recipe needs a momentum from 0 to below 1"):
+        record.propose()
+
+
 def test_a_candidate_of_another_version_is_ended_if_it_cannot_be_read(tmp_path: Path) -> None:
     lost = opened(tmp_path, search={"trials": 2})
     written = {**proposed(lost).candidate.written, "recipe": {"no_longer": 1}}
