@@ -98,7 +98,7 @@ def write_config(folder: Path, **changes: Mapping[str, Any]) -> Path:
     return path
 
 
-def round_row(number: int, score: float, **changes: Any) -> Round:
+def a_round(number: int, score: float, **changes: Any) -> Round:
     """Return what a trial reports of a round."""
     row = {
         "round": number,

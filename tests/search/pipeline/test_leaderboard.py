@@ -24,7 +24,7 @@ from search.pipeline.retraining_plan import recipe_key
 from search.runs.directory import RunDirectory, model_name
 from search.study.storage.store import read_trials
 from search.study.trials import ROUND, STUDY
-from tests.search.tiny import config_of, round_row, study_of
+from tests.search.tiny import a_round, config_of, study_of
 from trainables.retraining.trained_model import TrainedModel
 from trainables.screening.round import Round
 
@@ -49,7 +49,7 @@ def write_study(run: RunDirectory, *ends: End, still_running: int = 0) -> list[d
         candidates.append(dict(proposal.candidate.written))
         for number, score in enumerate(scores, start=1):
             loss = math.nan if state == TrialState.FAIL else 1.0
-            record.report(proposal.number, round_row(number, score, proxy_loss=loss))
+            record.report(proposal.number, a_round(number, score, proxy_loss=loss))
         if state is not None:
             record.finish(proposal.number, state, reason)
     return candidates
@@ -136,7 +136,7 @@ def test_replicates_are_in_every_table_and_a_run_from_before_them_had_one(
     proposal = record.propose()
     assert proposal is not None
     new = ("replicates", "proxy_accuracy_sem", "score_sem")
-    record.report(proposal.number, round_row(1, 0.5, **told))
+    record.report(proposal.number, a_round(1, 0.5, **told))
     record.finish(proposal.number, TrialState.COMPLETE, None)
     write_model(run, 0, 0, 0.5)
     trials = read_trials(run.journal, None, STUDY)
@@ -251,8 +251,8 @@ RUNG_KEYS = ("rung", "rung_round", "fidelity", "rung_done", "latency_ms")
 def test_rungs_are_in_the_tables(run: RunDirectory) -> None:
     looked = {"rung": 0, "rung_round": 1, "fidelity": "nwot", "rung_done": True, "latency_ms": 1.5}
     pruned = {"rung": 1, "rung_round": 1, "fidelity": "distilled-1", "rung_done": False, "latency_ms": 1.5}
-    low = round_row(1, 40.0, proxy_accuracy=math.nan, proxy_loss=math.nan, **looked)
-    report_rounds(run, [low, round_row(2, 0.5, **pruned)], TrialState.COMPLETE)
+    low = a_round(1, 40.0, proxy_accuracy=math.nan, proxy_loss=math.nan, **looked)
+    report_rounds(run, [low, a_round(2, 0.5, **pruned)], TrialState.COMPLETE)
     write_tables(run, read_trials(run.journal, None, STUDY))
     first, second = pq.read_table(run.rounds).to_pylist()
     assert {key: first[key] for key in RUNG_KEYS} == looked
@@ -262,7 +262,7 @@ def test_rungs_are_in_the_tables(run: RunDirectory) -> None:
 
 
 def test_a_run_from_before_the_ladder_has_one_rung(run: RunDirectory) -> None:
-    report_rounds(run, [round_row(n, 0.5) for n in (1, 2)], TrialState.COMPLETE)
+    report_rounds(run, [a_round(n, 0.5) for n in (1, 2)], TrialState.COMPLETE)
     write_tables(run, without(read_trials(run.journal, None, STUDY), RUNG_KEYS))
     found = pq.read_table(run.rounds).to_pylist()
     key = {"distilled": "distilled-2", "real": "real"}[pq.read_table(run.trials).to_pylist()[0]["source"]]
@@ -280,9 +280,9 @@ def write_ticket(run: RunDirectory, trial: int, history: list[dict[str, Any]]) -
 
 def test_an_audited_trial_that_was_stopped_has_what_its_ticket_came_to(run: RunDirectory) -> None:
     told = {"rung": 0, "rung_round": 1, "fidelity": "real", "rung_done": False}
-    report_rounds(run, [round_row(1, 0.3, **told, latency_ms=1.5)], TrialState.PRUNED, "stopped early: rank 4 of 5")
-    ended = round_row(3, 0.25, **told, latency_ms=None, seconds=9.0, image_gradients=999, parameters_left=77)
-    write_ticket(run, 0, [round_row(1, 0.3, **told).to_row(), ended.to_row()])
+    report_rounds(run, [a_round(1, 0.3, **told, latency_ms=1.5)], TrialState.PRUNED, "stopped early: rank 4 of 5")
+    ended = a_round(3, 0.25, **told, latency_ms=None, seconds=9.0, image_gradients=999, parameters_left=77)
+    write_ticket(run, 0, [a_round(1, 0.3, **told).to_row(), ended.to_row()])
     write_model(run, 0, 0, 0.5, image_gradients=600)
     write_model(run, 0, 1, 0.6, image_gradients=600)
     write_promotion(run.path / "promotion.json", Promotion(promoted=(), audited=(0,), population=1))

@@ -18,7 +18,7 @@ from search.runs.directory import RunDirectory
 from search.runs.progress import Progress
 from search.study.record import StudyRecord
 from search.tune.lost_workers import PatientScheduler
-from tests.search.tiny import config_of, round_row, study_of
+from tests.search.tiny import a_round, config_of, study_of
 
 
 @dataclass
@@ -60,7 +60,7 @@ def end(record: StudyRecord, monitor: ScreeningMonitor, state: TrialState, *scor
     proposal = record.propose()
     assert proposal is not None
     for number, score in enumerate(scores, start=1):
-        record.report(proposal.number, round_row(number, score))
+        record.report(proposal.number, a_round(number, score))
     record.finish(proposal.number, state, None if state == TrialState.COMPLETE else "a reason")
     monitor.on_trial_complete(0, [], pretended({"trial": proposal.number}))
 
@@ -96,7 +96,7 @@ def test_a_mean_over_replicates_is_told_with_its_standard_error(
 ) -> None:
     proposal = record.propose()
     assert proposal is not None
-    record.report(proposal.number, round_row(1, 0.31, proxy_accuracy_sem=0.0082, replicates=4))
+    record.report(proposal.number, a_round(1, 0.31, proxy_accuracy_sem=0.0082, replicates=4))
     record.finish(proposal.number, TrialState.COMPLETE, None)
     screened.on_trial_complete(0, [], pretended({"trial": proposal.number}))
     assert "round 1, proxy 31.0% ± 0.8% at sparsity 0.0%" in capsys.readouterr().err

@@ -27,7 +27,7 @@ from search.pipeline.promotion import (
     set_aside,
     write_promotion,
 )
-from tests.search.tiny import round_row
+from tests.search.tiny import a_round
 
 SOURCES = CategoricalDistribution(["distilled", "subset", "real"])
 SCORE = objectives_of(["score"])
@@ -47,8 +47,8 @@ def trial(
     """Return a trial whose first round was better than its last, and whose last round has this score."""
     attributes: dict[str, Any] = {} if reason is None else {"reason": reason}
     if score is not None:
-        attributes["round:0002"] = round_row(2, score, **{"sparsity": 0.5, **measures}).to_row()
-        attributes["round:0001"] = round_row(1, 99.0, sparsity=0.99, parameters_left=1).to_row()
+        attributes["round:0002"] = a_round(2, score, **{"sparsity": 0.5, **measures}).to_row()
+        attributes["round:0001"] = a_round(1, 99.0, sparsity=0.99, parameters_left=1).to_row()
     created = create_trial(
         state=state,
         value=score if state == TrialState.COMPLETE else None,

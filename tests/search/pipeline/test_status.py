@@ -14,7 +14,7 @@ from search.pipeline.status import status_of
 from search.runs.directory import RunDirectory
 from search.study.record import StudyRecord
 from search.study.trials import stopped_early
-from tests.search.tiny import config_of, config_tree, round_row, study_of
+from tests.search.tiny import a_round, config_of, config_tree, study_of
 
 SETTINGS: dict[str, Any] = {"search": {"trials": 5}, "promote": {"top": 2}, "retrain": {"seeds": 2}}
 
@@ -38,7 +38,7 @@ def end(
 ) -> None:
     proposal = record.propose()
     assert proposal is not None
-    record.report(proposal.number, round_row(1, score, fidelity=fidelity))
+    record.report(proposal.number, a_round(1, score, fidelity=fidelity))
     record.finish(proposal.number, state, reason)
 
 

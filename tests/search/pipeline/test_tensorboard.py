@@ -12,12 +12,12 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 
 from search.output.event_run import EventRun
 from search.pipeline.tensorboard import TensorBoardLog
-from tests.search.tiny import round_row
+from tests.search.tiny import a_round
 from trainables.screening.round import Round
 
 
 def row(number: int, score: float, **changes: Any) -> Round:
-    return round_row(number, score, **{"proxy_accuracy": score / 2, "sparsity": 1 - 0.5**number, **changes})
+    return a_round(number, score, **{"proxy_accuracy": score / 2, "sparsity": 1 - 0.5**number, **changes})
 
 
 TAGS = {

@@ -20,7 +20,7 @@ from search.pipeline.warm_start import EARLIER, check_runs, earlier_trials, poin
 from search.space import Space
 from search.study.constraints import Limits
 from search.study.trials import CANDIDATE, REJECTED, ROUND, STUDY
-from tests.search.tiny import config_tree, round_row
+from tests.search.tiny import a_round, config_tree
 from trainables import Score
 
 SPACE = Space.parse(
@@ -166,7 +166,7 @@ def learned(
     )
 
 
-ROWS = [round_row(1, 0.5, parameters_left=307).to_row(), round_row(2, 0.6, parameters_left=157).to_row()]
+ROWS = [a_round(1, 0.5, parameters_left=307).to_row(), a_round(2, 0.6, parameters_left=157).to_row()]
 
 
 def test_a_finished_trial_is_known_with_the_value_that_this_run_gives_it(tmp_path: Path) -> None:

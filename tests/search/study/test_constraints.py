@@ -15,7 +15,7 @@ from dp_core.models import ModelSpec
 from search.config.models import ConstraintsSection
 from search.space import Space
 from search.study.constraints import Limits, check_feasible
-from tests.search.tiny import round_row
+from tests.search.tiny import a_round
 from trainables import Candidate
 
 SHAPE, CLASSES = (3, 8, 8), 3
@@ -59,16 +59,16 @@ def test_a_limit_that_is_just_met_is_kept() -> None:
 def test_rounding_to_whole_weights_breaks_no_sparsity() -> None:
     # 0.8512 × 300 = 255.36: 255 weights go, a sparsity of 0.85, which is below the limit by a part of a weight.
     kept = limits(min_sparsity=0.8512)
-    assert kept.before(candidate(0.8512)) == kept.after(candidate(0.8512), round_row(1, 0.5, sparsity=1 - 45 / 300))
+    assert kept.before(candidate(0.8512)) == kept.after(candidate(0.8512), a_round(1, 0.5, sparsity=1 - 45 / 300))
     assert kept.before(candidate(0.8512)) == {"min_sparsity": 0.0}
-    assert kept.after(candidate(0.8512), round_row(1, 0.5, sparsity=1 - 46 / 300)) == {
+    assert kept.after(candidate(0.8512), a_round(1, 0.5, sparsity=1 - 46 / 300)) == {
         "min_sparsity": pytest.approx(1 / 45)
     }
 
 
 def test_what_is_known_after_training_is_what_was_measured() -> None:
     known = limits(max_parameters=100, max_flops=400, min_sparsity=0.8, max_latency_ms=2.0)
-    last = round_row(1, 0.5, parameters_left=67, flops_remaining=500, sparsity=0.8, latency_ms=1.0)
+    last = a_round(1, 0.5, parameters_left=67, flops_remaining=500, sparsity=0.8, latency_ms=1.0)
     expected = {"max_parameters": -0.33, "max_flops": 0.25, "min_sparsity": 0.0, "max_latency_ms": -0.5}
     assert known.after(candidate(0.8), last) == pytest.approx(expected)
     unmeasured = known.after(candidate(0.8), replace(last, latency_ms=None, parameters_left=110))
@@ -96,7 +96,7 @@ def test_latency_is_measured_once_for_an_architecture_and_only_where_all_else_is
     assert known.sentence(candidate(0.8, width=8)) == (
         "2 ms for one image, more than search.constraints.max_latency_ms 1.6"
     )
-    assert known.after(candidate(0.8, width=8), round_row(1, 0.5, latency_ms=77.0))["max_latency_ms"] == pytest.approx(
+    assert known.after(candidate(0.8, width=8), a_round(1, 0.5, latency_ms=77.0))["max_latency_ms"] == pytest.approx(
         0.25
     )
     assert (known.latency_ms(candidate(0.5).model), clock.asked) == (1.0, [4, 8])
@@ -111,7 +111,7 @@ def test_a_network_that_cannot_be_run_is_left_to_fail_by_itself() -> None:
     for name in ("tests.search.study.test_constraints:fails_forward", "tests.search.study.test_constraints:missing"):
         broken = Candidate(ModelSpec(name), 0.5, "real", None, candidate(0.5).recipe)
         assert (known.before(broken), known.sentence(broken)) == ({}, "")
-        assert known.after(broken, round_row(1, 0.5, parameters_left=2)) == {"max_parameters": 1.0}
+        assert known.after(broken, a_round(1, 0.5, parameters_left=2)) == {"max_parameters": 1.0}
 
 
 def test_an_architecture_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from search.space import Space
 from search.study.memory import MemoryStudies
 from search.study.sampling import parts_of
 from search.study.trials import REASON
-from tests.search.tiny import round_row
+from tests.search.tiny import a_round
 
 NUMBER = {"x": {"float": [0.0, 1.0]}}
 SOURCES = {"source": {"choice": ["distilled", "real"]}, "x": {"float": [0.0, 1.0], "when": {"source": "real"}}}
@@ -30,7 +30,7 @@ def ended(state: TrialState, reason: str | None, value: float | None) -> FrozenT
         state=state,
         value=value,
         intermediate_values={1: 0.5},
-        user_attrs={"round:0001": round_row(1, 0.5).to_row(), **({} if reason is None else {REASON: reason})},
+        user_attrs={"round:0001": a_round(1, 0.5).to_row(), **({} if reason is None else {REASON: reason})},
     )
 
 

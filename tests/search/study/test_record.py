@@ -19,7 +19,7 @@ from search.config.models import SearchConfig
 from search.study.record import Proposal, StudyRecord
 from search.study.storage.store import read_trials as stored_trials
 from search.study.trials import STUDY, is_rejected, reason_of, rounds_of, written_candidate
-from tests.search.tiny import config_of, round_row, study_of
+from tests.search.tiny import a_round, config_of, study_of
 from trainables import Candidate
 
 
@@ -47,7 +47,7 @@ def run(record: StudyRecord, scores: Sequence[float]) -> int:
     """Take a new trial through its rounds to its end; return its number."""
     number = proposed(record).number
     for round_number, score in enumerate(scores, start=1):
-        record.report(number, round_row(round_number, score))
+        record.report(number, a_round(round_number, score))
     record.finish(number, TrialState.COMPLETE, None)
     return number
 
@@ -80,7 +80,7 @@ def test_a_finished_trial_has_its_last_score_and_all_of_its_rounds(tmp_path: Pat
     (trial,) = record.trials(TrialState.COMPLETE)
     assert (trial.number, trial.value) == (number, 0.65)
     assert trial.intermediate_values == {1: 0.7, 2: 0.6, 3: 0.65}
-    assert rounds_of(trial) == [round_row(1, 0.7), round_row(2, 0.6), round_row(3, 0.65)]
+    assert rounds_of(trial) == [a_round(1, 0.7), a_round(2, 0.6), a_round(3, 0.65)]
     assert reason_of(trial) is None
     assert record.unfinished == 3
 
@@ -89,7 +89,7 @@ def test_trials_of_a_lost_driver_are_proposed_again_before_new_ones(tmp_path: Pa
     lost = opened(tmp_path)
     first, second = proposed(lost), proposed(lost)
     third = run(lost, [0.5])
-    lost.report(first.number, round_row(1, 0.4))
+    lost.report(first.number, a_round(1, 0.4))
     record = opened(tmp_path)
     assert record.unfinished == 3
     again = [record.propose(), record.propose()]
@@ -142,10 +142,10 @@ def test_a_candidate_of_another_version_is_ended_if_it_cannot_be_read(tmp_path: 
 def test_a_round_that_is_known_changes_nothing(tmp_path: Path) -> None:
     record = opened(tmp_path)
     number = proposed(record).number
-    record.report(number, round_row(1, 0.5))
+    record.report(number, a_round(1, 0.5))
     size = (tmp_path / "study.journal").stat().st_size
-    record.report(number, round_row(1, 0.9, seconds=9.0))
-    assert rounds_of(record.trials()[number]) == [round_row(1, 0.5)]
+    record.report(number, a_round(1, 0.9, seconds=9.0))
+    assert rounds_of(record.trials()[number]) == [a_round(1, 0.5)]
     assert record.trials()[number].intermediate_values == {1: 0.5}
     assert (tmp_path / "study.journal").stat().st_size == size
 
@@ -153,12 +153,12 @@ def test_a_round_that_is_known_changes_nothing(tmp_path: Path) -> None:
 def test_a_resumed_trial_may_report_its_rounds_again(tmp_path: Path) -> None:
     lost = opened(tmp_path)
     number = proposed(lost).number
-    lost.report(number, round_row(1, 0.5))
-    lost.report(number, round_row(2, 0.6))
+    lost.report(number, a_round(1, 0.5))
+    lost.report(number, a_round(2, 0.6))
     record = opened(tmp_path)
     assert proposed(record).number == number
     for round_number, score in ((1, 0.1), (2, 0.2), (3, 0.7)):
-        record.report(number, round_row(round_number, score))
+        record.report(number, a_round(round_number, score))
     record.finish(number, TrialState.COMPLETE, None)
     (trial,) = record.trials(TrialState.COMPLETE)
     assert trial.intermediate_values == {1: 0.5, 2: 0.6, 3: 0.7}
@@ -177,8 +177,8 @@ def test_a_second_end_changes_nothing(tmp_path: Path) -> None:
 def test_a_trial_stopped_early_is_pruned_with_its_intermediate_values(tmp_path: Path) -> None:
     record = opened(tmp_path)
     number = proposed(record).number
-    record.report(number, round_row(1, 0.5))
-    record.report(number, round_row(2, 0.4))
+    record.report(number, a_round(1, 0.5))
+    record.report(number, a_round(2, 0.4))
     record.finish(number, TrialState.PRUNED, "others were better")
     (trial,) = record.trials()
     assert (trial.state, reason_of(trial)) == (TrialState.PRUNED, "others were better")
@@ -188,13 +188,13 @@ def test_a_trial_stopped_early_is_pruned_with_its_intermediate_values(tmp_path: 
 def test_a_score_that_is_no_number_fails_with_its_reason(tmp_path: Path) -> None:
     record = opened(tmp_path)
     number = proposed(record).number
-    record.report(number, round_row(1, math.nan, proxy_loss=math.inf))
+    record.report(number, a_round(1, math.nan, proxy_loss=math.inf))
     record.finish(number, TrialState.FAIL, "the loss became nan by step 3 of 4")
     (trial,) = record.trials()
     assert (trial.state, reason_of(trial)) == (TrialState.FAIL, "the loss became nan by step 3 of 4")
     assert trial.intermediate_values == {}
     none = {"score": None, "proxy_accuracy": None, "proxy_loss": None}
-    assert trial.user_attrs["round:0001"] == {**round_row(1, 0.0).to_row(), **none}
+    assert trial.user_attrs["round:0001"] == {**a_round(1, 0.0).to_row(), **none}
     (found,) = rounds_of(trial)
     assert all(math.isnan(value) for value in (found.score, found.proxy_accuracy, found.proxy_loss))
     assert stock_study(tmp_path).trials[0].state == TrialState.FAIL
@@ -221,7 +221,7 @@ def test_nothing_is_running_once_it_has_ended_and_the_counts_add_up(tmp_path: Pa
 def test_stock_optuna_opens_the_journal(tmp_path: Path) -> None:
     record = opened(tmp_path)
     candidate = proposed(record).candidate
-    record.report(0, round_row(1, 0.5))
+    record.report(0, a_round(1, 0.5))
     record.finish(0, TrialState.COMPLETE, None)
     run(record, [0.9])
     study = stock_study(tmp_path)
@@ -236,12 +236,12 @@ def test_stock_optuna_opens_the_journal(tmp_path: Path) -> None:
 def test_reading_changes_nothing_and_agrees(tmp_path: Path) -> None:
     record = opened(tmp_path)
     proposal = proposed(record)
-    record.report(0, round_row(1, 0.5))
+    record.report(0, a_round(1, 0.5))
     journal = tmp_path / "study.journal"
     before = journal.read_bytes()
     (trial,) = read_journal(journal)
     assert (trial.state, written_candidate(trial)) == (TrialState.RUNNING, proposal.candidate.written)
-    assert rounds_of(trial) == [round_row(1, 0.5)]
+    assert rounds_of(trial) == [a_round(1, 0.5)]
     assert journal.read_bytes() == before
 
 
@@ -337,7 +337,7 @@ def test_the_seed_decides_what_is_proposed(tmp_path: Path, sampler: str) -> None
         found = []
         while (proposal := record.propose()) is not None:
             found.append(proposal.candidate)
-            record.report(proposal.number, round_row(1, proposal.candidate.sparsity))
+            record.report(proposal.number, a_round(1, proposal.candidate.sparsity))
             record.finish(proposal.number, TrialState.COMPLETE, None)
         return found
 
@@ -356,7 +356,7 @@ def test_successive_halving_stops_what_is_not_in_the_upper_half_of_its_rung(tmp_
     for number, scores in zip(
         numbers, [(0.9, 0.5, 0.5, 0.5), (0.1, 0.3), (0.1, 0.7, 0.7, 0.4), (0.8, 0.2)], strict=True
     ):
-        stops[number] = [record.report(number, round_row(step, score)) for step, score in enumerate(scores, start=1)]
+        stops[number] = [record.report(number, a_round(step, score)) for step, score in enumerate(scores, start=1)]
     # The rungs are at rounds 2 and 4. Round 1 is no rung, however bad (0.1). At round 2 the first is alone, 0.3 is
     # below 0.5, 0.7 is the best of three, 0.2 the worst of four. At round 4 the first is alone and 0.4 is below 0.5.
     assert stops == {0: [False] * 4, 1: [False, True], 2: [False, False, False, True], 3: [False, True]}
@@ -365,13 +365,13 @@ def test_successive_halving_stops_what_is_not_in_the_upper_half_of_its_rung(tmp_
 def test_trials_of_an_earlier_driver_still_compete(tmp_path: Path) -> None:
     lost = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
     number = proposed(lost).number
-    lost.report(number, round_row(1, 0.9))
-    lost.report(number, round_row(2, 0.9))
+    lost.report(number, a_round(1, 0.9))
+    lost.report(number, a_round(2, 0.9))
     record = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
     proposed(record)
     other = proposed(record).number
-    record.report(other, round_row(1, 0.4))
-    assert record.report(other, round_row(2, 0.4)) is True
+    record.report(other, a_round(1, 0.4))
+    assert record.report(other, a_round(2, 0.4)) is True
 
 
 def test_median_stops_what_is_below_the_median_of_finished_trials(tmp_path: Path) -> None:
@@ -380,35 +380,35 @@ def test_median_stops_what_is_below_the_median_of_finished_trials(tmp_path: Path
     for score in (0.2, 0.5, 0.6):
         run(record, [score, score])
     low, high = proposed(record).number, proposed(record).number
-    assert record.report(low, round_row(1, 0.1)) is False  # before first_round
-    assert record.report(low, round_row(2, 0.49))
-    record.report(high, round_row(1, 0.1))
-    assert not record.report(high, round_row(2, 0.51))
+    assert record.report(low, a_round(1, 0.1)) is False  # before first_round
+    assert record.report(low, a_round(2, 0.49))
+    record.report(high, a_round(1, 0.1))
+    assert not record.report(high, a_round(2, 0.51))
 
 
 def test_none_stops_nothing(tmp_path: Path) -> None:
     record = opened(tmp_path, search={"early_stopping": {"method": "none"}, "startup_trials": 1}, space=ONE_SOURCE)
     run(record, [0.9, 0.9, 0.9, 0.9])
     number = proposed(record).number
-    assert not any(record.report(number, round_row(step, 0.01)) for step in range(1, 9))
+    assert not any(record.report(number, a_round(step, 0.01)) for step in range(1, 9))
 
 
 def test_what_was_said_of_a_round_is_said_again(tmp_path: Path) -> None:
     record = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
     run(record, [0.9, 0.9])
     number = proposed(record).number
-    record.report(number, round_row(1, 0.1))
-    assert record.report(number, round_row(2, 0.1))
-    assert record.report(number, round_row(2, 0.1)), "a worker that is lost before it was stopped tells its round again"
-    assert not record.report(number, round_row(1, 0.1))
+    record.report(number, a_round(1, 0.1))
+    assert record.report(number, a_round(2, 0.1))
+    assert record.report(number, a_round(2, 0.1)), "a worker that is lost before it was stopped tells its round again"
+    assert not record.report(number, a_round(1, 0.1))
 
 
 def test_a_trial_that_was_to_be_stopped_when_its_driver_was_lost_is_stopped(tmp_path: Path) -> None:
     lost = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
     run(lost, [0.9, 0.9])
     number = proposed(lost).number
-    lost.report(number, round_row(1, 0.1))
-    lost.report(number, round_row(2, 0.1))
+    lost.report(number, a_round(1, 0.1))
+    lost.report(number, a_round(2, 0.1))
     record = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
     assert record.counts() == {"COMPLETE": 1, "PRUNED": 1}
     assert reason_of(record.trials()[number]) == "stopped early after round 2: others were better"
@@ -419,8 +419,8 @@ def test_a_last_round_is_never_stopped(tmp_path: Path) -> None:
     lost = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
     run(lost, [0.9, 0.9])
     number = proposed(lost).number
-    lost.report(number, round_row(1, 0.1))
-    assert not lost.report(number, round_row(2, 0.1), last=True)
+    lost.report(number, a_round(1, 0.1))
+    assert not lost.report(number, a_round(2, 0.1), last=True)
     record = opened(tmp_path, search={"early_stopping": HALVING}, space=ONE_SOURCE)
     assert proposed(record).number == number
 
@@ -491,10 +491,10 @@ def test_several_objectives_are_what_the_study_optimises(tmp_path: Path) -> None
     record = opened(tmp_path, search={"objectives": ["accuracy", "parameters"], "early_stopping": HALVING})
     number = proposed(record).number
     for step, score in enumerate((0.5, 0.4, 0.45), start=1):
-        record.report(number, round_row(step, score, parameters_left=300 - 50 * step))
+        record.report(number, a_round(step, score, parameters_left=300 - 50 * step))
     record.finish(number, TrialState.COMPLETE, None)
     stopped = proposed(record).number
-    record.report(stopped, round_row(1, 0.1))
+    record.report(stopped, a_round(1, 0.1))
     record.finish(stopped, TrialState.PRUNED, "stopped early after round 1: others were better")
     study = stock_study(tmp_path)
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
@@ -505,7 +505,7 @@ def test_several_objectives_are_what_the_study_optimises(tmp_path: Path) -> None
 def test_an_objective_that_is_no_number_fails_a_trial_that_finished(tmp_path: Path) -> None:
     record = opened(tmp_path, search={"objectives": ["accuracy", "seconds"]})
     number = proposed(record).number
-    record.report(number, round_row(1, 0.5, seconds=math.inf))
+    record.report(number, a_round(1, 0.5, seconds=math.inf))
     record.finish(number, TrialState.COMPLETE, None)
     (trial,) = record.trials()
     assert (trial.state, reason_of(trial)) == (TrialState.FAIL, "its seconds is nan")

@@ -15,7 +15,7 @@ from search.runs.directory import RunDirectory
 from search.study.record import StudyRecord
 from search.study.sampling.kinds import PATIENCE
 from search.study.trials import is_rejected, reason_of, state_of
-from tests.search.tiny import config_of, round_row, study_of
+from tests.search.tiny import a_round, config_of, study_of
 from trainables import Candidate
 from trainables.trials.identity import identity_of
 
@@ -42,7 +42,7 @@ def train(record: StudyRecord) -> Candidate | None:
     if proposal is None:
         return None
     score = width(proposal.candidate) / 100 + proposal.candidate.sparsity / 10
-    record.report(proposal.number, round_row(1, score, parameters_left=round(1000 * score)))
+    record.report(proposal.number, a_round(1, score, parameters_left=round(1000 * score)))
     record.finish(proposal.number, TrialState.COMPLETE, None)
     return proposal.candidate
 

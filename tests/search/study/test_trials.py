@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from search.study.trials import outcome_of, scale_of, stopped_early
-from tests.search.tiny import round_row
+from tests.search.tiny import a_round
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_scale_of_a_score_is_what_its_last_round_looked_with(
     told = ("round", "score", "proxy_accuracy", "proxy_loss", "sparsity", "density", "parameters_left", "flops_dense",
             "flops_remaining", "image_gradients", "seconds")  # fmt: skip
     kept = {
-        f"round:{number:04d}": {**{name: getattr(round_row(number, 0.5), name) for name in told}, **row}
+        f"round:{number:04d}": {**{name: getattr(a_round(number, 0.5), name) for name in told}, **row}
         for number, row in enumerate(rounds, start=1)
     }
     assert scale_of(create_trial(state=TrialState.FAIL, user_attrs={"candidate": candidate, **kept})) == scale

@@ -19,7 +19,7 @@ from dp_core.errors import UserError
 from search.study.record import StudyRecord
 from search.study.trials import reason_of, rounds_of
 from search.tune.study_parts import StudyScheduler, StudySearcher
-from tests.search.tiny import config_of, round_row, study_of
+from tests.search.tiny import a_round, config_of, study_of
 
 
 @dataclass
@@ -46,7 +46,7 @@ def record(tmp_path: Path) -> StudyRecord:
 def result(number: int, score: float, status: str = "running", reason: str | None = None) -> dict[str, Any]:
     """Return what Tune hands on of a round: the row, what the trial says of itself, and Tune's own."""
     return {
-        **round_row(number, score).to_row(),
+        **a_round(number, score).to_row(),
         "status": status,
         "reason": reason,
         "training_iteration": number,
@@ -97,7 +97,7 @@ def test_an_end_is_recorded_with_its_last_round_and_its_reason(
     scheduler.on_trial_complete(None, trial, result(2, 0.4, status, reason))
     frozen = record.trials()[0]
     assert (frozen.state, reason_of(frozen)) == (state, reason)
-    assert rounds_of(frozen) == [round_row(1, 0.5), round_row(2, 0.4)]
+    assert rounds_of(frozen) == [a_round(1, 0.5), a_round(2, 0.4)]
     assert frozen.intermediate_values == {1: 0.5, 2: 0.4}
 
 
