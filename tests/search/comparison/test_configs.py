@@ -53,7 +53,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Prepare:
         else:
             classes = 100 if "cifar100" in name else 10
             splits = Splits(noise(52, classes), noise(2, classes), noise(2, classes))
-            monkeypatch.setattr(preparation, "splits_of", lambda _: splits)
+            monkeypatch.setattr(preparation, "sound_splits", lambda config, where: splits)
         return prepare_study(config, f"{name}.yaml", local=False)
 
     return of

@@ -156,7 +156,7 @@ def test_the_distillers_network_is_checked_too(prepared: Prepare) -> None:
 def test_a_ready_made_set_takes_the_place_of_the_one_of_its_size(prepared: Prepare, tmp_path: Path) -> None:
     ready_made().save(tmp_path / "mtt.safetensors")  # two images a class
     space = {"source": {"choice": ["distilled", "subset"]}, "ipc": {"choice": [1, 2], "when": None}}
-    found = prepared(space=space, distill={"sets": [str(tmp_path / "mtt.safetensors")]})
+    found = prepared(space=space, sets={"mine": str(tmp_path / "mtt.safetensors"), "out": None})
     assert {ipc: one.digest for ipc, one in found.ready.items()} == {2: ready_made().digest}
     assert set(wanted_sets(found)) == {"distilled-1", "subset-1", "subset-2"}
 
@@ -175,10 +175,10 @@ def test_a_ready_made_set_that_cannot_be_used_is_named(
     prepared: Prepare, tmp_path: Path, ipc: int, made: dict[str, Any], sets: list[str], sentence: str
 ) -> None:
     ready_made(**made).save(tmp_path / "mtt.safetensors")
-    paths = [str(tmp_path / f"{name}.safetensors") for name in sets]
-    found = mistake(prepared, space={"ipc": {"choice": [ipc]}}, distill={"sets": paths})
+    paths = {f"s{index}": str(tmp_path / f"{name}.safetensors") for index, name in enumerate(sets)}
+    found = mistake(prepared, space={"ipc": {"choice": [ipc]}}, sets=paths)
     assert sentence in found
-    assert "'distill.sets'" in found
+    assert f"'sets.s{len(sets) - 1}'" in found
 
 
 def test_a_rewind_step_beyond_the_round_is_checked(prepared: Prepare) -> None:

@@ -286,6 +286,6 @@ def test_what_is_no_search_is_refused(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     assert refused(missing).startswith(f"search.start.runs: There is no run '{missing}'")
     run = earlier_run(tmp_path, [], {"kind": "distillation"})
-    assert refused(run) == f"search.start.runs: The run {run} is a distillation, not a search."
+    assert refused(run) == f"search.start.runs: The run {run} is of the kind 'distillation', not a search."
     (run / "run.yaml").write_text("[]")
     assert refused(run) == f"search.start.runs: {run / 'run.yaml'} is not the record of a run."

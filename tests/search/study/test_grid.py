@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.study.record import StudyRecord
-from tests.search.tiny import config_of, round_row, study_of
+from tests.search.tiny import config_of, a_round, study_of
 
 FINITE = {
     "model": {"width": {"choice": [4, 8]}, "pooling": "max"},
@@ -35,7 +35,7 @@ def tried(record: StudyRecord, trials: int, state: TrialState = TrialState.COMPL
     found: list[str] = []
     while len(found) < trials and (proposal := record.propose()) is not None:
         found.append(str(proposal.candidate))
-        record.report(proposal.number, round_row(1, 0.5))
+        record.report(proposal.number, a_round(1, 0.5))
         record.finish(proposal.number, state, None if state == TrialState.COMPLETE else "for a reason")
     return found
 
