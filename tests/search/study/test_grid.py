@@ -34,7 +34,7 @@ def tried(record: StudyRecord, trials: int, state: TrialState = TrialState.COMPL
     """Take so many candidates at most to an end; return them as text."""
     found: list[str] = []
     while len(found) < trials and (proposal := record.propose()) is not None:
-        found.append(str(proposal.candidate))
+        found.append(str(proposal.candidate.written))
         record.report(proposal.number, a_round(1, 0.5))
         record.finish(proposal.number, state, None if state == TrialState.COMPLETE else "for a reason")
     return found
