@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.study.record import StudyRecord
-from tests.search.tiny import config_of, a_round, study_of
+from tests.search.tiny import a_round, config_of, study_of
 
 FINITE = {
     "model": {"width": {"choice": [4, 8]}, "pooling": "max"},
