@@ -29,9 +29,9 @@ from benchmarks.measuring import alone, as_a_program, parser_of, provenance, wri
 from dp_core.files import write_text
 from search.cli.environment import prepare_environment
 from search.output.drawing import save
-from search.output.markdown import markdown
 from search.output.numbers import plural
 from search.output.panels import Panel
+from search.output.sheet import Sheet
 
 TRIALS, ROUNDS, CONCURRENCY = (100, 300, 1_000, 3_000, 10_000), (1, 4), 16
 PARTS = ("study.propose", "study.report", "study.finish", "tickets", "tensorboard", "tables", "report", "reopening")
@@ -129,13 +129,13 @@ def page_of(points: Sequence[dict[str, Any]]) -> str:
     return (
         "# What the driver costs, as a search grows\n\n"
         "Trials of one second on 16 logical CPUs; made by `python -m benchmarks.driver_scale`, which says how.\n\n"
-        + markdown(
+        + Sheet(
             ["trials", "rounds", "ideal s", "s", "over ideal", "over ideal, steady", "first start s",
              "driver MiB", "journal MiB"], wall,
-        )
+        ).markdown()
         + "\nSteady is between the tenth and the ninetieth percent of the trials, when no worker starts or ends.\n\n"
         "Milliseconds a trial: time that passes in the driver by part, then processor time by process.\n\n"
-        + markdown(["trials", "rounds", *PARTS, "driver", "worker", "raylet", "gcs"], work)
+        + Sheet(["trials", "rounds", *PARTS, "driver", "worker", "raylet", "gcs"], work).markdown()
     )  # fmt: skip
 
 

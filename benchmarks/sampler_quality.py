@@ -33,7 +33,7 @@ from benchmarks.measuring import as_a_program, parser_of, provenance, write_repo
 from benchmarks.surrogates import Surrogate, conditional, nasbench
 from dp_core.files import write_text
 from search.config.objectives import Objective, objectives_of
-from search.output.markdown import markdown
+from search.output.sheet import Sheet
 from search.study.sampling import build_sampler, parts_of
 from search.study.sampling.bounded import BoundedTPESampler
 
@@ -205,9 +205,8 @@ def _table(rows: Sequence[Row], measure: str) -> str:
             cost = statistics.mean(row["seconds"] for row in own)
             what = f"{statistics.mean(quality):.4f} ± {spread:.4f}"
             lines.append([str(budget), arm, str(len(own)), what, beside, f"{cost:.1f}"])
-    return markdown(
-        ["Trials", "Sampler", "Seeds", f"{measure}, mean ± sd", "Less tpe, mean ± se", "CPU seconds"], lines
-    )
+    headings = ["Trials", "Sampler", "Seeds", f"{measure}, mean ± sd", "Less tpe, mean ± se", "CPU seconds"]
+    return Sheet(headings, lines).markdown()
 
 
 def _error(values: Sequence[float]) -> float:

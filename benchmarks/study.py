@@ -19,9 +19,9 @@ from dp_core.errors import UserError
 from dp_core.files import replacing_directory, write_text
 from search.comparison.page import page_body
 from search.comparison.run import recorded_design, write_outputs
+from search.comparison.sheets import sparsity_label
 from search.comparison.statistics import Row, paired_differences
-from search.comparison.tables import sparsity_label
-from search.output.markdown import markdown
+from search.output.sheet import Sheet
 from search.runs.directory import find_run
 from search.runs.record import read_run
 
@@ -78,7 +78,7 @@ def _differences(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> str:
                 interval = "-" if found.low is None else f"{100 * found.low:+.1f} to {100 * (found.high or 0):+.1f}"
                 place = [found.network, sparsity_label(found.target_sparsity), str(found.seeds)]
                 lines.append([f"{measure}: {first} − {second}", *place, f"{100 * found.mean:+.1f}", interval])
-    return markdown(["Difference, points", "Network", "Sparsity", "Seeds", "Mean", "95 % interval"], lines)
+    return Sheet(["Difference, points", "Network", "Sparsity", "Seeds", "Mean", "95 % interval"], lines).markdown()
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def evaluate(
     """Train fresh networks on a set and say what they learn, beside real images at equal cost."""
     from dp_core.data import Reading
     from search.distillation.evaluate import evaluate as evaluate_set
-    from search.distillation.evaluation_table import evaluation_tables
+    from search.distillation.evaluation_table import evaluation_sheets
     from search.runs.progress import Progress
 
     rows: list[dict[str, Any]] = evaluate_set(
@@ -109,5 +109,5 @@ def evaluate(
         print_rows(rows)
         return
     console = console_of_width(140)
-    for table in evaluation_tables(rows):
+    for table in evaluation_sheets(rows):
         console.print(table)

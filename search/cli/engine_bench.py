@@ -8,9 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from dp_core.bench.speed import Speed
@@ -18,6 +16,7 @@ from dp_core.bench.speed_process import MeasuringFailed, measure_in_process
 from dp_core.bench.workload import Unavailable, Workload
 from dp_core.device import default_device
 from search.config.model_spec import model_spec
+from search.output.sheet import Sheet
 from search.runs.machine import GIB
 from search.runs.progress import Progress
 
@@ -87,15 +86,10 @@ def engine_tables(rows: Sequence[Mapping[str, Any]]) -> Group:
     return Group(*parts, *([_machine(measured)] if measured else []))
 
 
-def _table(model: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, title=Text(model), title_justify="left")
+def _table(model: str, rows: Sequence[Mapping[str, Any]]) -> Sheet:
     usual = next((row["images_per_second"] for row in rows if row["mode"] == "usual"), None)
     lines = [_figures(row, usual) for row in rows]
-    for heading in lines[0]:
-        table.add_column(heading, justify="left" if heading in ("Mode", "") else "right", no_wrap=True)
-    for line in lines:
-        table.add_row(*line.values())
-    return table
+    return Sheet(list(lines[0]), [list(line.values()) for line in lines], model, names=(0, 1))
 
 
 def _figures(row: Mapping[str, Any], usual: float | None) -> dict[str, str]:

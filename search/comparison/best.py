@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from search.comparison.budgets import Budget, affordable, budgets_by_family, paid
+from search.comparison.sheets import sparsity_label
 from search.comparison.statistics import Row, by_sparsity, paired, t_interval
-from search.comparison.tables import sparsity_label
-from search.output.markdown import markdown
 from search.output.numbers import ABSENT, magnitude, percent
 from search.output.rows import grouped
+from search.output.sheet import Sheet
 
 SAME_COST = 1.1
 """Budgets that differ by less than this factor are told as one, the dearest of them."""
@@ -38,7 +38,7 @@ def best_by_cost(rows: Sequence[Row]) -> str:
                 place = [network, sparsity_label(sparsity), magnitude(cost)]
                 lines.append([*place, *_ranking({name: found for name, found in reached.items() if found}, seeds)])
     headings = ["Network", "Sparsity", "Image-gradients", "Best", "Accuracy %", "Second", "Margin", "Seeds"]
-    return f"{markdown(headings, lines)}\n{_CAPTION}\n" if lines else ""
+    return Sheet(headings, lines, note=_CAPTION).markdown() if lines else ""
 
 
 def _costs(families: Iterable[Sequence[Budget]]) -> list[float]:

@@ -8,11 +8,11 @@ from itertools import combinations
 
 from search.comparison.budgets import budgets_by_family, paid
 from search.comparison.crossings import Crossing, crossings
+from search.comparison.sheets import sparsity_label
 from search.comparison.statistics import Row, by_sparsity
-from search.comparison.tables import sparsity_label
-from search.output.markdown import markdown
 from search.output.numbers import ABSENT, magnitude
 from search.output.rows import grouped
+from search.output.sheet import Sheet
 
 FEW_SEEDS = 5
 """Below this many seeds a bootstrap has too few different draws for its interval to be more than a guess."""
@@ -37,7 +37,7 @@ def crossings_table(rows: Sequence[Row]) -> str:
         "Ahead",
     ]
     seeds = {network: len({row["seed"] for row in group}) for (network,), group in grouped(rows, "network").items()}
-    text = markdown(headings, [_line(crossing, seeds[crossing.network]) for crossing in found])
+    text = Sheet(headings, [_line(crossing, seeds[crossing.network]) for crossing in found]).markdown()
     text += "\nCosts are image-gradients spent on the mask; a crossing counts where the curves cross exactly once.\n"
     few = sorted({crossing.seeds for crossing in found if 1 < crossing.seeds < FEW_SEEDS})
     for number in few:

@@ -10,8 +10,8 @@ from statistics import fmean
 import numpy as np
 
 from search.comparison.budgets import Budget, budgets_by_family, paid
+from search.comparison.sheets import sparsity_label
 from search.comparison.statistics import Row, by_sparsity, deviation, mean, rounded, summarise
-from search.comparison.tables import sparsity_label
 from search.output.drawing import save
 from search.output.panels import GREY, PALE, Axis, Level, Line, Look, Panel, look, round_ticks, shade
 from search.output.rows import finite, grouped

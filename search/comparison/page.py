@@ -8,11 +8,11 @@ from typing import Any
 from search.comparison.best import best_by_cost
 from search.comparison.crossings_table import crossings_table
 from search.comparison.notes import notes
+from search.comparison.sheets import NOTHING, comparison_sheets, sparsity_label
 from search.comparison.statistics import Row, by_sparsity, mean
-from search.comparison.tables import NOTHING, markdown_table, sparsity_label
-from search.output.markdown import markdown
 from search.output.numbers import ABSENT
 from search.output.rows import finite, grouped
+from search.output.sheet import Sheet
 
 _UNCONVERGED = "\n\\*: Lanczos' method had not converged for a seed, so that its eigenvalue may be larger."
 
@@ -22,7 +22,7 @@ def page_body(rows: Sequence[Row]) -> str:
     if not rows:
         return f"{NOTHING}\n"
     sections = {
-        "All methods": markdown_table(rows),
+        "All methods": "\n".join(sheet.markdown() for sheet in comparison_sheets(rows)),
         "How to read tables and plots": "\n".join(f"- {note}" for note in notes(rows)),
         "Learning rates and sharpness": _details(rows),
         "Best by cost of the mask": best_by_cost(rows),
@@ -41,7 +41,7 @@ def _details(rows: Sequence[Row]) -> str:
         lines.append([network, method, *(ABSENT if rate is None else f"{rate:g}" for rate in rates), told or ABSENT])
     headings = ["Network", "Method", "Learning rate of a round", "of the final training", "Top Hessian eigenvalue"]
     unconverged = any(row.get("eigenvalue_converged") is False for row in rows)
-    return markdown(headings, lines) + (_UNCONVERGED if unconverged else "")
+    return Sheet(headings, lines).markdown() + (_UNCONVERGED if unconverged else "")
 
 
 def _first(rows: Sequence[Row], column: str) -> Any:

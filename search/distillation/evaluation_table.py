@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
 from dp_core.distillation.evaluation import leads
-from search.output.markdown import markdown
 from search.output.numbers import ABSENT, magnitude, percent
+from search.output.sheet import Sheet
 
 Rows = Sequence[Mapping[str, Any]]
 _CONTROL = "random_images"
 
 
-@dataclass(frozen=True)
-class _Sheet:
-    """One table as text: the first column holds names, the others hold figures."""
-
-    title: str
-    headings: list[str]
-    lines: list[list[str]]
-    note: str
-
-
-def evaluation_tables(rows: Rows) -> list[Table]:
-    """Return the rows of `evaluate` as tables for the terminal, one a measure."""
-    return [_table(sheet) for sheet in _sheets(rows)]
+def evaluation_sheets(rows: Rows) -> list[Sheet]:
+    """Return a sheet for each measure of the rows of `evaluate`."""
+    makers: Mapping[str, Callable[[Rows], Sheet]] = {
+        "test_accuracy": _accuracy_sheet,
+        "pool": _pool_sheet,
+        "few_steps": _few_steps_sheet,
+        "mask_quality": _mask_quality_sheet,
+        "mask_agreement": _agreement_sheet,
+        "feature_distance": _distance_sheet,
+    }
+    by_measure = {measure: [row for row in rows if row["measure"] == measure] for measure in makers}
+    return [makers[measure](own) for measure, own in by_measure.items() if own]
 
 
 def evaluation_markdown(rows: Rows) -> str:
     """Return the same as Markdown, to be committed beside a set."""
-    parts = [f"**{sheet.title}**\n\n{markdown(sheet.headings, sheet.lines)}\n{sheet.note}\n" for sheet in _sheets(rows)]
-    return "\n".join(parts)
+    return "\n".join(sheet.markdown() for sheet in evaluation_sheets(rows))
 
 
 def pool_note(rows: Rows) -> str:
@@ -55,20 +49,7 @@ def pool_note(rows: Rows) -> str:
     return f"{text} It does not beat them on {len(behind)} of them: {'; '.join(behind)}."
 
 
-def _sheets(rows: Rows) -> list[_Sheet]:
-    makers: Mapping[str, Callable[[Rows], _Sheet]] = {
-        "test_accuracy": _accuracy_sheet,
-        "pool": _pool_sheet,
-        "few_steps": _few_steps_sheet,
-        "mask_quality": _mask_quality_sheet,
-        "mask_agreement": _agreement_sheet,
-        "feature_distance": _distance_sheet,
-    }
-    by_measure = {measure: [row for row in rows if row["measure"] == measure] for measure in makers}
-    return [makers[measure](own) for measure, own in by_measure.items() if own]
-
-
-def _accuracy_sheet(rows: Rows) -> _Sheet:
+def _accuracy_sheet(rows: Rows) -> Sheet:
     cells = {(row["architecture"], row["set"]): _accuracy(row) for row in rows}
     networks, steps = rows[0]["networks"], rows[0]["steps"]
     note = (
@@ -78,7 +59,7 @@ def _accuracy_sheet(rows: Rows) -> _Sheet:
     return _grid("Test accuracy, %", "Architecture", cells, note)
 
 
-def _pool_sheet(rows: Rows) -> _Sheet:
+def _pool_sheet(rows: Rows) -> Sheet:
     means = {(row["architecture"], row["set"]): percent(row["accuracy_mean"]) for row in rows}
     found = _pool_leads(rows)
     ordered = sorted(found, key=found.__getitem__)
@@ -87,10 +68,10 @@ def _pool_sheet(rows: Rows) -> _Sheet:
         [each, means[each, name], means[each, _CONTROL], f"{100 * found[each]:+.1f}"] for each in ordered
     ]  # the worst first
     title = "Test accuracy by norm, activation and pooling, %"
-    return _Sheet(title, ["Architecture", name, _CONTROL, "Lead"], lines, pool_note(rows))
+    return Sheet(["Architecture", _heading(name), _CONTROL, "Lead"], lines, title, pool_note(rows))
 
 
-def _few_steps_sheet(rows: Rows) -> _Sheet:
+def _few_steps_sheet(rows: Rows) -> Sheet:
     several = len({row["architecture"] for row in rows}) > 1
     cells = {
         (f"{row['source']}, {row['architecture']}" if several else row["source"], _steps(row)): percent(row["accuracy"])
@@ -100,7 +81,7 @@ def _few_steps_sheet(rows: Rows) -> _Sheet:
     return _grid("Validation accuracy after few steps, %", "Trained on", cells, note)
 
 
-def _mask_quality_sheet(rows: Rows) -> _Sheet:
+def _mask_quality_sheet(rows: Rows) -> Sheet:
     trained = [row for row in rows if row["steps"] is not None]
     cells = {(row["source"], f"{_steps(row)} a round"): percent(row["accuracy"]) for row in trained}
     cells |= {(row["source"], "no search"): percent(row["accuracy"]) for row in rows if row["steps"] is None}
@@ -112,29 +93,35 @@ def _mask_quality_sheet(rows: Rows) -> _Sheet:
     return _grid("Validation accuracy of tickets, %", "Mask found on", cells, note)
 
 
-def _agreement_sheet(rows: Rows) -> _Sheet:
+def _agreement_sheet(rows: Rows) -> Sheet:
     keys = ("intersection_over_union", "chance", "above_chance")
     lines = [[row["source"], *(percent(row[key]) for key in keys)] for row in rows]
     note = (
         f"Weights that both keep at {percent(rows[0]['sparsity'])} % sparsity over those that one keeps; chance: "
         f"independent masks of the same layer-wise densities; above chance: 0 at chance, 100 for equal masks."
     )
-    return _Sheet("Mask agreement with real data, %", ["Trained on", "Overlap", "Chance", "Above chance"], lines, note)
+    headings = ["Trained on", "Overlap", "Chance", "Above chance"]
+    return Sheet(headings, lines, "Mask agreement with real data, %", note)
 
 
-def _distance_sheet(rows: Rows) -> _Sheet:
+def _distance_sheet(rows: Rows) -> Sheet:
     keys = ("mean_distance", "random_mean_distance", "frechet_distance")
     lines = [[row["source"], *(f"{row[key]:.3g}" for key in keys)] for row in rows]
     headings = ["Images", "Means", "Means, random expected", "Fréchet"]
     note = "Squared distances by class, divided by the number of features, of a network trained on real data."
-    return _Sheet("Distance of features to real images", headings, lines, note)
+    return Sheet(headings, lines, "Distance of features to real images", note)
 
 
-def _grid(title: str, corner: str, cells: Mapping[tuple[str, str], str], note: str) -> _Sheet:
+def _grid(title: str, corner: str, cells: Mapping[tuple[str, str], str], note: str) -> Sheet:
     """Return a sheet of cells by (line, column), both in the order in which they come first."""
     names, columns = (list(dict.fromkeys(key[place] for key in cells)) for place in (0, 1))
     lines = [[name, *(cells.get((name, column), ABSENT) for column in columns)] for name in names]
-    return _Sheet(title, [corner, *columns], lines, note)
+    return Sheet([corner, *map(_heading, columns)], lines, title, note)
+
+
+def _heading(name: str) -> str:
+    """Return the name of a set in lines that are not much wider than figures."""
+    return "\n".join(textwrap.wrap(name, 16, break_long_words=False))
 
 
 def _accuracy(row: Mapping[str, Any]) -> str:
@@ -153,14 +140,3 @@ def _name_of_set(rows: Rows) -> str:
 
 def _pool_leads(rows: Rows) -> dict[str, float]:
     return leads(rows, _name_of_set(rows), _CONTROL)
-
-
-def _table(sheet: _Sheet) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1), title=Text(sheet.title), title_justify="left")
-    table.caption, table.caption_justify = Text(sheet.note), "left"
-    table.add_column(sheet.headings[0], overflow="fold")
-    for heading in sheet.headings[1:]:
-        table.add_column(Text(heading), justify="right")
-    for line in sheet.lines:
-        table.add_row(*map(Text, line))  # Text, not str: a name holding "[…]" is not markup
-    return table

@@ -11,8 +11,8 @@ from search.comparison.config import ComparisonConfig
 from search.comparison.preparation import StudyPreparation, prepare_study
 from search.comparison.rows import with_tickets
 from search.comparison.run import advance, recorded_design, write_outputs
+from search.comparison.sheets import prune_sheets
 from search.comparison.status import study_status
-from search.comparison.tables import prune_tables
 from search.output.json_rows import print_rows
 from search.output.terminal import console_of_width
 from search.runs.directory import RunDirectory
@@ -57,7 +57,7 @@ class Comparison(Kind[ComparisonConfig, StudyPreparation]):
             print_rows(with_tickets(rows, run))
             return
         console = console_of_width(180)
-        for table in prune_tables(rows):
-            console.print(table)
+        for sheet in prune_sheets(rows):
+            console.print(sheet)
         if rows:
             console.print(f"Tables and plots: {run / 'results.md'}, {run / 'figures'}", highlight=False)

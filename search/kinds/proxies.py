@@ -14,8 +14,8 @@ from search.proxies.config import ProxyEvaluationConfig
 from search.proxies.parquet import REGRETS, SUBSETS
 from search.proxies.preparation import ProxyPreparation, prepare_proxies
 from search.proxies.run import advance, plan_of, rewrite_outputs, table_digest
+from search.proxies.sheets import proxy_sheets
 from search.proxies.status import proxies_status
-from search.proxies.tables import proxy_tables
 from search.proxies.truths import truth_rows
 from search.runs.directory import RunDirectory
 from search.runs.kind import Fact, Kind, Row
@@ -67,6 +67,6 @@ class Proxies(Kind[ProxyEvaluationConfig, ProxyPreparation]):
             return
         console = console_of_width(180)
         subsets, regrets = read_rows(run / "subsets.parquet", SUBSETS), read_rows(run / "regret.parquet", REGRETS)
-        for table in proxy_tables(rows, subsets, regrets):
-            console.print(table)
+        for sheet in proxy_sheets(rows, subsets, regrets):
+            console.print(sheet)
         console.print(f"Tables and plots: {run / 'results.md'}, {run / 'figures'}", highlight=False)

@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
+from search.output.numbers import accuracy, count, percent, proxy
 from search.output.prunable import prunable_by_rank
+from search.output.sheet import Sheet
 from search.pipeline.retraining_plan import what_differs
 
-_FIRST = ("Rank", "Trial", "Test\naccuracy\n%", "Proxy\naccuracy\n%", "Spar-\nse %", "Param.\nleft")
-_LAST = ("ipc", "Steps", "Screen\ns", "Ep-\nochs", "Retrain\ns")
+_HEADINGS = (
+    "Rank", "Trial", "Test\naccuracy\n%", "Proxy\naccuracy\n%", "Spar-\nse %", "Param.\nleft", "Architecture", "Source",
+    "ipc", "Steps", "Screen\ns", "Ep-\nochs", "Retrain\ns",
+)  # fmt: skip
+_NAMES = (6, 7)
+_OF_RECIPES = ("Trial", "Validation\naccuracy\n%", "Epochs", "Seeds", "Retrain\ns", "Rank", "Recipe")
 
 
-def leaderboard_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the leaderboard for the terminal; in 90 columns or more, only names are folded, never a figure.
+def leaderboard_table(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+    """Return the leaderboard for the terminal, which fits into 90 columns.
 
     The rank of a model that was drawn for the audit, rather than promoted, has the word before it. Rows without a rank
     are left out, see `recipes_table`. Below it stands how many parameters the sparsities are about.
     """
     ranked = [row for row in rows if row["rank"] is not None]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, title="Leaderboard", title_justify="left")
-    figures = [_figures(row) for row in ranked]
-    for heading in _FIRST:
-        _add_figures(table, heading, [line[heading] for line in figures])
-    table.add_column("Architecture", overflow="fold", min_width=4)
-    table.add_column("Source", overflow="fold", min_width=3)
-    for heading in _LAST:
-        _add_figures(table, heading, [line[heading] for line in figures])
-    for row, line in zip(ranked, figures, strict=True):
-        names = {"Architecture": str(row["architecture"]), "Source": str(row["source"])}
-        cells = {**line, **names}
-        # Text, not str: a name holding "[…]" is not markup.
-        table.add_row(*(Text(cells[str(column.header)]) for column in table.columns))
-    table.caption, table.caption_justify = Text(prunable_by_rank(ranked)) or None, "left"
-    return table
+    return Sheet(_HEADINGS, [_line(row) for row in ranked], "Leaderboard", prunable_by_rank(ranked), _NAMES)
 
 
-def recipes_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
+def recipes_table(rows: Sequence[Mapping[str, Any]]) -> Sheet | None:
     """Return the tickets that were retrained by several recipes, None if there are none.
 
     They are compared by validation accuracy, by which the one that the leaderboard has was chosen.
@@ -49,57 +36,43 @@ def recipes_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     chosen = several_recipes(rows)
     if not chosen:
         return None
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, title_justify="left")
-    table.title = "Retrained by several recipes: the one of highest validation accuracy has a rank"
-    lines = [
-        {
-            "Trial": str(row["trial"]),
-            "Validation\naccuracy\n%": _percent(row["validation_accuracy"], 2),
-            "Epochs": str(row["epochs"]),
-            "Seeds": str(row["seeds"]),
-            "Retrain\ns": _seconds(row["retraining_seconds"]),
-            "Rank": "-" if row["rank"] is None else str(row["rank"]),
-        }
-        for row in chosen
-    ]
-    for heading in lines[0]:
-        _add_figures(table, heading, [line[heading] for line in lines])
-    table.add_column("Recipe", overflow="fold")
     differences = what_differs([row["recipe_settings"] for row in chosen])
-    for row, line, different in zip(chosen, lines, differences, strict=True):
-        table.add_row(*(Text(cell) for cell in line.values()), Text(f"{row['recipe']} {different}".rstrip()))
-    return table
+    lines = [
+        [
+            str(row["trial"]),
+            percent(row["validation_accuracy"], 2),
+            str(row["epochs"]),
+            str(row["seeds"]),
+            _seconds(row["retraining_seconds"]),
+            count(row["rank"]),
+            f"{row['recipe']} {different}".rstrip(),
+        ]
+        for row, different in zip(chosen, differences, strict=True)
+    ]
+    title = "Retrained by several recipes: the one of highest validation accuracy has a rank"
+    return Sheet(_OF_RECIPES, lines, title, names=(6,))
 
 
-def _figures(row: Mapping[str, Any]) -> dict[str, str]:
-    deviation = row["test_accuracy_std"] if row["seeds"] > 1 else None
-    return {
-        "Rank": f"audit {row['rank']}" if row["audited"] else str(row["rank"]),
-        "Trial": str(row["trial"]),
-        "Ep-\nochs": str(row["epochs"]),
-        "Test\naccuracy\n%": _percent(row["test_accuracy"], 2, deviation),
-        "Proxy\naccuracy\n%": _percent(row["proxy_accuracy"], 1, row["proxy_accuracy_sem"]),
-        "Spar-\nse %": _percent(row["sparsity"], 1),
-        "Param.\nleft": f"{row['parameters_left']:,}",
-        "ipc": "-" if row["ipc"] is None else str(row["ipc"]),
-        "Steps": "-" if row["steps"] is None else f"{row['steps']:,}",
-        "Screen\ns": _seconds(row["screening_seconds"]),
-        "Retrain\ns": _seconds(row["retraining_seconds"]),
-    }
+def _line(row: Mapping[str, Any]) -> list[str]:
+    return [
+        f"audit {row['rank']}" if row["audited"] else str(row["rank"]),
+        str(row["trial"]),
+        accuracy(row["test_accuracy"], row["test_accuracy_std"], row["seeds"]),
+        proxy(row["proxy_accuracy"], row["proxy_accuracy_sem"]),
+        percent(row["sparsity"]),
+        count(row["parameters_left"]),
+        str(row["architecture"]),
+        str(row["source"]),
+        count(row["ipc"]),
+        count(row["steps"]),
+        _seconds(row["screening_seconds"]),
+        str(row["epochs"]),
+        _seconds(row["retraining_seconds"]),
+    ]
 
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:,.1f}" if seconds < 100 else f"{seconds:,.0f}"
-
-
-def _percent(fraction: float, decimals: int, spread: float | None = None) -> str:
-    text = "-" if math.isnan(fraction) else f"{100 * fraction:.{decimals}f}"
-    return text if spread is None else f"{text} ± {_percent(spread, decimals)}"
-
-
-def _add_figures(table: Table, heading: str, cells: Sequence[str]) -> None:
-    width = max(len(text) for text in [*heading.split("\n"), *cells])
-    table.add_column(heading, justify="right", no_wrap=True, min_width=width)
 
 
 def several_recipes(board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from search.output.markdown import markdown
 from search.output.numbers import ABSENT, percent
+from search.output.sheet import Sheet
 from search.proxies.answers import RANDOM_SEARCH, TRAIN_EVERYTHING
 from search.proxies.budget import Point
 from search.proxies.cells import COSTS, Row, cost, known
@@ -44,7 +44,7 @@ def budget_table(hits: Sequence[Row], order: Sequence[str], within: float) -> st
         [name, f"{found[name, told[0]]['trained']:.3g}", *(_cell(found, name, unit) for unit in told)] for name in names
     ]
     headings = ["Chosen by", "Trained", *(COSTS[unit] for unit in told)]
-    return f"{_verdict(found, order, told[0], within)}\n\n{markdown(headings, lines)}"
+    return f"{_verdict(found, order, told[0], within)}\n\n{Sheet(headings, lines).markdown()}"
 
 
 def _cell(found: Mapping[tuple[str, str], Row], name: str, unit: str) -> str:

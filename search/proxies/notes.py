@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from math import sqrt
 from statistics import fmean, stdev
 
-from search.output.markdown import markdown
 from search.output.numbers import count, percent, plural
 from search.output.rows import finite, grouped
+from search.output.sheet import Sheet
 from search.proxies.cells import Row, cost, known
 from search.proxies.standings import baseline_of
 
@@ -66,7 +66,7 @@ def _rates(truths: Sequence[Row]) -> list[str]:
     if not chosen:
         return []
     lines = [[f"{rate:g}", count(chosen[rate])] for rate in sorted(chosen)]
-    return [markdown(["Learning rate", "Chosen for architectures"], lines)]
+    return [Sheet(["Learning rate", "Chosen for architectures"], lines).markdown()]
 
 
 def failure_notes(failures: Sequence[Row], truths: Sequence[Row]) -> str:
@@ -81,7 +81,7 @@ def failure_notes(failures: Sequence[Row], truths: Sequence[Row]) -> str:
         names = [str(row["architecture"]) for row in rows[:_FEW]]
         more = f" and {len(rows) - _FEW:,} more" if len(rows) > _FEW else ""
         lines.append([proxy, count(len(rows)), "; ".join(names) + more, reason])
-    text = markdown(["Score", "Failures", "Architectures", "Reason"], lines)
+    text = Sheet(["Score", "Failures", "Architectures", "Reason"], lines).markdown()
     hidden = len(groups) - _MOST_GROUPS
     return text + (f"\nAnd {plural(hidden, 'more line')} like these; `scores.parquet` has all.\n" if hidden > 0 else "")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search.output.markdown import markdown
 from search.output.numbers import ABSENT, count, magnitude, percent
+from search.output.sheet import Sheet
 from search.proxies.budget_table import budget_table
 from search.proxies.cells import Row, difference, known, seconds, with_interval
 from search.proxies.headlines import headlines
 from search.proxies.notes import failure_notes, reading_notes, truth_notes
+from search.proxies.sheets import AT_RANDOM, NOTHING
 from search.proxies.standings import baseline_of, by_spearman, in_subset
-from search.proxies.tables import AT_RANDOM, NOTHING
 
 _ROUNDING = 1e-9
 """What expected accuracies may be off by: less than that is not worse than chance."""
@@ -85,7 +85,7 @@ def _overall(answers: Sequence[Row]) -> str:
         spent = [seconds(row["seconds"]), seconds(row["processor_seconds"])]
         spent += [magnitude(row["image_gradients"]), magnitude(row["flops"])]
         lines.append([row["proxy"], f"{count(row['architectures'])}{failed}", *ranked, *lead, *spent])
-    return markdown(headings, lines)
+    return Sheet(headings, lines).markdown()
 
 
 def _inside(answers: Sequence[Row], subsets: Sequence[Row], names: Sequence[str]) -> str:
@@ -99,7 +99,7 @@ def _inside(answers: Sequence[Row], subsets: Sequence[Row], names: Sequence[str]
         cells = [ABSENT if cell is None else with_interval(cell, "spearman") for cell in found]
         lines.append([row["proxy"], *cells, with_interval(row, "spearman")])
     headings = [f"{name.replace('<', '&lt;').replace('>', '&gt;')} ({size:,})" for name, size in sizes.items()]
-    return markdown(["Spearman of", *headings, "all"], lines)
+    return Sheet(["Spearman of", *headings, "all"], lines).markdown()
 
 
 def _regret(answers: Sequence[Row], regrets: Sequence[Row]) -> str:
@@ -119,4 +119,4 @@ def _regret(answers: Sequence[Row], regrets: Sequence[Row]) -> str:
             cells.append(f"{percent(lost, 2)}{' †' if beaten else ''}")
         lines.append([row["proxy"], *cells])
     note = "\n†: worse than choosing at random.\n" if worse else ""
-    return markdown(["Points lost by", *(f"top {k}" for k in chosen)], lines) + note
+    return Sheet(["Points lost by", *(f"top {k}" for k in chosen)], lines).markdown() + note

@@ -107,7 +107,7 @@ def test_the_table_compares_with_usual(winnow: Winnow, measured: list[Workload])
     modes = [word for mode in ("usual", "fused", "compiled") for word in ("--mode", mode)]
     outcome = winnow("bench", "engine", "--model", "alexnet", *modes)
     lines = outcome.out.splitlines()
-    assert lines[0].strip() == "alexnet"
+    assert lines[1].strip() == "alexnet"
     (fused,) = (line.split() for line in lines if line.startswith("fused"))
     # mode, format, images/s, steps/s, × usual, five shares, GiB, GFLOP/s, ceiling, % of it
     assert fused == ["fused", "fp32", "2,000", "0.20", "4.00", *["20.0"] * 5, "0.50", "0", "0", "20"]

@@ -26,7 +26,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         found.append({"set_path": set_path, **options})
         return [{"accuracy": 0.5}]
 
-    tables = SimpleNamespace(evaluation_tables=lambda rows: ["the table", "another"])
+    tables = SimpleNamespace(evaluation_sheets=lambda rows: ["the table", "another"])
     monkeypatch.setitem(sys.modules, "search.distillation.evaluate", SimpleNamespace(evaluate=evaluate))
     monkeypatch.setitem(sys.modules, "search.distillation.evaluation_table", tables)
     return found

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.console import Console
 
-from search.distillation.evaluation_table import evaluation_markdown, evaluation_tables, pool_note
+from search.distillation.evaluation_table import evaluation_markdown, evaluation_sheets, pool_note
 
 
 def accuracy(name: str, architecture: str, mean: float, **changed: Any) -> dict[str, Any]:
@@ -40,7 +40,7 @@ POOL = [
 def printed(rows: list[dict[str, Any]]) -> str:
     console = Console(width=160)
     with console.capture() as captured:
-        for table in evaluation_tables(rows):
+        for table in evaluation_sheets(rows):
             console.print(table)
     return captured.get()
 
@@ -114,9 +114,9 @@ def test_agreement_and_distance_are_read_beside_chance_and_random_images() -> No
     text = evaluation_markdown(rows)
     assert "| distilled | 25.0 | 6.2 | 20.0 |" in text
     assert "| distilled | 0.0123 | 0.0456 | 1.5 |" in text
-    assert len(evaluation_tables(rows)) == 2
+    assert len(evaluation_sheets(rows)) == 2
 
 
 def test_nothing_measured_is_no_table() -> None:
-    assert evaluation_tables([]) == []
+    assert evaluation_sheets([]) == []
     assert evaluation_markdown([]) == ""

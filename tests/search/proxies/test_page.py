@@ -7,7 +7,7 @@ import pytest
 from search.proxies.budget_table import budget_table
 from search.proxies.notes import failure_notes, truth_notes
 from search.proxies.page import page_body
-from search.proxies.tables import NOTHING
+from search.proxies.sheets import NOTHING
 from tests.search.proxies.answer_rows import Evaluation, answer, evaluation, truth
 
 HEADINGS = [

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from search.output.numbers import ABSENT, magnitude, percent
+from search.output.sheet import Sheet
 from search.proxies.cells import Row, difference, plain, seconds, with_interval
 from search.proxies.standings import baseline_of, by_spearman, in_subset, top_sets
 
@@ -22,22 +21,20 @@ _TOP_SETS = 2
 _CHOSEN = (1, 5)
 
 
-def proxy_tables(answers: Sequence[Row], subsets: Sequence[Row], regrets: Sequence[Row]) -> list[Table]:
-    """Return how well the scores rank and what choosing by them costs: two tables, the best score first.
+def proxy_sheets(answers: Sequence[Row], subsets: Sequence[Row], regrets: Sequence[Row]) -> list[Sheet | Text]:
+    """Return how well the scores rank and what choosing by them costs: two sheets, the best score first.
 
-    Each fits into 90 columns: names are folded, figures never. Without rows it is one table that says so.
+    Each fits into 90 columns. Without rows it is said that there is nothing yet.
     """
     if not answers:
-        told = Table.grid()
-        told.add_row(Text(NOTHING))
-        return [told]
+        return [Text(NOTHING)]
     ordered = by_spearman(answers)
     return [_ranking(ordered, subsets), _costs(ordered, regrets)]
 
 
-def _ranking(answers: Sequence[Row], subsets: Sequence[Row]) -> Table:
+def _ranking(answers: Sequence[Row], subsets: Sequence[Row]) -> Sheet:
     tops, baseline = top_sets(subsets)[:_TOP_SETS], baseline_of(answers)
-    headings = ["Spearman\n[95 % interval]", "Kendall", *(top.replace("top ", "In top\n") for top in tops)]
+    headings = ["Proxy", "Spearman\n[95 % interval]", "Kendall", *(top.replace("top ", "In top\n") for top in tops)]
     lines = []
     for row in answers:
         inside = [in_subset(subsets, row["proxy"], top) for top in tops]
@@ -46,13 +43,13 @@ def _ranking(answers: Sequence[Row], subsets: Sequence[Row]) -> Table:
         lines.append([row["proxy"], *cells, *([difference(row)] if baseline else [])])
     if baseline:
         headings.append(f"Spearman against\n{_shortened(baseline)}")
-    return _table("How well the scores rank", headings, lines)
+    return Sheet(headings, lines, "How well the scores rank")
 
 
-def _costs(answers: Sequence[Row], regrets: Sequence[Row]) -> Table:
+def _costs(answers: Sequence[Row], regrets: Sequence[Row]) -> Sheet:
     chosen = [k for k in _CHOSEN if any(row["k"] == k for row in regrets)]
     found = {(row["proxy"], row["k"]): row["regret"] for row in regrets}
-    headings = [f"Points lost\nby top {k}" for k in chosen]
+    headings = ["Proxy", *(f"Points lost\nby top {k}" for k in chosen)]
     headings += ["Seconds an\narchitecture", "Image-\ngradients", "FLOPs"]
     lines = []
     for row in answers:
@@ -62,18 +59,7 @@ def _costs(answers: Sequence[Row], regrets: Sequence[Row]) -> Table:
     if chosen:
         control = {row["k"]: row["random_regret"] for row in regrets}
         lines.append([AT_RANDOM, *(percent(control[k]) for k in chosen), *[ABSENT] * 3])
-    return _table("What choosing by them costs", headings, lines)
-
-
-def _table(title: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, title=Text(f"\n{title}"), title_justify="left")
-    table.add_column("Proxy", overflow="fold", min_width=6)
-    for heading, *cells in zip(headings, *(line[1:] for line in lines), strict=True):
-        width = max(len(text) for text in [*heading.split("\n"), *cells])
-        table.add_column(Text(heading), justify="right", no_wrap=True, min_width=width)
-    for line in lines:
-        table.add_row(*map(Text, line))  # Text, not str: a name holding "[…]" is not markup
-    return table
+    return Sheet(headings, lines, "What choosing by them costs")
 
 
 def _shortened(name: str) -> str:

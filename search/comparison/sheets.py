@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from search.comparison.statistics import Row, reference_method, summarise
-from search.output.markdown import markdown
 from search.output.numbers import ABSENT, magnitude, percent
 from search.output.prunable import prunable_sentence
 from search.output.rows import grouped
+from search.output.sheet import Sheet
 
 NOTHING = "Nothing of the study is finished yet."
 """What is said where there is no row."""
 
 
-@dataclass(frozen=True)
-class _Sheet:
-    """The comparison of one network as text: the first column holds names, the others hold figures."""
-
-    title: str
-    headings: list[str]
-    lines: list[list[str]]
-    note: str
+def prune_sheets(rows: Sequence[Row]) -> list[Sheet | Text]:
+    """Return the comparison for the terminal, one sheet a network; without rows that there is nothing yet."""
+    return [*comparison_sheets(rows)] if rows else [Text(NOTHING)]
 
 
-def prune_tables(rows: Sequence[Row]) -> list[Table]:
-    """Return the comparison for the terminal, one table a network: methods down, sparsities and costs across.
-
-    Without rows it is one table that says so.
-    """
-    if not rows:
-        told = Table.grid()
-        told.add_row(Text(NOTHING))
-        return [told]
-    return [_table(sheet) for sheet in _sheets(rows)]
-
-
-def markdown_table(rows: Sequence[Row]) -> str:
-    """Return the comparison as Markdown, one table a network, to be committed beside the results."""
-    parts = [f"**{sheet.title}**\n\n{markdown(sheet.headings, sheet.lines)}\n{sheet.note}\n" for sheet in _sheets(rows)]
-    return "\n".join(parts)
+def comparison_sheets(rows: Sequence[Row]) -> list[Sheet]:
+    """Return a sheet for each network: methods down, sparsities and costs across."""
+    return [_sheet(summarise(group), reference_method(group)) for group in grouped(rows, "network").values()]
 
 
 def sparsity_label(sparsity: float) -> str:
@@ -52,11 +31,7 @@ def sparsity_label(sparsity: float) -> str:
     return f"{100 * sparsity:.4g} %"
 
 
-def _sheets(rows: Sequence[Row]) -> list[_Sheet]:
-    return [_sheet(summarise(group), reference_method(group)) for group in grouped(rows, "network").values()]
-
-
-def _sheet(summary: Sequence[Row], reference: str | None) -> _Sheet:
+def _sheet(summary: Sequence[Row], reference: str | None) -> Sheet:
     """Return the sheet of one network; costs are told at its highest sparsity, since they grow with the rounds."""
     sparsities = sorted({row["target_sparsity"] for row in summary})
     cells = {(row["method"], row["target_sparsity"]): row for row in summary}
@@ -79,19 +54,7 @@ def _sheet(summary: Sequence[Row], reference: str | None) -> _Sheet:
         "× cheaper than IMP\ngradients / proc. s",
         f"Barrier %\nat {sparsity_label(measured)}" if measured else "Barrier %",
     ]
-    return _Sheet(str(summary[0]["network"]), headings, lines, _note(summary, reference))
-
-
-def _table(sheet: _Sheet) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, title=Text(sheet.title), title_justify="left")
-    table.caption, table.caption_justify = sheet.note, "left"
-    table.add_column(sheet.headings[0], overflow="fold", min_width=6)
-    for heading, *cells in zip(sheet.headings[1:], *(line[1:] for line in sheet.lines), strict=True):
-        width = max(len(text) for text in [*heading.split("\n"), *cells])
-        table.add_column(heading, justify="right", no_wrap=True, min_width=width)
-    for line in sheet.lines:
-        table.add_row(*map(Text, line))  # Text, not str: a name holding "[…]" is not markup
-    return table
+    return Sheet(headings, lines, str(summary[0]["network"]), _note(summary, reference))
 
 
 def _accuracy(row: Row | None) -> str:

@@ -12,11 +12,15 @@ from rich.console import Console
 from scipy.stats import ttest_rel
 
 from dp_core.errors import UserError
+from search.comparison.sheets import comparison_sheets, prune_sheets, sparsity_label
 from search.comparison.statistics import deviation, paired_differences, reference_method, summarise, t_interval
-from search.comparison.tables import markdown_table, prune_tables, sparsity_label
 from tests.search.comparison.result_rows import comparison, dense, result
 
 DEAR: dict[str, Any] = {"mask_image_gradients": 6000, "mask_seconds": 30.0, "mask_processor_seconds": 48.0}
+
+
+def markdown(rows: list[dict]) -> str:
+    return "\n".join(sheet.markdown() for sheet in comparison_sheets(rows))
 
 
 def only(rows: list[dict], method: str, sparsity: float = 0.9) -> dict:
@@ -161,7 +165,7 @@ class TestRendering:
     ]
 
     def test_markdown_holds_the_figures(self) -> None:
-        lines = markdown_table(self.rows).splitlines()
+        lines = markdown(self.rows).splitlines()
         assert lines[0] == "**convnet**"
         assert lines[2].startswith(
             "| Method | dense | 90 % | Mask s to 90 % | Processor s | Steps a round | Image-gradients |"
@@ -175,31 +179,31 @@ class TestRendering:
 
     def test_terminal_shows_the_same(self) -> None:
         console = Console(width=140, file=io.StringIO())
-        for table in prune_tables(self.rows):
-            console.print(table)
+        for sheet in prune_sheets(self.rows):
+            console.print(sheet)
         text = console.file.getvalue()  # type: ignore[attr-defined]
         for figure in ("76.0 ± 1.4", "71.0 ± 1.4", "68.0 †1", "12 / 12", "6 k", "distilled|30"):
             assert figure in text
 
     def test_a_barrier_at_another_sparsity_says_so(self) -> None:
         rows = [result(error_barrier=0.02), result("distilled", target_sparsity=0.8, error_barrier=0.03)]
-        assert "3.0 (at 80 %)" in markdown_table(rows)
+        assert "3.0 (at 80 %)" in markdown(rows)
 
     def test_a_barrier_of_the_dense_network_alone_is_headed_by_no_sparsity(self) -> None:
-        lines = markdown_table([dense(error_barrier=0.02), result()]).splitlines()
+        lines = markdown([dense(error_barrier=0.02), result()]).splitlines()
         assert lines[2].endswith(" | Barrier % |")
         assert [line.split(" | ")[-1] for line in lines[4:6]] == ["2.0 (dense) |", "- |"]
 
     def test_nothing_is_said_to_be_nothing(self) -> None:
         console = Console(width=80, file=io.StringIO())
-        [table] = prune_tables([])
-        console.print(table)
+        [sheet] = prune_sheets([])
+        console.print(sheet)
         assert console.file.getvalue().strip() == "Nothing of the study is finished yet."  # type: ignore[attr-defined]
 
     def test_one_table_a_network(self) -> None:
         rows = [result(), result(network="vgg11", target_sparsity=0.5)]
-        assert len(prune_tables(rows)) == 2
-        assert "**vgg11**" in markdown_table(rows)
+        assert len(prune_sheets(rows)) == 2
+        assert "**vgg11**" in markdown(rows)
 
     @pytest.mark.parametrize(
         "rows",
@@ -214,9 +218,9 @@ class TestRendering:
     )
     def test_works_on_what_there_is(self, rows: list[dict]) -> None:
         console = Console(width=60, file=io.StringIO())
-        for table in prune_tables(rows):
-            console.print(table)
-        assert all(row["method"] in markdown_table(rows) for row in rows)
+        for sheet in prune_sheets(rows):
+            console.print(sheet)
+        assert all(row["method"] in markdown(rows) for row in rows)
 
     def test_sparsity_labels(self) -> None:
         assert [sparsity_label(value) for value in (0.5, 0.488, 0.892626)] == ["50 %", "48.8 %", "89.26 %"]

@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from search.output.sheet import Sheet
 from search.proxies.cells import difference, plain, seconds, with_interval
-from search.proxies.tables import NOTHING, proxy_tables
+from search.proxies.sheets import NOTHING, proxy_sheets
 from tests.search.proxies.answer_rows import answer, evaluation, lead
 
 
 def printed(rows: list[dict], subsets: list[dict], regrets: list[dict], width: int = 90) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
-    for table in proxy_tables(rows, subsets, regrets):
-        console.print(table)
+    for sheet in proxy_sheets(rows, subsets, regrets):
+        console.print(sheet)
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
@@ -45,8 +46,9 @@ def test_figures_of_a_row() -> None:
 
 
 def test_without_a_baseline_there_is_no_column_for_it() -> None:
-    [first, _] = proxy_tables([answer(baseline=None)], [], [])
-    assert [str(column.header) for column in first.columns] == ["Proxy", "Spearman\n[95 % interval]", "Kendall"]
+    [first, _] = proxy_sheets([answer(baseline=None)], [], [])
+    assert isinstance(first, Sheet)
+    assert first.headings == ["Proxy", "Spearman\n[95 % interval]", "Kendall"]
 
 
 def test_in_90_columns_names_are_folded_and_figures_never() -> None:
