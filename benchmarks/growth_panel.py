@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from search.output.panels import GREY, Axis, Line, Look, Panel, look, round_ticks
+from search.output.panels import GREY, Axis, Line, Panel, Style, round_ticks, style
 
 Points = Sequence[tuple[float, float]]
 
@@ -19,9 +19,9 @@ def growth_panel(
     """
     points = sorted(point for found in series.values() for point in found)
     (first_x, first_y), last_x = points[0], points[-1][0]
-    linear = Line("", (first_x, last_x), (first_y, first_y * last_x / first_x), Look(GREY, dashes="--"))
+    linear = Line("", (first_x, last_x), (first_y, first_y * last_x / first_x), Style(GREY, dashes="--"))
     lines = [
-        Line(label, [x for x, _ in found], [y for _, y in found], look(number))
+        Line(label, [x for x, _ in found], [y for _, y in found], style(number))
         for number, (label, found) in enumerate(series.items())
     ]
     heights = [y for line in (linear, *lines) for y in line.y]

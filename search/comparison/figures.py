@@ -13,7 +13,7 @@ from search.comparison.budgets import Budget, budgets_by_family, paid
 from search.comparison.sheets import sparsity_label
 from search.comparison.statistics import Row, by_sparsity, deviation, mean, rounded, summarise
 from search.output.drawing import save
-from search.output.panels import GREY, PALE, Axis, Level, Line, Look, Panel, look, round_ticks, shade
+from search.output.panels import GREY, PALE, Axis, Level, Line, Panel, Style, round_ticks, shade, style
 from search.output.rows import finite, grouped
 
 Published = tuple[str, Sequence[float], Sequence[float]]
@@ -23,7 +23,7 @@ FEW_METHODS = 8
 """Up to this many methods share one panel; more get one panel a family."""
 
 _ACCURACY = Axis("Test accuracy, %", bounds=(0, 100))
-_DENSE = Look(GREY, dashes="--")
+_DENSE = Style(GREY, dashes="--")
 
 
 def write_figures(rows: Sequence[Row], folder: Path, published: Sequence[Published] = ()) -> list[Path]:
@@ -57,12 +57,12 @@ def accuracy_against_sparsity(rows: Sequence[Row], published: Sequence[Published
     sparse = [row for row in summary if row["target_sparsity"] > 0]
     if not sparse:
         return []
-    looks = _looks(rows)
+    styles = _styles(rows)
     ticks = [(1 - at, sparsity_label(at).removesuffix(" %")) for at in by_sparsity(sparse)]
     x = Axis("Sparsity, %", "log", ticks, reverse=True)
     levels = [_level(row["method"], row["test_accuracy"], row["test_accuracy_std"], _DENSE) for row in dense]
     dotted = [_published(curve) for curve in published]
-    curves = {method: _curve(method, group, looks[method]) for (method,), group in grouped(sparse, "method").items()}
+    curves = {method: _curve(method, group, styles[method]) for (method,), group in grouped(sparse, "method").items()}
     return [
         Panel(title, x, _ACCURACY, [*pale, *dotted, *own], levels, cut=True)
         for title, pale, own in _by_family(curves, sparse)
@@ -81,7 +81,7 @@ def accuracy_against_processor_seconds(rows: Sequence[Row]) -> list[Panel]:
 
 def interpolation(rows: Sequence[Row]) -> list[Panel]:
     """Return one panel a target sparsity with the error along the path between two trainings, a line a method."""
-    looks = _looks(rows)
+    styles = _styles(rows)
     measured = [row for row in rows if row.get("positions") and row.get("path_errors")]
     x, y = Axis("Position between two trainings"), Axis("Validation error, %")
     panels = []
@@ -90,7 +90,7 @@ def interpolation(rows: Sequence[Row]) -> list[Panel]:
         for (method,), group in grouped(cell, "method").items():
             places = group[0]["positions"]
             errors = [np.interp(places, row["positions"], row["path_errors"]) for row in group]
-            lines.append(Line(method, places, (100 * np.mean(errors, axis=0)).tolist(), looks[method]))
+            lines.append(Line(method, places, (100 * np.mean(errors, axis=0)).tolist(), styles[method]))
         panels.append(Panel(_title(sparsity), x, y, lines))
     return panels
 
@@ -105,7 +105,7 @@ def layer_density(rows: Sequence[Row], sparsity: float | None = None) -> list[Pa
     if chosen is None or chosen not in known:
         return []
     names = list(dict.fromkeys(layer["name"] for row in known[chosen] for layer in row["layer_densities"]))
-    looks = _looks(rows)
+    styles = _styles(rows)
     means: dict[str, dict[str, float]] = {}
     for (method,), group in grouped(known[chosen], "method").items():
         layers = [layer for row in group for layer in row["layer_densities"]]
@@ -116,7 +116,7 @@ def layer_density(rows: Sequence[Row], sparsity: float | None = None) -> list[Pa
     lines = {}
     for method, found in means.items():
         places = [place for place, name in enumerate(names) if name in found]
-        lines[method] = Line(method, places, [max(found[names[place]], floor) for place in places], looks[method])
+        lines[method] = Line(method, places, [max(found[names[place]], floor) for place in places], styles[method])
     shown = [value for line in lines.values() for value in line.y]
     x = Axis("", ticks=list(enumerate(name.removesuffix(".weight") for name in names)), slanted=True)
     y = Axis("Weights left, %", "log", round_ticks(min(shown), max(shown)))
@@ -125,27 +125,27 @@ def layer_density(rows: Sequence[Row], sparsity: float | None = None) -> list[Pa
 
 def _against_cost(rows: Sequence[Row], cost: Callable[[Budget], float], label: str) -> list[Panel]:
     dense = [row for row in summarise(rows) if row["target_sparsity"] == 0 and row["test_accuracy"] is not None]
-    looks = _family_looks(rows)
+    styles = _family_styles(rows)
     panels = []
     for sparsity, cell in by_sparsity([row for row in rows if row["target_sparsity"] > 0]).items():
         families = budgets_by_family(cell)
         spent = {name: [budget for budget in paid(found) if cost(budget) > 0] for name, found in families.items()}
-        lines = [_budget_line(name, found, cost, looks[name]) for name, found in spent.items() if found]
+        lines = [_budget_line(name, found, cost, styles[name]) for name, found in spent.items() if found]
         if not lines:
             continue
         free = [(name, budget) for name, found in families.items() for budget in found if budget.image_gradients == 0]
         levels = [_level(row["method"], row["test_accuracy"], row["test_accuracy_std"], _DENSE) for row in dense]
         for name, budget in free:
             reached = list(budget.accuracies.values())
-            look_free = Look(looks[name].colour, dashes="-.")
-            levels.append(_level(budget.method, fmean(reached), deviation(reached), look_free))
+            style_free = Style(styles[name].colour, dashes="-.")
+            levels.append(_level(budget.method, fmean(reached), deviation(reached), style_free))
         places = [value for line in lines for value in line.x]
         x = Axis(label, "log", round_ticks(min(places), max(places)))
         panels.append(Panel(_title(sparsity), x, _ACCURACY, lines, levels, spread="bars", cut=True))
     return panels
 
 
-def _budget_line(family: str, budgets: Sequence[Budget], cost: Callable[[Budget], float], drawn_as: Look) -> Line:
+def _budget_line(family: str, budgets: Sequence[Budget], cost: Callable[[Budget], float], drawn_as: Style) -> Line:
     ordered = sorted(budgets, key=cost)
     reached = [list(budget.accuracies.values()) for budget in ordered]
     means = [100 * fmean(values) for values in reached]
@@ -154,7 +154,7 @@ def _budget_line(family: str, budgets: Sequence[Budget], cost: Callable[[Budget]
     )
 
 
-def _curve(method: str, summary: Sequence[Row], drawn_as: Look) -> Line:
+def _curve(method: str, summary: Sequence[Row], drawn_as: Style) -> Line:
     ordered = sorted(summary, key=lambda row: float(row["target_sparsity"]))
     means = [100 * row["test_accuracy"] for row in ordered]
     spreads = [_percent(row["test_accuracy_std"]) for row in ordered]
@@ -164,10 +164,10 @@ def _curve(method: str, summary: Sequence[Row], drawn_as: Look) -> Line:
 def _published(curve: Published) -> Line:
     label, sparsities, accuracies = curve
     points = sorted((1 - sparsity, 100 * accuracy) for sparsity, accuracy in zip(sparsities, accuracies, strict=True))
-    return Line(label, [x for x, _ in reversed(points)], [y for _, y in reversed(points)], Look(GREY, ".", ":"))
+    return Line(label, [x for x, _ in reversed(points)], [y for _, y in reversed(points)], Style(GREY, ".", ":"))
 
 
-def _level(label: str, accuracy: float, spread: float | None, drawn_as: Look) -> Level:
+def _level(label: str, accuracy: float, spread: float | None, drawn_as: Style) -> Level:
     return Level(label, 100 * accuracy, drawn_as, _percent(spread))
 
 
@@ -193,28 +193,28 @@ def _by_family(lines: Mapping[str, Line], rows: Sequence[Row]) -> list[tuple[str
     alone = [methods[0] for methods in families.values() if len(methods) == 1]
     if alone:
         shares["others" if len(alone) > 1 else alone[0]] = alone
-    pale = {method: Line("", line.x, line.y, Look(PALE)) for method, line in lines.items()}
+    pale = {method: Line("", line.x, line.y, Style(PALE)) for method, line in lines.items()}
     return [
         (title, [line for method, line in pale.items() if method not in own], [lines[method] for method in own])
         for title, own in shares.items()
     ]
 
 
-def _family_looks(rows: Sequence[Row]) -> dict[str, Look]:
-    """Return a look for each family that prunes; what is dense is grey everywhere."""
+def _family_styles(rows: Sequence[Row]) -> dict[str, Style]:
+    """Return a style for each family that prunes; what is dense is grey everywhere."""
     families = dict.fromkeys(row["family"] for row in rows if row["target_sparsity"] > 0)
-    return {family: look(number) for number, family in enumerate(families)}
+    return {family: style(number) for number, family in enumerate(families)}
 
 
-def _looks(rows: Sequence[Row]) -> dict[str, Look]:
-    """Return a look for each method: its family's colour, paler for the cheaper ones."""
-    families = _family_looks(rows)
-    looks = {row["method"]: _DENSE for row in rows if row["target_sparsity"] == 0}
+def _styles(rows: Sequence[Row]) -> dict[str, Style]:
+    """Return a style for each method: its family's colour, paler for the cheaper ones."""
+    families = _family_styles(rows)
+    styles = {row["method"]: _DENSE for row in rows if row["target_sparsity"] == 0}
     for (family,), of_family in grouped([row for row in rows if row["target_sparsity"] > 0], "family").items():
         spent = {
             name: max(finite(of, "mask_image_gradients"), default=0.0)
             for (name,), of in grouped(of_family, "method").items()
         }
         for number, method in enumerate(sorted(spent, key=lambda name: spent[name])):
-            looks[method] = families[family] if len(spent) == 1 else shade(families[family], number, len(spent))
-    return looks
+            styles[method] = families[family] if len(spent) == 1 else shade(families[family], number, len(spent))
+    return styles

@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from scipy.optimize import isotonic_regression
 
 from dp_core.files import replacing
-from search.output.panels import GREY, Look, Panel, ink
+from search.output.panels import GREY, Panel, Style, ink
 
 WIDTH = 8.6  # inches at 72 points: the width of a README's column
 FONT, SMALL = 9.0, 8.0  # points
@@ -99,15 +99,15 @@ def _draw(panel: Panel, axes: Axes) -> None:
         place = places.pop()
         axes.set_xlim(*((place / 2, place * 2) if panel.x.scale == "log" else (place - 1, place + 1)))
     for level in panel.levels:
-        axes.axhline(level.y, color=level.look.colour, linestyle=level.look.dashes, linewidth=1.0, zorder=1)
+        axes.axhline(level.y, color=level.style.colour, linestyle=level.style.dashes, linewidth=1.0, zorder=1)
         if level.spread:
             band = (level.y - level.spread, level.y + level.spread)
-            axes.axhspan(*band, color=level.look.colour, alpha=0.12, linewidth=0, zorder=0)
+            axes.axhspan(*band, color=level.style.colour, alpha=0.12, linewidth=0, zorder=0)
     for line in panel.lines:
         style_of: dict[str, Any] = {
-            "color": line.look.colour,
-            "linestyle": line.look.dashes,
-            "marker": line.look.marker or None,
+            "color": line.style.colour,
+            "linestyle": line.style.dashes,
+            "marker": line.style.marker or None,
         }
         spread = [value or 0.0 for value in line.spread]
         if any(spread) and panel.spread == "bars":
@@ -116,7 +116,7 @@ def _draw(panel: Panel, axes: Axes) -> None:
         axes.plot(line.x, line.y, **style_of)
         if any(spread):
             low, high = (np.add(line.y, sign * np.asarray(spread)) for sign in (-1, 1))
-            axes.fill_between(line.x, low, high, color=line.look.colour, alpha=0.15, linewidth=0)
+            axes.fill_between(line.x, low, high, color=line.style.colour, alpha=0.15, linewidth=0)
     if panel.y.scale == "linear":
         axes.set_ylim(*_limits(panel))
     if panel.x.reverse:
@@ -178,13 +178,13 @@ def _label_ends(panel: Panel, axes: Axes, width: float, height: float) -> None:
         axes.text(1 + 0.18 / width, at, label, va="center", fontsize=SMALL, color=ink(drawn_as.colour), **shown)
 
 
-def _ends(panel: Panel) -> list[tuple[str, float | None, float, Look]]:
-    """Return label, place and look of each end that has a label; x is None for the right edge.
+def _ends(panel: Panel) -> list[tuple[str, float | None, float, Style]]:
+    """Return label, place and style of each end that has a label; x is None for the right edge.
 
     The label of an end that is below a cut panel tells how far.
     """
-    ends = [(line.label, line.x[-1], line.y[-1], line.look) for line in panel.lines]
-    levels = [(level.label, None, level.y, level.look) for level in panel.levels]
+    ends = [(line.label, line.x[-1], line.y[-1], line.style) for line in panel.lines]
+    levels = [(level.label, None, level.y, level.style) for level in panel.levels]
     low = _limits(panel)[0] if panel.cut else -math.inf
     return [(f"{end[0]} ↓ {end[2]:.1f}" if end[2] < low else end[0], *end[1:]) for end in (*ends, *levels) if end[0]]
 

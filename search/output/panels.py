@@ -1,4 +1,4 @@
-"""What a figure shows, as data: lines and levels in panels, with looks that all kinds of colour vision tell apart."""
+"""What a figure shows, as data: lines and levels in panels, with styles that all kinds of colour vision tell apart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GREY, PALE = "#595959", "#c8c8c8"
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How a line is drawn: colour, marker ("" for none) and matplotlib's line style ("" for points alone)."""
 
     colour: str
@@ -31,7 +31,7 @@ class Line:
     label: str
     x: Sequence[float]
     y: Sequence[float]
-    look: Look
+    style: Style
     spread: Sequence[float | None] = ()
 
 
@@ -41,7 +41,7 @@ class Level:
 
     label: str
     y: float
-    look: Look
+    style: Style
     spread: float | None = None
 
 
@@ -70,13 +70,13 @@ class Panel:
     cut: bool = False
 
 
-def look(number: int) -> Look:
-    """Return the look of the family with this number: 63 pairs of colour and marker, dashed from the eighth on."""
-    return Look(COLOURS[number % 7], MARKERS[number % 9], ("-", "--", "-.", ":")[number // 7 % 4])
+def style(number: int) -> Style:
+    """Return the style of the family with this number: 63 pairs of colour and marker, dashed from the eighth on."""
+    return Style(COLOURS[number % 7], MARKERS[number % 9], ("-", "--", "-.", ":")[number // 7 % 4])
 
 
-def shade(base: Look, number: int, of: int) -> Look:
-    """Return the look of a family's method: from pale to full colour, each with a marker of its own."""
+def shade(base: Style, number: int, of: int) -> Style:
+    """Return the style of a family's method: from pale to full colour, each with a marker of its own."""
     pale = 0.5 * (1 - (number + 1) / of)
     red, green, blue = ((1 - pale) * part + pale for part in to_rgb(base.colour))
     return replace(base, colour=to_hex((red, green, blue)), marker=MARKERS[number % len(MARKERS)])

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from search.output.drawing import save
-from search.output.panels import GREY, Axis, Level, Line, Look, Panel, look, round_ticks, shade
+from search.output.panels import GREY, Axis, Level, Line, Panel, Style, round_ticks, shade, style
 from search.proxies.answers import TRAIN_EVERYTHING
 from search.proxies.budget import Point
 from search.proxies.budget_table import curves, units
@@ -58,24 +58,24 @@ def write_figures(
 
 
 def rank_correlation(answers: Sequence[Row], unit: str) -> list[Panel]:
-    """Return a panel of Spearman's rho against what a score costs in `unit`: a look and a line for each family.
+    """Return a panel of Spearman's rho against what a score costs in `unit`: a style and a line for each family.
 
     Bars are 95 % intervals; the baseline is a level. Scores that cost nothing in this unit have no place on a
     logarithmic axis and are left out; the baseline's level stays.
     """
-    looks = _looks(answers)
+    styles = _styles(answers)
     baseline = next((row for row in answers if row["proxy"] == row["baseline"] and known(row["spearman"])), None)
     lines = []
     for name, readings in families(answers).items():
         ranked = [row for row in readings if known(row["spearman"]) and known(row[unit]) and row[unit] > 0]
         ranked.sort(key=lambda row: float(row[unit]))
         if ranked:
-            lines += [_bar(row, unit, looks[name]) for row in ranked if known(row["spearman_low"])]
+            lines += [_bar(row, unit, styles[name]) for row in ranked if known(row["spearman_low"])]
             label = "" if ranked == [baseline] else name  # the level has it
-            lines.append(Line(label, _values(ranked, unit), _values(ranked, "spearman"), looks[name]))
+            lines.append(Line(label, _values(ranked, unit), _values(ranked, "spearman"), styles[name]))
     if not lines:
         return []
-    levels = [] if baseline is None else [Level(baseline["proxy"], baseline["spearman"], Look(GREY, dashes="--"))]
+    levels = [] if baseline is None else [Level(baseline["proxy"], baseline["spearman"], Style(GREY, dashes="--"))]
     places = [x for line in lines for x in line.x]
     x = Axis(f"{COSTS[unit]} an architecture", "log", round_ticks(min(places), max(places)))
     return [Panel("", x, Axis("Spearman's rank correlation", bounds=(-1, 1)), lines, levels)]
@@ -93,19 +93,21 @@ def budget(answers: Sequence[Row], budgets: Sequence[Row]) -> list[Panel]:
     unit = told[0]
     best = by_spearman([readings[0] for readings in families(answers).values()])
     found = growth_curves(curves(budgets, unit), [row["proxy"] for row in best[:_CURVES]])
-    looks = _distinct(list(found), _looks(answers))
-    lines = [_stairs(name, drawn_points(points), looks[name]) for name, points in found.items()]
+    styles = _distinct(list(found), _styles(answers))
+    lines = [_stairs(name, drawn_points(points), styles[name]) for name, points in found.items()]
     if not lines:
         return []
     # Most end at one height, the best accuracy: in this order the leaders to their labels do not cross.
     lines.sort(key=lambda line: line.x[-1])
-    lines += [Line("", line.x[-1:], line.y[-1:], replace(line.look, marker=line.look.marker or "o")) for line in lines]
+    lines += [
+        Line("", line.x[-1:], line.y[-1:], replace(line.style, marker=line.style.marker or "o")) for line in lines
+    ]
     places = [x for line in lines for x in line.x]
     x = Axis(f"{COSTS[unit]} of scores and trainings in all", "log", round_ticks(min(places), max(places)))
     return [Panel("", x, Axis("Accuracy of the best one found, %", bounds=(0, 100)), lines)]
 
 
-def _stairs(name: str, points: Sequence[Point], drawn_as: Look) -> Line:
+def _stairs(name: str, points: Sequence[Point], drawn_as: Style) -> Line:
     """Return a curve that rises where the next accuracy has been paid for."""
     costs = [point.cost for point in points for _ in range(2)][1:]
     accuracies = [100 * point.accuracy for point in points for _ in range(2)][:-1]
@@ -120,7 +122,7 @@ def scores_against_truth(
     The best reading of each family, the best families first; the baseline and the best distilled score always.
     """
     truth = np.array([row["accuracy"] if known(row["accuracy"]) else np.nan for row in truths], float)
-    looks = _looks(answers)
+    styles = _styles(answers)
     panels = []
     for row in _chosen([row for row in answers if row["proxy"] in columns]):
         values = np.asarray(columns[row["proxy"]], float)
@@ -129,7 +131,7 @@ def scores_against_truth(
             continue
         ranks, true = rankdata(values[both]), 100 * truth[both]
         kept = np.argsort(true)[:: -(-len(true) // _MOST_POINTS)]
-        points = Look(looks[family(row["proxy"])].colour, ".", "")
+        points = Style(styles[family(row["proxy"])].colour, ".", "")
         x, y = Axis("Place in its order, the last is its best"), Axis("True accuracy, %", bounds=(0, 100))
         title = f"{row['proxy']}: Spearman {plain(row['spearman'])}"
         panels.append(Panel(title, x, y, [Line("", ranks[kept].tolist(), true[kept].tolist(), points)]))
@@ -147,9 +149,9 @@ def _chosen(answers: Sequence[Row]) -> list[Row]:
     return by_spearman([*sure, *others[: _PLOTTED - len(sure)]])
 
 
-def _bar(row: Row, unit: str, drawn_as: Look) -> Line:
+def _bar(row: Row, unit: str, drawn_as: Style) -> Line:
     """Return an interval as a line of its own: it is not symmetric."""
-    pale = Look(shade(drawn_as, 0, 2).colour)
+    pale = Style(shade(drawn_as, 0, 2).colour)
     return Line("", [row[unit]] * 2, [row["spearman_low"], row["spearman_high"]], pale)
 
 
@@ -157,21 +159,21 @@ def _values(rows: Sequence[Row], column: str) -> list[float]:
     return [float(row[column]) for row in rows]
 
 
-def _looks(answers: Sequence[Row]) -> dict[str, Look]:
-    """Return a look for each family."""
-    return {name: look(number) for number, name in enumerate(families(answers))}
+def _styles(answers: Sequence[Row]) -> dict[str, Style]:
+    """Return a style for each family."""
+    return {name: style(number) for number, name in enumerate(families(answers))}
 
 
-def _distinct(names: Sequence[str], looks: Mapping[str, Look]) -> dict[str, Look]:
-    """Return a look for each curve: its family's colour, in shades where a family has several; controls are grey."""
+def _distinct(names: Sequence[str], styles: Mapping[str, Style]) -> dict[str, Style]:
+    """Return a style for each curve: its family's colour, in shades where a family has several; controls are grey."""
     result = {}
     for name in names:
         same = [other for other in names if family(other) == family(name)]
         if name == TRAIN_EVERYTHING:
-            result[name] = Look(GREY, "X", "")
-        elif family(name) not in looks:
-            result[name] = Look(GREY, dashes="--")
+            result[name] = Style(GREY, "X", "")
+        elif family(name) not in styles:
+            result[name] = Style(GREY, dashes="--")
         else:
-            base = looks[family(name)]
-            result[name] = Look(shade(base, same.index(name), len(same)).colour, dashes=base.dashes)
+            base = styles[family(name)]
+            result[name] = Style(shade(base, same.index(name), len(same)).colour, dashes=base.dashes)
     return result

@@ -29,7 +29,7 @@ from search.report import facts, figures, front_figures, plotting
 from search.report.front import SHOWN, front, growth
 from search.report.full_search import bills
 from search.report.provenance import gradients_a_training, objectives_in, read_record, recipe_of, sections
-from search.report.rungs import looks_by_round, looks_by_rung
+from search.report.rungs import stages_by_round, stages_by_rung
 from search.report.trust import trust
 from search.runs.directory import RunDirectory
 from search.runs.record import judged_otherwise
@@ -127,8 +127,8 @@ def _render(run: _Run) -> str:
         shown=SHOWN,
         front=members[:MOST_OF_FRONT],
         front_count=len(members),
-        rungs=looks_by_rung(trials, run.rounds),
-        milestones=looks_by_round(trials, run.rounds),
+        rungs=stages_by_rung(trials, run.rounds),
+        milestones=stages_by_round(trials, run.rounds),
         costs=costs,
         unsuccessful=unsuccessful[:MOST_ROWS],
         unsuccessful_count=len(unsuccessful),

@@ -17,14 +17,14 @@ _TRAINED_ON = ("distilled", "subset", "real")
 
 
 @dataclass
-class Look:
+class Stage:
     """What became of the trials of one source at one place of the ladder.
 
     Attributes:
         source: of these trials.
         rung: its index from 0.
         rung_round: the round within the rung, from 1; 0 for the whole rung.
-        fidelity: what it looks with, such as `distilled-10`.
+        fidelity: what it scores by, such as `distilled-10`.
         entered: trials that reported from it.
         went_on: those that reported from a later place, or finished here.
         stopped: those that were stopped early here.
@@ -59,20 +59,20 @@ class Look:
         return spearman(*zip(*self.scores, strict=True)) if self.pairs >= MINIMUM_PAIRS else math.nan
 
 
-def looks_by_rung(trials: Sequence[Row], rounds: Rounds) -> list[Look]:
+def stages_by_rung(trials: Sequence[Row], rounds: Rounds) -> list[Stage]:
     """Return what each rung bought, by source, or nothing where no trial climbed more than one rung.
 
     Seconds and image-gradients are differences of the cumulative ones. The rank correlation is within a source and of
     the trials that finished: those that a rung stopped have no final score, so it tells how the rung ordered its best.
     """
     several = any(each.rung > 0 for found in rounds.values() for each in found)
-    return _looks(trials, rounds, lambda each: (each.rung, 0)) if several else []
+    return _stages(trials, rounds, lambda each: (each.rung, 0)) if several else []
 
 
-def looks_by_round(trials: Sequence[Row], rounds: Rounds) -> list[Look]:
-    """Return what each round within a rung bought, as `looks_by_rung` does, or nothing where no trial was stopped."""
+def stages_by_round(trials: Sequence[Row], rounds: Rounds) -> list[Stage]:
+    """Return what each round within a rung bought, as `stages_by_rung` does, or nothing where no trial was stopped."""
     stopped = any(row["state"] == "PRUNED" for row in trials)
-    return _looks(trials, rounds, _place) if stopped else []
+    return _stages(trials, rounds, _place) if stopped else []
 
 
 def pruning_rounds(trials: Sequence[Row], rounds: Rounds) -> dict[int, int]:
@@ -90,29 +90,29 @@ def _place(found: Round) -> Place:
     return found.rung, found.rung_round
 
 
-def _looks(trials: Sequence[Row], rounds: Rounds, place_of: Callable[[Round], Place]) -> list[Look]:
-    looks: dict[tuple[str, Place, str], Look] = {}
+def _stages(trials: Sequence[Row], rounds: Rounds, place_of: Callable[[Round], Place]) -> list[Stage]:
+    stages: dict[tuple[str, Place, str], Stage] = {}
     for row in trials:
         if ends := {place_of(each): each for each in rounds.get(row["trial"], ())}:  # the last at each place
-            _add(looks, row, ends)
-    return [looks[key] for key in sorted(looks)]
+            _add(stages, row, ends)
+    return [stages[key] for key in sorted(stages)]
 
 
-def _add(looks: dict[tuple[str, Place, str], Look], trial: Row, ends: Mapping[Place, Round]) -> None:
+def _add(stages: dict[tuple[str, Place, str], Stage], trial: Row, ends: Mapping[Place, Round]) -> None:
     seconds, gradients = 0.0, 0
     last = [*ends.values()][-1]
     for place, found in ends.items():
         source, fidelity = trial["source"], found.fidelity
-        look = looks.setdefault((source, place, fidelity), Look(source, *place, fidelity))
-        look.entered += 1
-        look.seconds += found.seconds - seconds
-        look.image_gradients += found.image_gradients - gradients
+        stage = stages.setdefault((source, place, fidelity), Stage(source, *place, fidelity))
+        stage.entered += 1
+        stage.seconds += found.seconds - seconds
+        stage.image_gradients += found.image_gradients - gradients
         seconds, gradients = found.seconds, found.image_gradients
         is_last = found is last
-        look.went_on += not is_last or trial["state"] == "COMPLETE"
-        look.stopped += is_last and outcome(trial) == "stopped early"
-        look.collapsed += is_last and outcome(trial) == "collapsed"
-        look.failed += is_last and trial["state"] == "FAIL"
+        stage.went_on += not is_last or trial["state"] == "COMPLETE"
+        stage.stopped += is_last and outcome(trial) == "stopped early"
+        stage.collapsed += is_last and outcome(trial) == "collapsed"
+        stage.failed += is_last and trial["state"] == "FAIL"
         pair = (found.score, last.score)
         if not is_last and trial["state"] == "COMPLETE" and all(math.isfinite(score) for score in pair):
-            look.scores.append(pair)
+            stage.scores.append(pair)

@@ -23,7 +23,7 @@ from search.study.failures import FailureStreak
 from search.study.memory import MemoryStudies, MemoryTrial
 from search.study.proposals import Draw, Proposals
 from search.study.sampling import parts_of, source_of
-from search.study.stopping import Look, build_stopping
+from search.study.stopping import Observation, build_stopping
 from search.study.storage.store import TrialStore
 from search.study.trials import (
     CANDIDATE,
@@ -77,7 +77,7 @@ class OpenTrial:
 class End:
     """How a trial ended: its last round, if it had one, and the best value of the (first) objective on its scale.
 
-    The scale is what the last round of a trial like this looks with, such as `distilled-10`.
+    The scale is what the last round of a trial like this scores by, such as `distilled-10`.
     """
 
     number: int
@@ -165,7 +165,7 @@ class StudyRecord:
         self._counts[trial.state.name] += 1
         rounds, source = rounds_of(trial), source_of(trial)
         for found in rounds:
-            self._stopping.hopeless(self._look(trial.number, source, found))
+            self._stopping.hopeless(self._observation(trial.number, source, found))
         if trial.state == TrialState.RUNNING and candidate is not None:
             seen, params, stops = memory.known(place), dict(trial.params), stops_of(trial)
             self._orphans.append(OpenTrial(trial.number, seen, candidate, params, source, rounds, stops))
@@ -321,7 +321,7 @@ class StudyRecord:
             return found.round in trial.stops
         if self._with_latency and found.latency_ms is None:
             found = replace(found, latency_ms=self._latency(trial))
-        hopeless = self._stopping.hopeless(self._look(number, trial.source, found)) and not last
+        hopeless = self._stopping.hopeless(self._observation(number, trial.source, found)) and not last
         row = finite(found.to_row())
         value, step = self._objectives[0].value(found), step_of(found)
         known_value = value if len(self._objectives) == 1 and math.isfinite(value) else None
@@ -337,10 +337,10 @@ class StudyRecord:
         assert self._limits is not None
         return self._limits.latency_ms(trial.candidate.model)
 
-    def _look(self, number: int, source: str | None, found: Round) -> Look:
-        return Look(
+    def _observation(self, number: int, source: str | None, found: Round) -> Observation:
+        return Observation(
             trial=number,
-            stratum=source,
+            source=source,
             fidelity=found.fidelity,
             rung_round=found.rung_round,
             rung_done=found.rung_done,
@@ -393,7 +393,7 @@ class StudyRecord:
         )
 
     def _scale(self, candidate: Candidate) -> str:
-        """Return what the last round of a candidate looks with: the last of `LadderPlan.fidelities`."""
+        """Return what the last round of a candidate scores by: the last of `LadderPlan.fidelities`."""
         if self._real_epochs:
             return f"real-epochs-{self._real_epochs}"
         return candidate.data_key

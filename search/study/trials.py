@@ -107,7 +107,7 @@ METRIC_NAMES = "study:metric_names"
 
 
 def scale_of(trial: FrozenTrial) -> str | None:
-    """Return what the last round of a trial looked with, such as `distilled-10`; None if there was none.
+    """Return what the last round of a trial scored by, such as `distilled-10`; None if there was none.
 
     Scores and proxy accuracies are on one scale within it, and only there.
     """

@@ -1,7 +1,7 @@
 """Early stopping: which trials are not worth their next round.
 
-Trials are compared within their source and within what they look with, never across: the scales differ. Everything is
-kept in memory, and a look costs O(log n) for one objective; after a restart the looks are told again.
+Trials are compared within their source and within what they score by, never across: the scales differ. Everything is
+kept in memory, and an observation costs O(log n) for one objective; after a restart all are told again.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dp_core.errors import UserError
 from search.config.models import EarlyStoppingSection
 from search.study.stopping.halving import RungEnds, SuccessiveHalving
-from search.study.stopping.look import EarlyStopping, Look
 from search.study.stopping.median import MedianStopping
+from search.study.stopping.observation import EarlyStopping, Observation
 from search.study.stopping.pareto_rung import ParetoRung
 from search.study.stopping.rung import Rung, SortedRung
 
-__all__ = ["EarlyStopping", "Look", "build_stopping", "check_stopping"]
+__all__ = ["EarlyStopping", "Observation", "build_stopping", "check_stopping"]
 
 
 def check_stopping(settings: EarlyStoppingSection, objectives: int) -> None:
@@ -68,9 +68,9 @@ class _Any:
     def __init__(self, *parts: EarlyStopping) -> None:
         self._parts = parts
 
-    def hopeless(self, look: Look) -> bool:
+    def hopeless(self, observation: Observation) -> bool:
         """See EarlyStopping."""
-        verdicts = [part.hopeless(look) for part in self._parts]
+        verdicts = [part.hopeless(observation) for part in self._parts]
         return any(verdicts)
 
     def finished(self, trial: int) -> None:

@@ -6,12 +6,12 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable
 
-from search.study.stopping.look import Look
+from search.study.stopping.observation import Observation
 from search.study.stopping.rung import Rung
 
 
 class SuccessiveHalving:
-    """Compares the trials of a stratum and a fidelity after `first_round` × `reduction_factor`^k of its rounds.
+    """Compares the trials of a source and a fidelity after `first_round` × `reduction_factor`^k of its rounds.
 
     Decides as Optuna's SuccessiveHalvingPruner does: a trial that skips a point of comparison is compared there when it
     is next seen, and one without a value stops.
@@ -28,24 +28,24 @@ class SuccessiveHalving:
         self._rungs: defaultdict[Hashable, Rung] = defaultdict(new_rung)
         self._passed: defaultdict[tuple[int, str], int] = defaultdict(int)
 
-    def hopeless(self, look: Look) -> bool:
+    def hopeless(self, observation: Observation) -> bool:
         """See EarlyStopping."""
-        climber = (look.trial, look.fidelity)
-        while look.rung_round >= self._first_round * self._reduction_factor ** self._passed[climber]:
-            if _has_no_value(look):
+        climber = (observation.trial, observation.fidelity)
+        while observation.rung_round >= self._first_round * self._reduction_factor ** self._passed[climber]:
+            if _has_no_value(observation):
                 return True
-            rung = self._rungs[look.stratum, look.fidelity, self._passed[climber]]
+            rung = self._rungs[observation.source, observation.fidelity, self._passed[climber]]
             self._passed[climber] += 1
-            if not rung.promising(look.gains):
+            if not rung.promising(observation.gains):
                 return True
         return False
 
     def finished(self, trial: int) -> None:
-        """Nothing: the looks of every trial count, whatever becomes of it."""
+        """Nothing: every trial counts, whatever becomes of it."""
 
 
 class RungEnds:
-    """Compares the trials of a stratum at the end of a rung of the fidelity ladder.
+    """Compares the trials of a source at the end of a rung of the fidelity ladder.
 
     Args:
         new_rung: makes an empty rung.
@@ -55,18 +55,18 @@ class RungEnds:
         self._rungs: defaultdict[Hashable, Rung] = defaultdict(new_rung)
         self._known: set[tuple[int, str]] = set()
 
-    def hopeless(self, look: Look) -> bool:
+    def hopeless(self, observation: Observation) -> bool:
         """See EarlyStopping; False within a rung."""
-        if not look.rung_done or (look.trial, look.fidelity) in self._known:
+        if not observation.rung_done or (observation.trial, observation.fidelity) in self._known:
             return False
-        if _has_no_value(look):
+        if _has_no_value(observation):
             return True
-        self._known.add((look.trial, look.fidelity))
-        return not self._rungs[look.stratum, look.fidelity].promising(look.gains)
+        self._known.add((observation.trial, observation.fidelity))
+        return not self._rungs[observation.source, observation.fidelity].promising(observation.gains)
 
     def finished(self, trial: int) -> None:
-        """Nothing: the looks of every trial count, whatever becomes of it."""
+        """Nothing: every trial counts, whatever becomes of it."""
 
 
-def _has_no_value(look: Look) -> bool:
-    return any(math.isnan(gain) for gain in look.gains)
+def _has_no_value(observation: Observation) -> bool:
+    return any(math.isnan(gain) for gain in observation.gains)

@@ -6,7 +6,7 @@ import math
 from bisect import insort
 from collections import defaultdict
 
-from search.study.stopping.look import Look
+from search.study.stopping.observation import Observation
 
 _Scale = tuple[str | None, str]
 
@@ -14,7 +14,7 @@ _Scale = tuple[str | None, str]
 class MedianStopping:
     """Compares the best gain of a trial so far with the median of the finished trials at the same round.
 
-    Decides as Optuna's MedianPruner does, for the trials of a stratum and a fidelity as if they were a study of their
+    Decides as Optuna's MedianPruner does, for the trials of a source and a fidelity as if they were a study of their
     own: nothing stops before `startup_trials` of them have finished. One objective only.
 
     Args:
@@ -25,26 +25,26 @@ class MedianStopping:
     def __init__(self, startup_trials: int, first_round: int) -> None:
         self._startup_trials = startup_trials
         self._first_round = first_round
-        self._looks: defaultdict[int, dict[_Scale, dict[int, float]]] = defaultdict(dict)
+        self._observed: defaultdict[int, dict[_Scale, dict[int, float]]] = defaultdict(dict)
         self._finished: defaultdict[_Scale, int] = defaultdict(int)
         self._gains: defaultdict[tuple[_Scale, int], list[float]] = defaultdict(list)
 
-    def hopeless(self, look: Look) -> bool:
+    def hopeless(self, observation: Observation) -> bool:
         """See EarlyStopping."""
-        scale = (look.stratum, look.fidelity)
-        (gain,) = look.gains
-        own = self._looks[look.trial].setdefault(scale, {})
-        own.setdefault(look.rung_round, gain)
-        if self._finished[scale] < max(self._startup_trials, 1) or look.rung_round < self._first_round:
+        scale = (observation.source, observation.fidelity)
+        (gain,) = observation.gains
+        own = self._observed[observation.trial].setdefault(scale, {})
+        own.setdefault(observation.rung_round, gain)
+        if self._finished[scale] < max(self._startup_trials, 1) or observation.rung_round < self._first_round:
             return False
         values = [value for value in own.values() if not math.isnan(value)]
         if not values:
             return True
-        return max(values) < _median(self._gains[scale, look.rung_round])
+        return max(values) < _median(self._gains[scale, observation.rung_round])
 
     def finished(self, trial: int) -> None:
         """See EarlyStopping: from now on the trial is one of those that others are compared with."""
-        for scale, own in self._looks.pop(trial, {}).items():
+        for scale, own in self._observed.pop(trial, {}).items():
             self._finished[scale] += 1
             for rung_round, gain in own.items():
                 if not math.isnan(gain):

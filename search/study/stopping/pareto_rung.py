@@ -8,8 +8,8 @@ from search.output.pareto import Gains, epsilon_net_order
 from search.study.stopping.fronts import Fronts
 from search.study.stopping.rung import places
 
-# A front that the line goes through is ordered anew at every look. Of a larger one than this, so many vectors, drawn
-# evenly, stand for all, so that a look costs the same however many trials there are.
+# A front that the line goes through is ordered anew for every newcomer. Of a larger one, so many vectors, drawn
+# evenly, stand for all, so that one costs the same however many trials there are.
 _LARGEST_FRONT = 64
 
 

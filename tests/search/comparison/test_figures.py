@@ -21,7 +21,7 @@ from search.comparison.figures import (
     write_figures,
 )
 from search.output.drawing import LINE, SMALL, _limits, _spread_out, _width
-from search.output.panels import Axis, Level, Line, Look, Panel, look, round_ticks, shade
+from search.output.panels import Axis, Level, Line, Panel, Style, round_ticks, shade, style
 from tests.search.comparison.result_rows import DENSITIES, comparison, dense, result
 
 KINDS = [
@@ -182,24 +182,24 @@ class TestDrawing:
         assert SMALL / 72 < LINE
 
     def test_a_cut_panel_leaves_out_what_collapsed(self) -> None:
-        lines = [Line("imp", [1, 2, 3, 4], [70, 68, 66, 64], look(0))]
-        levels = [Level("random", 10, Look("#000000"))]
+        lines = [Line("imp", [1, 2, 3, 4], [70, 68, 66, 64], style(0))]
+        levels = [Level("random", 10, Style("#000000"))]
         whole = _limits(Panel("", Axis(""), Axis(""), lines, levels))
         cut = _limits(Panel("", Axis(""), Axis(""), lines, levels, cut=True))
         assert whole[0] < 10
         assert 60 < cut[0] < 64
 
     def test_a_band_does_not_stretch_an_axis_beyond_what_can_be(self) -> None:
-        line = Line("imp", [1, 2], [90, 50], look(0), [30, 60])
+        line = Line("imp", [1, 2], [90, 50], style(0), [30, 60])
         low, high = _limits(Panel("", Axis(""), Axis("", bounds=(0, 100)), [line]))
         assert (low, high) == (-4, 104)
 
     def test_looks_differ(self) -> None:
-        looks = [look(number) for number in range(63)]
-        assert len({(one.colour, one.marker) for one in looks}) == 63
-        shades = [shade(look(0), number, 5) for number in range(5)]
+        styles = [style(number) for number in range(63)]
+        assert len({(one.colour, one.marker) for one in styles}) == 63
+        shades = [shade(style(0), number, 5) for number in range(5)]
         assert len({one.colour for one in shades}) == 5
-        assert shades[-1].colour.lower() == look(0).colour.lower()
+        assert shades[-1].colour.lower() == style(0).colour.lower()
 
     def test_ticks_of_logarithmic_axes(self) -> None:
         assert [name for _, name in round_ticks(800, 2e6)] == ["1k", "10k", "100k", "1M"]

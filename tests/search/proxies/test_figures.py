@@ -99,7 +99,7 @@ class TestRankCorrelation:
         lines = named(panel)
         assert (lines["set"].x, lines["set"].y) == ([1.0, 9.0], [0.4, 0.6])
         assert lines["set speed"].y == [0.3]
-        assert len({(line.look.colour, line.look.marker) for line in lines.values()}) == 2
+        assert len({(line.style.colour, line.style.marker) for line in lines.values()}) == 2
 
     def test_intervals_are_bars_that_need_not_be_symmetric(self) -> None:
         [panel] = rank_correlation([answer("nwot", spearman=0.7)], "processor_seconds")
@@ -139,7 +139,7 @@ class TestBudget:
         [panel] = budget(made.answers.overall, made.answers.budgets)
         lines = named(panel)
         assert len(lines) == 7
-        assert len({line.look for line in lines.values()}) == 7
+        assert len({line.style for line in lines.values()}) == 7
 
     def test_the_curves_are_of_the_scores_that_rank_best_not_of_the_lucky_ones(self) -> None:
         answers = [answer(f"s{number}", spearman=0.9 - number / 10) for number in range(7)]
@@ -166,7 +166,7 @@ class TestScoresAgainstTruth:
         [panel] = scores_against_truth([answer()], truths, {"nwot": [-3.0, 1.0, 9.0, 9.0]})
         [line] = panel.lines
         assert panel.title == "nwot: Spearman 0.70"
-        assert line.look.dashes == ""
+        assert line.style.dashes == ""
         assert sorted(zip(line.x, line.y, strict=True)) == [(1, 50), (2.5, pytest.approx(60)), (2.5, pytest.approx(70))]
 
     def test_the_best_of_each_family_and_the_baseline_and_a_distilled_one_always(self) -> None:

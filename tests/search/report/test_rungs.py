@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from search.pipeline.tables import rounds_by_trial
-from search.report.rungs import looks_by_round, looks_by_rung, pruning_rounds
+from search.report.rungs import pruning_rounds, stages_by_round, stages_by_rung
 from tests.search.report.report_rows import round_row, trial_row
 from trainables.screening.round import Round
 
@@ -45,9 +45,9 @@ def ladder_search() -> tuple[list[dict[str, Any]], dict[int, list[Round]]]:
 
 
 def test_what_each_rung_bought_by_hand() -> None:
-    looks = looks_by_rung(*ladder_search())
-    assert [(look.rung, look.fidelity) for look in looks] == list(enumerate(name for name, _ in LADDER))
-    assert [(look.entered, look.went_on, look.stopped, look.failed) for look in looks] == [
+    stages = stages_by_rung(*ladder_search())
+    assert [(stage.rung, stage.fidelity) for stage in stages] == list(enumerate(name for name, _ in LADDER))
+    assert [(stage.entered, stage.went_on, stage.stopped, stage.failed) for stage in stages] == [
         (8, 7, 1, 0),
         (7, 6, 0, 1),
         (6, 5, 1, 0),
@@ -55,24 +55,24 @@ def test_what_each_rung_bought_by_hand() -> None:
     ]
     # One second and ten image-gradients a round: the failed trial had one of the two of distilled-1, as the stopped one
     # had of distilled-10.
-    assert [look.seconds for look in looks] == [8, 13, 11, 5]
-    assert [look.image_gradients for look in looks] == [80, 130, 110, 50]
+    assert [stage.seconds for stage in stages] == [8, 13, 11, 5]
+    assert [stage.image_gradients for stage in stages] == [80, 130, 110, 50]
 
 
 def test_how_well_each_rung_foretold_the_end() -> None:
     """The zero-cost rung orders the five backwards, distilled-1 and distilled-10 as they ended."""
-    looks = looks_by_rung(*ladder_search())
-    assert [look.rho for look in looks[:3]] == pytest.approx([-1, 1, 1])
-    assert [look.pairs for look in looks] == [5, 5, 5, 0]
-    assert math.isnan(looks[3].rho)  # the last rung is the end
+    stages = stages_by_rung(*ladder_search())
+    assert [stage.rho for stage in stages[:3]] == pytest.approx([-1, 1, 1])
+    assert [stage.pairs for stage in stages] == [5, 5, 5, 0]
+    assert math.isnan(stages[3].rho)  # the last rung is the end
 
 
 def test_sources_are_not_mixed() -> None:
     trials, rounds = ladder_search()
     trials.append(trial_row(8, "COMPLETE", 0.5, source="real"))
     rounds |= rounds_by_trial([{**row, "fidelity": f"of-real-{row['rung']}"} for row in climb(8, [9.0, 0.5, 0.5])])
-    looks = looks_by_rung(trials, rounds)
-    assert [(look.source, look.entered) for look in looks] == [
+    stages = stages_by_rung(trials, rounds)
+    assert [(stage.source, stage.entered) for stage in stages] == [
         *(("distilled", entered) for entered in (8, 7, 6, 5)),
         *(("real", entered) for entered in (1, 1)),
     ]
@@ -81,19 +81,19 @@ def test_sources_are_not_mixed() -> None:
 def test_without_a_ladder_the_rounds_are_the_milestones() -> None:
     trials = [trial_row(0, "COMPLETE", 0.4), trial_row(1, "PRUNED", 0.2)]
     rounds = rounds_by_trial([round_row(0, 2, 0.4), round_row(0, 1, 0.3), round_row(1, 1, 0.2)])
-    assert looks_by_rung(trials, rounds) == []
-    looks = looks_by_round(trials, rounds)
-    assert [(look.rung_round, look.entered, look.went_on, look.stopped, look.seconds) for look in looks] == [
+    assert stages_by_rung(trials, rounds) == []
+    stages = stages_by_round(trials, rounds)
+    assert [(stage.rung_round, stage.entered, stage.went_on, stage.stopped, stage.seconds) for stage in stages] == [
         (1, 2, 1, 1, 5.0),
         (2, 1, 1, 0, 2.5),
     ]
-    assert looks_by_round(trials[:1], rounds) == []  # nobody was stopped: nothing to weigh
+    assert stages_by_round(trials[:1], rounds) == []  # nobody was stopped: nothing to weigh
 
 
 def test_scores_that_are_not_numbers_are_left_out() -> None:
     trials = [trial_row(0, "COMPLETE", 0.4)]
-    looks = looks_by_rung(trials, rounds_by_trial(climb(0, [math.nan, 0.1, 0.1, 0.2, 0.2])))
-    assert [look.pairs for look in looks] == [0, 1, 0]
+    stages = stages_by_rung(trials, rounds_by_trial(climb(0, [math.nan, 0.1, 0.1, 0.2, 0.2])))
+    assert [stage.pairs for stage in stages] == [0, 1, 0]
 
 
 def test_rounds_of_pruning_are_those_of_the_last_rung_that_prunes() -> None:

@@ -14,7 +14,7 @@ from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState
 
 from search.config.models import EarlyStoppingSection
-from search.study.stopping import EarlyStopping, Look, build_stopping
+from search.study.stopping import EarlyStopping, Observation, build_stopping
 
 
 def stopping(method: str = "successive_halving", first_round: int = 1, startup_trials: int = 1) -> EarlyStopping:
@@ -22,9 +22,9 @@ def stopping(method: str = "successive_halving", first_round: int = 1, startup_t
     return build_stopping(settings, startup_trials, 1)
 
 
-def look(trial: int, gain: float, rung_round: int = 1, **others: object) -> Look:
-    settled = {"stratum": None, "fidelity": "real", "rung_done": False, **others}
-    return Look(trial=trial, rung_round=rung_round, gains=(gain,), **settled)  # type: ignore[arg-type]
+def observed(trial: int, gain: float, rung_round: int = 1, **others: object) -> Observation:
+    settled = {"source": None, "fidelity": "real", "rung_done": False, **others}
+    return Observation(trial=trial, rung_round=rung_round, gains=(gain,), **settled)  # type: ignore[arg-type]
 
 
 # What a trial sees round by round; few different values, so that ties are common.
@@ -48,7 +48,7 @@ def compare(stopper: EarlyStopping, pruner: BasePruner, curves: list[list[float]
         rounds[number] += 1
         trials[number].report(gain, rounds[number])
         verdict = trials[number].should_prune()
-        assert stopper.hopeless(look(number, gain, rounds[number])) == verdict
+        assert stopper.hopeless(observed(number, gain, rounds[number])) == verdict
         if rounds[number] == len(running[number]):
             # A last round is a last round, whatever is thought of it.
             study.tell(trials[number], 0.0)
@@ -99,31 +99,31 @@ def test_hundreds_of_trials_are_decided_as_optuna_does(method: str, pruner: Base
 
 def test_a_round_that_was_skipped_is_made_up_for() -> None:
     stopper = stopping()
-    assert not stopper.hopeless(look(0, 0.5, rung_round=4))  # compared at 1, 2 and 4
-    assert stopper.hopeless(look(1, 0.4, rung_round=1))
-    assert not stopper.hopeless(look(2, 0.6, rung_round=1))
-    assert stopper.hopeless(look(2, 0.4, rung_round=2))
+    assert not stopper.hopeless(observed(0, 0.5, rung_round=4))  # compared at 1, 2 and 4
+    assert stopper.hopeless(observed(1, 0.4, rung_round=1))
+    assert not stopper.hopeless(observed(2, 0.6, rung_round=1))
+    assert stopper.hopeless(observed(2, 0.4, rung_round=2))
 
 
-def test_a_look_that_is_known_changes_nothing() -> None:
+def test_an_observation_that_is_known_changes_nothing() -> None:
     stopper = stopping()
-    assert not stopper.hopeless(look(0, 0.5))
+    assert not stopper.hopeless(observed(0, 0.5))
     for _ in range(9):
-        stopper.hopeless(look(1, 0.4))
+        stopper.hopeless(observed(1, 0.4))
     # Three were seen, of which one goes on. Had the second counted nine times, five would.
-    assert stopper.hopeless(look(2, 0.45))
+    assert stopper.hopeless(observed(2, 0.45))
 
 
 def test_sources_and_fidelities_are_not_compared() -> None:
     stopper = stopping()
-    assert not stopper.hopeless(look(0, 0.9, stratum="real", fidelity="real"))
-    assert not stopper.hopeless(look(1, 0.2, stratum="distilled", fidelity="distilled-10"))
-    assert not stopper.hopeless(look(2, 0.1, stratum="distilled", fidelity="distilled-1"))
-    assert stopper.hopeless(look(3, 0.15, stratum="distilled", fidelity="distilled-10"))
-    assert not stopper.hopeless(look(3, 0.15, stratum="distilled", fidelity="distilled-1"))
-    # One name for what two sources look with, such as a score that does not train.
-    assert not stopper.hopeless(look(4, 0.1, stratum="subset", fidelity="nwot"))
-    assert not stopper.hopeless(look(5, 0.05, stratum="real", fidelity="nwot"))
+    assert not stopper.hopeless(observed(0, 0.9, source="real", fidelity="real"))
+    assert not stopper.hopeless(observed(1, 0.2, source="distilled", fidelity="distilled-10"))
+    assert not stopper.hopeless(observed(2, 0.1, source="distilled", fidelity="distilled-1"))
+    assert stopper.hopeless(observed(3, 0.15, source="distilled", fidelity="distilled-10"))
+    assert not stopper.hopeless(observed(3, 0.15, source="distilled", fidelity="distilled-1"))
+    # One name for what two sources score by, such as a score that does not train.
+    assert not stopper.hopeless(observed(4, 0.1, source="subset", fidelity="nwot"))
+    assert not stopper.hopeless(observed(5, 0.05, source="real", fidelity="nwot"))
 
 
 @pytest.mark.parametrize("method", ["successive_halving", "median", "none"])
@@ -131,50 +131,50 @@ def test_at_the_end_of_a_rung_one_in_so_many_goes_on_whatever_the_method(method:
     stopper = stopping(method, first_round=100, startup_trials=100)
     gains = [0.5, 0.4, 0.6, 0.6, 0.45, 0.55]
     # Places among those seen: 1 of 1, 1 of 2, 1 of 3, 2 of 4 (0.6, 0.6), 2 of 5, 3 of 6 (0.6, 0.6, 0.55).
-    verdicts = [stopper.hopeless(look(trial, gain, 3, rung_done=True)) for trial, gain in enumerate(gains)]
+    verdicts = [stopper.hopeless(observed(trial, gain, 3, rung_done=True)) for trial, gain in enumerate(gains)]
     assert verdicts == [False, True, False, False, True, False]
-    assert stopper.hopeless(look(6, math.nan, 3, rung_done=True))
-    assert not stopper.hopeless(look(7, 0.0, 3))
+    assert stopper.hopeless(observed(6, math.nan, 3, rung_done=True))
+    assert not stopper.hopeless(observed(7, 0.0, 3))
 
 
 def test_the_end_of_a_rung_counts_where_rounds_are_compared_too() -> None:
     stopper = stopping(first_round=2)
-    assert not stopper.hopeless(look(0, 0.5, 2, rung_done=True))
-    assert stopper.hopeless(look(1, 0.4, 2))
+    assert not stopper.hopeless(observed(0, 0.5, 2, rung_done=True))
+    assert stopper.hopeless(observed(1, 0.4, 2))
     # At the second round 0.45 is the second of three; among those that ended there it is the second of two.
-    assert stopper.hopeless(look(2, 0.45, 2, rung_done=True))
-    assert not stopper.hopeless(look(3, 0.6, 2, rung_done=True))
+    assert stopper.hopeless(observed(2, 0.45, 2, rung_done=True))
+    assert not stopper.hopeless(observed(3, 0.6, 2, rung_done=True))
 
 
 def test_a_round_known_twice_at_the_end_of_a_rung_counts_once() -> None:
     stopper = stopping("none")
-    assert not stopper.hopeless(look(0, 0.5, 3, rung_done=True))
+    assert not stopper.hopeless(observed(0, 0.5, 3, rung_done=True))
     for _ in range(9):
-        stopper.hopeless(look(1, 0.4, 3, rung_done=True))
-    assert stopper.hopeless(look(2, 0.45, 3, rung_done=True))
+        stopper.hopeless(observed(1, 0.4, 3, rung_done=True))
+    assert stopper.hopeless(observed(2, 0.45, 3, rung_done=True))
 
 
 def test_none_stops_nothing_within_a_rung() -> None:
     stopper = stopping("none")
-    assert not any(stopper.hopeless(look(trial, -trial, 9)) for trial in range(20))
-    assert not stopper.hopeless(look(20, math.nan, 9))
+    assert not any(stopper.hopeless(observed(trial, -trial, 9)) for trial in range(20))
+    assert not stopper.hopeless(observed(20, math.nan, 9))
 
 
 def test_the_median_compares_with_finished_trials_only() -> None:
     stopper = stopping("median", startup_trials=2)
     for trial, gain in enumerate([0.2, 0.8, 0.9, 0.95]):
-        assert not stopper.hopeless(look(trial, gain))
+        assert not stopper.hopeless(observed(trial, gain))
     stopper.finished(0)
-    assert not stopper.hopeless(look(4, 0.0))  # one finished, two are wanted
+    assert not stopper.hopeless(observed(4, 0.0))  # one finished, two are wanted
     stopper.finished(1)
-    assert stopper.hopeless(look(5, 0.49))  # the median of 0.2 and 0.8 is 0.5
-    assert not stopper.hopeless(look(6, 0.51))
+    assert stopper.hopeless(observed(5, 0.49))  # the median of 0.2 and 0.8 is 0.5
+    assert not stopper.hopeless(observed(6, 0.51))
     stopper.finished(2)
     stopper.finished(2)
-    assert stopper.hopeless(look(7, 0.79))
-    assert not stopper.hopeless(look(8, 0.8))
-    assert not stopper.hopeless(look(9, 0.0, stratum="subset"))
-    assert not stopper.hopeless(look(9, 0.0, fidelity="real-epochs-2"))
+    assert stopper.hopeless(observed(7, 0.79))
+    assert not stopper.hopeless(observed(8, 0.8))
+    assert not stopper.hopeless(observed(9, 0.0, source="subset"))
+    assert not stopper.hopeless(observed(9, 0.0, fidelity="real-epochs-2"))
 
 
 @pytest.mark.parametrize("method", ["successive_halving", "median"])
@@ -183,7 +183,7 @@ def test_ten_thousand_trials_are_judged_in_well_under_a_second(method: str) -> N
     started = time.process_time()
     for trial in range(10_000):
         gain = trial * 7919 % 10_000 / 10_000
-        if not any(stopper.hopeless(look(trial, gain, rung_round)) for rung_round in range(1, 9)):
+        if not any(stopper.hopeless(observed(trial, gain, rung_round)) for rung_round in range(1, 9)):
             stopper.finished(trial)
-    # Measured: 0.2 s. Optuna's own pruners read all trials at every look, which is 50 million of them.
+    # Measured: 0.2 s. Optuna's own pruners read all trials every time, which is 50 million of them.
     assert time.process_time() - started < 2

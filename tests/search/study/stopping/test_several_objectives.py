@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dp_core.errors import UserError
 from search.config.models import EarlyStoppingSection
 from search.output.pareto import epsilon_net_order, non_dominated_ranks
-from search.study.stopping import Look, build_stopping, check_stopping
+from search.study.stopping import Observation, build_stopping, check_stopping
 from search.study.stopping.fronts import Fronts
 from search.study.stopping.pareto_rung import ParetoRung
 from search.study.stopping.rung import SortedRung
@@ -93,7 +93,7 @@ def test_decisions_worked_out_by_hand() -> None:
     stopper = build_stopping(EarlyStoppingSection(first_round=1), 10, 2)
 
     def hopeless(trial: int, *gains: float) -> bool:
-        return stopper.hopeless(Look(trial, None, "real", 1, False, gains))
+        return stopper.hopeless(Observation(trial, None, "real", 1, False, gains))
 
     assert not hopeless(0, 0.5, -100.0)
     # Two, one place: they do not dominate each other, and the better first objective is first in the order.
@@ -123,8 +123,8 @@ def test_the_cost_of_a_look_stays_small(objectives: int, shape: str) -> None:
     stopper = build_stopping(EarlyStoppingSection(first_round=1), 10, objectives)
     started = time.process_time()
     for trial, vector in enumerate(gains.tolist()):
-        stopper.hopeless(Look(trial, None, "real", 1, False, tuple(vector)))
-    # Measured: 0.5 to 1.5 s; sorting all anew at every look would take minutes.
+        stopper.hopeless(Observation(trial, None, "real", 1, False, tuple(vector)))
+    # Measured: 0.5 to 1.5 s; sorting all anew every time would take minutes.
     assert time.process_time() - started < 8
 
 

@@ -7,20 +7,20 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
-class Look:
+class Observation:
     """What a round of a trial came to.
 
     Args:
         trial: number of the trial.
-        stratum: the source of the trial, None where the space has no choice of it; trials are compared within one.
-        fidelity: what the rung looks with, such as `distilled-10`; looks are compared within one.
+        source: None where the space has no choice of it; trials are compared within one.
+        fidelity: what the rung scores by, such as `distilled-10`; observations are compared within one.
         rung_round: round within the rung, from 1.
         rung_done: whether the rung ends here; after the last one the answer does not matter.
         gains: values of the objectives, turned so that more is better; NaN where there is none.
     """
 
     trial: int
-    stratum: str | None
+    source: str | None
     fidelity: str
     rung_round: int
     rung_done: bool
@@ -30,10 +30,10 @@ class Look:
 class EarlyStopping(Protocol):
     """Says which trials are not worth their next round. Its memory is what it was told since it was made."""
 
-    def hopeless(self, look: Look) -> bool:
-        """Take note of a look and return whether the trial should stop; a look known already changes nothing."""
+    def hopeless(self, observation: Observation) -> bool:
+        """Take note of one and return whether the trial should stop; one that is known already changes nothing."""
         ...
 
     def finished(self, trial: int) -> None:
-        """Take note that a trial, all of whose looks are known, went to its last round."""
+        """Take note that a trial, all of whose observations are known, went to its last round."""
         ...
