@@ -9,7 +9,15 @@ import typer
 from typer.core import TyperGroup
 
 from dp_core.errors import UserError, nearest
-from search.cli.runs import AcceptOption, Beginning, ResumeOrStartOption, begin
+from search.cli.runs import (
+    AcceptOption,
+    Beginning,
+    ConfigArgument,
+    JsonOption,
+    OverridesArgument,
+    ResumeOrStartOption,
+    begin,
+)
 from search.output.json_rows import print_rows
 from search.output.terminal import console_of_width
 
@@ -41,8 +49,6 @@ app = typer.Typer(
     help="Make distilled sets by a YAML file, as a run that can be resumed and watched; or evaluate a set.",
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
 
 @app.callback()
 def distill() -> None:
@@ -51,10 +57,8 @@ def distill() -> None:
 
 @app.command(_MAKE, hidden=True)
 def make(
-    config: Annotated[Path, typer.Argument(help="YAML file of the distillation.", show_default=False)],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys to change, such as distill.ipc=50.")
-    ] = None,
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
     resume_or_start: ResumeOrStartOption = False,
     accept_changes: AcceptOption = False,
     as_json: JsonOption = False,

@@ -16,7 +16,15 @@ from search.cli.bench import app as bench_app
 from search.cli.distillation import app as distill_app
 from search.cli.environment import prepare_environment
 from search.cli.interrupts import stoppable
-from search.cli.runs import AcceptOption, AddressOption, Beginning, ResumeOrStartOption, begin, found_run
+from search.cli.runs import (
+    AcceptOption,
+    AddressOption,
+    JsonOption,
+    OverridesArgument,
+    RunArgument,
+    found_run,
+    starting_command,
+)
 from search.output.json_rows import print_rows
 
 app = typer.Typer(
@@ -28,50 +36,20 @@ app = typer.Typer(
 app.add_typer(bench_app, name="bench")
 app.add_typer(distill_app, name="distill")
 
-OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys to change, such as run.seed=1.")
-]
-RunArgument = Annotated[str, typer.Argument(help="Path or name of the run.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
-
-@app.command()
-def search(
-    config: Annotated[Path, typer.Argument(help="YAML file of the search.", show_default=False)],
-    overrides: OverridesArgument = None,
-    resume_or_start: ResumeOrStartOption = False,
-    accept_changes: AcceptOption = False,
-    address: AddressOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Distil, screen candidates, retrain the best and print a leaderboard."""
-    begin("search", config, overrides, Beginning(resume_or_start, accept_changes), address, as_json)
-
-
-@app.command()
-def prune(
-    config: Annotated[Path, typer.Argument(help="YAML file of the comparison.", show_default=False)],
-    overrides: OverridesArgument = None,
-    resume_or_start: ResumeOrStartOption = False,
-    accept_changes: AcceptOption = False,
-    address: AddressOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Compare ways of pruning on the same seeds and initial weights, and write tables and plots."""
-    begin("comparison", config, overrides, Beginning(resume_or_start, accept_changes), address, as_json)
-
-
-@app.command("proxy-eval")
-def proxy_eval(
-    config: Annotated[Path, typer.Argument(help="YAML file of the evaluation.", show_default=False)],
-    overrides: OverridesArgument = None,
-    resume_or_start: ResumeOrStartOption = False,
-    accept_changes: AcceptOption = False,
-    address: AddressOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Say how well cheap scores rank architectures as real training does, and what they cost."""
-    begin("proxies", config, overrides, Beginning(resume_or_start, accept_changes), address, as_json)
+# In the order of `winnow --help`: what each kind of run is started by.
+app.command("search")(
+    starting_command("search", "Distil, screen candidates, retrain the best and print a leaderboard.")
+)
+app.command("prune")(
+    starting_command(
+        "comparison", "Compare ways of pruning on the same seeds and initial weights, and write tables and plots."
+    )
+)
+app.command("proxy-eval")(
+    starting_command(
+        "proxies", "Say how well cheap scores rank architectures as real training does, and what they cost."
+    )
+)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from search.runs.directory import RunDirectory
     from search.runs.kind import Kind
 
+ConfigArgument = Annotated[Path, typer.Argument(help="YAML file of the run.", show_default=False)]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys to change, such as run.seed=1.")
+]
+RunArgument = Annotated[str, typer.Argument(help="Path or name of the run.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 AddressOption = Annotated[
     str | None,
     typer.Option(help="Address of a running Ray cluster, such as 10.0.0.5:6379; default: Ray on this machine."),
@@ -46,6 +53,23 @@ class Beginning:
 
     resume_or_start: bool
     accepted: bool
+
+
+def starting_command(kind: str, summary: str) -> Callable[..., None]:
+    """Return the command, with a help text that begins with `summary`, that starts runs of a kind."""
+
+    def command(
+        config: ConfigArgument,
+        overrides: OverridesArgument = None,
+        resume_or_start: ResumeOrStartOption = False,
+        accept_changes: AcceptOption = False,
+        address: AddressOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        begin(kind, config, overrides, Beginning(resume_or_start, accept_changes), address, as_json)
+
+    command.__doc__ = summary
+    return command
 
 
 def begin(
