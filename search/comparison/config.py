@@ -16,9 +16,9 @@ from search.config.sections import (
     DataSection,
     NamedRunSection,
     ResourcesSection,
-    RunConfig,
+    RunConfigWithSets,
     Section,
-    plain_name,
+    with_plain_names,
 )
 from trainables.laboratory import Kind
 from trainables.trials.placement import Stream
@@ -124,7 +124,7 @@ class StabilitySection(Section):
     """Training images for the eigenvalue, and for BatchNorm statistics on the line."""
 
 
-class ComparisonConfig(RunConfig):
+class ComparisonConfig(RunConfigWithSets):
     """A whole comparison: what `winnow prune` reads."""
 
     kind: ClassVar[str] = "comparison"
@@ -136,8 +136,6 @@ class ComparisonConfig(RunConfig):
     """The images."""
     distill: DistillSection = Field(default_factory=DistillSection)
     """How the `distilled` source is made; as many sets as methods have values of `ipc`."""
-    sets: Annotated[dict[str, Path | None], PLACE] = Field(default_factory=dict)
-    """Ready-made distilled sets (`<name>.safetensors` with the card beside it) by the name that `source` gives them."""
     models: dict[str, dict[str, Any] | None] = Field(min_length=1)
     """Networks by a name of yours, each with `name` and hyperparameters; one after the other."""
     scope: ScopeSection = Field(default_factory=ScopeSection)
@@ -162,12 +160,10 @@ class ComparisonConfig(RunConfig):
     resources: Annotated[ResourcesSection, FREE] = Field(default_factory=ResourcesSection)
     """What runs where."""
 
-    @field_validator("models", "methods", "sets")
+    @field_validator("models", "methods")
     @classmethod
     def _plain(cls, named: dict[str, Any]) -> dict[str, Any]:
-        for name in named:
-            plain_name(name)
-        return named
+        return with_plain_names(named)
 
     # An override takes an entry of the file out by setting it to null.
 
@@ -177,11 +173,6 @@ class ComparisonConfig(RunConfig):
         if all(entry is None for entry in named.values()):
             raise ValueError("every entry is null, so that nothing is left")
         return named
-
-    @property
-    def chosen_sets(self) -> dict[str, Path]:
-        """The ready-made sets that are not null."""
-        return {name: path for name, path in self.sets.items() if path is not None}
 
     @property
     def chosen_models(self) -> dict[str, dict[str, Any]]:

@@ -13,17 +13,16 @@ from dp_core.training import Recipe
 from search.config.distillers import DistillSection
 from search.config.former import Former, by_stem
 from search.config.keys import Holds
-from search.config.meaning import ASKED, FIXED, FREE, PLACE, SCORES, Meaning
+from search.config.meaning import ASKED, FIXED, FREE, SCORES, Meaning
 from search.config.objectives import OBJECTIVES
 from search.config.sections import (
     RECIPE_WITHOUT_LENGTH,
     DataSection,
     NamedRunSection,
     ResourcesSection,
-    RunConfig,
+    RunConfigWithSets,
     Section,
     one_of,
-    plain_name,
 )
 from trainables.trials.settings import parse_settings
 
@@ -201,7 +200,7 @@ class RetrainSection(RealTrainingSection):
     """Retrainings of each ticket; they differ in data order and augmentation."""
 
 
-class SearchConfig(RunConfig):
+class SearchConfig(RunConfigWithSets):
     """A whole search: what `winnow search` reads."""
 
     kind: ClassVar[str] = "search"
@@ -221,9 +220,6 @@ class SearchConfig(RunConfig):
     """The images."""
     distill: DistillSection = Field(default_factory=DistillSection)
     """How distilled sets are made."""
-    sets: Annotated[dict[str, Path | None], PLACE] = Field(default_factory=dict)
-    """Ready-made distilled sets (`<name>.safetensors` with the card beside it) by names of yours, each instead of the
-    one that would be made for the `ipc` that it has."""
     space: Annotated[
         dict[str, Any],
         FIXED,
@@ -244,15 +240,3 @@ class SearchConfig(RunConfig):
     """How tickets are retrained."""
     resources: Annotated[ResourcesSection, FREE] = Field(default_factory=ResourcesSection)
     """What runs where."""
-
-    @field_validator("sets")
-    @classmethod
-    def _plain(cls, named: dict[str, Path | None]) -> dict[str, Path | None]:
-        for name in named:
-            plain_name(name)
-        return named
-
-    @property
-    def chosen_sets(self) -> dict[str, Path]:
-        """The ready-made sets that are not null."""
-        return {name: path for name, path in self.sets.items() if path is not None}

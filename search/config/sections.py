@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -16,6 +16,8 @@ from search.config.former import Former
 from search.config.keys import Holds
 from search.config.meaning import FIXED, PLACE, Meaning, with_paths_in_full
 from trainables.trials.placement import Stream
+
+T = TypeVar("T")
 
 WHOLE_RECIPE = Holds(settings=(("", Recipe),))
 RECIPE_WITHOUT_LENGTH = Holds(settings=(("", Recipe),), without=("steps", "epochs"))
@@ -130,6 +132,32 @@ class RunConfig(Section):
     def in_full(self) -> dict[str, Any]:
         """Return the config as run.yaml has it, with paths written in full."""
         return with_paths_in_full(self)
+
+
+class RunConfigWithSets(RunConfig):
+    """The config of a kind of run that trains on distilled sets which are there."""
+
+    sets: Annotated[dict[str, Path | None], PLACE] = Field(default_factory=dict)
+    """Ready-made distilled sets (`<name>.safetensors` with the card beside it) by names of yours; null takes one out.
+    A search trains on each instead of one that it would make with as many images a class; a comparison's methods, and
+    scores, call them by their names."""
+
+    @field_validator("sets")
+    @classmethod
+    def _plain_names(cls, named: dict[str, Path | None]) -> dict[str, Path | None]:
+        return with_plain_names(named)
+
+    @property
+    def chosen_sets(self) -> dict[str, Path]:
+        """The ready-made sets that are not null."""
+        return {name: path for name, path in self.sets.items() if path is not None}
+
+
+def with_plain_names(named: dict[str, T]) -> dict[str, T]:
+    """Return a mapping whose keys can be those of files on every system, else raise ValueError."""
+    for name in named:
+        plain_name(name)
+    return named
 
 
 def plain_name(name: str) -> str:

@@ -16,10 +16,10 @@ from search.config.sections import (
     ImagesSection,
     NamedRunSection,
     ResourcesSection,
-    RunConfig,
+    RunConfigWithSets,
     Section,
     one_of,
-    plain_name,
+    with_plain_names,
 )
 from search.proxies.space import SpaceSection
 from trainables.trials.settings import parse_settings
@@ -125,7 +125,7 @@ class AnswersSection(Section):
     budget a proxy deserves."""
 
 
-class ProxyEvaluationConfig(RunConfig):
+class ProxyEvaluationConfig(RunConfigWithSets):
     """A whole proxy evaluation: what `winnow proxy-eval` reads."""
 
     kind: ClassVar[str] = "proxies"
@@ -137,8 +137,6 @@ class ProxyEvaluationConfig(RunConfig):
     """The images."""
     space: SpaceSection = Field(default_factory=SpaceSection)
     """The architectures."""
-    sets: Annotated[dict[str, Path | None], PLACE] = Field(default_factory=dict)
-    """Distilled sets (`<name>.safetensors` with the card beside it) by the names that proxies call them by."""
     proxies: dict[str, ProxySection | None] = Field(min_length=1)
     """The scores by names of yours; null takes one out."""
     combinations: dict[str, CombinationSection | None] = Field(default_factory=dict)
@@ -152,12 +150,10 @@ class ProxyEvaluationConfig(RunConfig):
     resources: Annotated[ResourcesSection, FREE] = Field(default_factory=ResourcesSection)
     """What runs where."""
 
-    @field_validator("proxies", "combinations", "sets")
+    @field_validator("proxies", "combinations")
     @classmethod
     def _plain(cls, named: dict[str, Any]) -> dict[str, Any]:
-        for name in named:
-            plain_name(name)
-        return named
+        return with_plain_names(named)
 
     @field_validator("proxies")
     @classmethod
@@ -168,11 +164,6 @@ class ProxyEvaluationConfig(RunConfig):
             if section is not None:
                 one_of(section.kind or name, PROXIES)
         return named
-
-    @property
-    def chosen_sets(self) -> dict[str, Path]:
-        """The sets that are not null."""
-        return {name: path for name, path in self.sets.items() if path is not None}
 
     @property
     def chosen_proxies(self) -> dict[str, ProxySection]:
