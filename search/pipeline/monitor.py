@@ -15,7 +15,8 @@ from search.pipeline.bad_ends import BadEnd, BadEnds
 from search.pipeline.tensorboard import TensorBoardLog
 from search.runs.directory import RunDirectory
 from search.runs.progress import Progress, Throttle
-from search.study.record import End, StudyRecord
+from search.study.ends import End
+from search.study.record import StudyRecord
 from search.study.trials import outcome_of
 from search.tune.lost_workers import NotSaved, PatientScheduler
 from trainables.screening.round import Round

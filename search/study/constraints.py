@@ -86,6 +86,8 @@ class Limits:
 
         Latency is that of this device, or the round's if nothing measures it.
         """
+        if not self.limits:
+            return {}
         cost = self.cost(candidate.model)
         values: dict[str, float | None] = {PARAMETERS: last.parameters_left, FLOPS: last.flops_remaining}
         if cost is not None:
@@ -131,6 +133,8 @@ class Limits:
         return None if self._measure is None or self.cost(spec) is None else self._latency_of(_text(spec))
 
     def _foreseen(self, candidate: Candidate) -> dict[str, Standing]:
+        if not self.limits:
+            return {}
         standings = self.standings(candidate)
         if LATENCY in self.limits and all(standing.excess <= 0 for standing in standings.values()):
             latency = self.latency_ms(candidate.model)

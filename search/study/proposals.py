@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from dp_core.errors import UserError
 from dp_core.seeds import derive_seed
+from search.study.constraints import Limits
 from search.study.memory import MemoryStudies, MemoryTrial
 from search.study.sampling import SOURCE, patience_with
 from search.study.sampling.kinds import PATIENCE
@@ -20,9 +21,6 @@ from trainables.trials.identity import identity_of
 
 SMALL = 1000
 """Points up to which a space, or a source's part of it, is counted in any case."""
-
-Check = Callable[[Candidate], tuple[Mapping[str, float], str | None]]
-"""Returns by how much a candidate breaks its constraints, and in words what it breaks, None for nothing."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Proposals:
         memory: the studies that are sampled.
         classes: of the images.
         ladder_ipc: images a class of the rungs below, which tell candidates apart, too.
-        check: holds them against the constraints.
+        limits: the constraints.
         points: candidates to try first, as flat parameters.
         trials: how many the run is to have.
         seed: of the run.
@@ -79,13 +77,13 @@ class Proposals:
         *,
         classes: int,
         ladder_ipc: Sequence[int],
-        check: Check,
+        limits: Limits,
         points: Sequence[Params],
         trials: int,
         seed: int,
         sampler: str,
     ) -> None:
-        self._memory, self._check = memory, check
+        self._memory, self._limits = memory, limits
         self._classes, self._ladder_ipc = classes, ladder_ipc
         self._points = [dict(point) for point in points]
         self._most, self._seed = max(SMALL, 2 * trials), seed
@@ -160,7 +158,8 @@ class Proposals:
             trial, written = self._memory.ask(source, fixed)
         candidate = Candidate.parse(written, self._classes)
         identity = self._identify(candidate)
-        excess, broken = self._check(candidate)
+        excess = self._limits.before(candidate)
+        broken = self._limits.sentence(candidate) or None
         trial.constrain(excess if broken else {})
         repeats = self._known.get(identity)
         self._in_a_row = 0 if repeats is None else self._in_a_row + 1
