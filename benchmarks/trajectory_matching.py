@@ -31,7 +31,7 @@ from torch.func import replace_all_batch_norm_modules_
 
 from benchmarks.measuring import alone, as_a_program, interleaved, provenance, ratios, timing_parser_of, write_report
 from benchmarks.plain_matching import match
-from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.data.registry import AUGMENTATIONS
 from dp_core.device import peak_memory
 from dp_core.distillation.inner_gradient import InnerGradient, InnerMode
 from dp_core.distillation.trajectory_matching import matching_loss, squared_distance

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -30,3 +31,18 @@ def nearest_word(word: str, known: Iterable[str]) -> str | None:
 def in_one_line(error: BaseException) -> str:
     """Return the first line of what `error` says, without a full stop, or its class where it says nothing."""
     return (next(iter(str(error).strip().splitlines()), "") or type(error).__name__).rstrip(". ")
+
+
+def kind_and_line(error: BaseException) -> str:
+    """Return the class of `error` and what `in_one_line` says of it."""
+    told, kind = in_one_line(error), type(error).__name__
+    return told if told == kind else f"{kind}: {told}"
+
+
+@contextmanager
+def naming(where: object) -> Iterator[None]:
+    """Put what a mistake is in, such as the name of a config, in front of it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
@@ -18,4 +20,6 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
     """Return a CPU generator seeded with `derive_seed(seed, *purpose)`."""
+    import torch  # takes seconds, and seeds are derived without it
+
     return torch.Generator().manual_seed(derive_seed(seed, *purpose))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +30,6 @@ from dp_core.errors import UserError
 from dp_core.models import check_forward
 from dp_core.pruning import (
     CRITERIA,
-    Criterion,
     Examples,
     IterativePruning,
     Mask,
@@ -448,7 +447,8 @@ CONSTANT = {"name": "tests.trainables.networks:constant"}
 
 def check_that_collapse_ends_a_search(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(cast(dict[str, Criterion], CRITERIA), "last_layer_first", LastLayerFirst())
+        known = {**CRITERIA, "last_layer_first": LastLayerFirst()}
+        patch.setattr("dp_core.pruning.criteria.named.CRITERIA", known)
         found = find(laboratory(folder, [method("imp", criterion="last_layer_first")]), "imp")
     assert found.result["status"] == "collapsed"
     assert found.result["reason"] == "layer collapse: no weight left in classifier.weight"

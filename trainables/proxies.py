@@ -13,6 +13,7 @@ from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec
 from dp_core.proxies import Proxy, ProxyInputs, RealTraining
+from dp_core.proxies.true_accuracy import true_accuracy
 from dp_core.seeds import derive_seed
 from trainables.trials.device import claim_device
 from trainables.trials.shared_dataset import SharedDataset
@@ -67,11 +68,11 @@ def run_scores(bench: ProxyBench, job: ScoreJob) -> list[dict[str, Any]]:
 
 
 def run_truth(bench: ProxyBench, training: RealTraining) -> dict[str, Any]:
-    """Return what `RealTraining.run` returns, with the status "failed" and the `reason` for what cannot be trained."""
+    """Return what `true_accuracy` returns, with the status "failed" and the `reason` for what cannot be trained."""
     device = claim_device(bench.threads)
     inputs = ProxyInputs(bench.train.open(), bench.validation.open(), bench.sets, bench.space, device)
     try:
-        return {**training.run(inputs, None if bench.test is None else bench.test.open()), "reason": None}
+        return {**true_accuracy(training, inputs, None if bench.test is None else bench.test.open()), "reason": None}
     except Exception as error:
         return {"status": "failed", "reason": _reason(error, training.spec)}
 

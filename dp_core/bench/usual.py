@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.data.registry import AUGMENTATIONS
 from dp_core.seeds import generator
 from dp_core.training.data import TrainingData
 from dp_core.training.evaluation import evaluation_mode

@@ -21,8 +21,7 @@ from dp_core.training.compiling import NotCompiled
 from dp_core.training.data import TrainingData
 from dp_core.training.graph import CudaRecorder
 from dp_core.training.loop import Training
-from dp_core.training.network import Mode
-from dp_core.training.recipe import Optimizer, Recipe
+from dp_core.training.recipe import Mode, Optimizer, Recipe
 
 SHAPE, CLASSES = (3, 32, 32), 10  # CIFAR-10's
 

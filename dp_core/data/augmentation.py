@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,7 @@ def _sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-class Siamese:
+class _Siamese:
     """Differentiable siamese augmentation, DSA (Zhao & Bilen, ICML 2021): one draw for a whole batch.
 
     One of six operations is drawn, with one set of parameters for all images; the same seed gives the same draw for
@@ -113,8 +113,4 @@ def _affine(images: Tensor, matrix: list[list[float]]) -> Tensor:
     return F.grid_sample(images, grid, align_corners=True)
 
 
-AUGMENTATIONS: Mapping[str, Augmentation] = {
-    "none": identity,
-    "flip_crop": flip_crop,
-    "siamese": Siamese(),
-}
+siamese = _Siamese()

@@ -1,34 +1,22 @@
-"""Opening a data set by the name of its format; a new format is one file and one line here."""
+"""Opening a data set by the name of its format."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 
 from dp_core.data.cache import Opened, open_cached
 from dp_core.data.dataset import ImageDataset
 from dp_core.data.findings import Findings
-from dp_core.data.folder import folder_source
 from dp_core.data.identity import contents_digest, image_digests
-from dp_core.data.parquet import parquet_source
 from dp_core.data.reading import USUAL, Reading
-from dp_core.data.source import Origin, Source
+from dp_core.data.registry import FORMATS, check_format
+from dp_core.data.source import Origin
 from dp_core.data.splits import Splits, hold_back
-from dp_core.data.torchvision_source import cifar10_source, cifar100_source
 from dp_core.errors import UserError, nearest
-
-FORMATS: Mapping[str, Callable[[Path, Reading], Source]] = MappingProxyType(
-    {
-        "parquet": parquet_source,
-        "folder": folder_source,
-        "cifar10": cifar10_source,
-        "cifar100": cifar100_source,
-    }
-)
 
 
 def open_splits(
@@ -74,14 +62,8 @@ def open_data(format: str, root: Path | None, *, cache: Path, reading: Reading =
     if ":" in format:
         reading.refuse(format, "image", "label", "ground")
         return _open_with_function(format, root)
-    if format not in FORMATS:
-        known = ", ".join(FORMATS)
-        raise UserError(
-            f"The data format '{format}' is unknown; known are {known} and package.module:function."
-            f"{nearest(format, FORMATS)}"
-        )
-    if root is None:
-        raise UserError(f"The data format '{format}' needs 'data.root', the folder that holds the data.")
+    check_format(format, root)
+    assert root is not None
     return open_cached(FORMATS[format](root, reading), cache)
 
 

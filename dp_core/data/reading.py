@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from PIL import ImageColor
 
 from dp_core.errors import UserError
 
 Colour = tuple[int, int, int]
+Stream = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.data.registry import AUGMENTATIONS
 from dp_core.distillation.base import draw_images, pixels
 from dp_core.distillation.embedding import embed
 from dp_core.distillation.iterative import IterativeDistiller, Task

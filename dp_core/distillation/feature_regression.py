@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.data.registry import AUGMENTATIONS
 from dp_core.device import default_device
 from dp_core.distillation.base import pixels
 from dp_core.distillation.broken import Broken, Overstepped, all_finite, smaller

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
 
 from dp_core.data import ImageDataset
-from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.data.registry import AUGMENTATIONS
 from dp_core.device import default_device
 from dp_core.distillation.base import pixels
 from dp_core.distillation.broken import Overstepped, all_finite, smaller

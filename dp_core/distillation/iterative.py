@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from dp_core.data import ImageDataset
-from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.data.preprocessing import ZCA, Preprocessing
+from dp_core.data.registry import AUGMENTATIONS
 from dp_core.device import default_device, peak_memory
 from dp_core.distillation.base import (
     HERE,
@@ -26,11 +26,12 @@ from dp_core.distillation.distilled_set import DistilledSet
 from dp_core.distillation.identity import Identity
 from dp_core.distillation.judging import few_step_accuracy
 from dp_core.distillation.learned_rate import LearnedRate
-from dp_core.distillation.pool import Architectures, Pool
+from dp_core.distillation.pool import Pool
 from dp_core.distillation.running import Choice, Objective, Outcome, Running
 from dp_core.distillation.synthetic import Synthetic
 from dp_core.errors import UserError, nearest
 from dp_core.files import digest_of_json
+from dp_core.models.families import Architectures
 from dp_core.seeds import generator
 from dp_core.training.schedule import SCHEDULES
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dp_core.data import ImageDataset
-from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.data.registry import AUGMENTATIONS
 from dp_core.distillation.broken import Broken, smaller
 from dp_core.distillation.experts import ExpertBuffer, ExpertLibrary, ExpertPlan
 from dp_core.distillation.inner_gradient import InnerGradient, InnerMode, check_differentiable

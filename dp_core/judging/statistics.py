@@ -10,8 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from dp_core.training.data import TrainingData
 from dp_core.training.evaluation import evaluation_mode, executed
-from dp_core.training.network import Mode
-from dp_core.training.precision import Precision
+from dp_core.training.recipe import Mode, Precision
 
 _STATISTICS = ("running_mean", "running_var")
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dp_core.data import ImageDataset
 from dp_core.errors import UserError
-from dp_core.judging import divergence_of, judge
 from dp_core.models import ModelSpec, source_digest
-from dp_core.proxies.base import ProxyInputs, Stopwatch
-from dp_core.seeds import derive_seed
-from dp_core.training import Diverged, Recipe, Training, TrainingData
+from dp_core.training import Recipe
 
 _FORMAT = 2  # rises when the same training would give another result, so that what was kept is not used again
 
@@ -55,50 +50,6 @@ class RealTraining:
         if source is not None:  # a user's own network, which may be changed
             said["source"] = source
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-    def run(self, inputs: ProxyInputs, test: ImageDataset | None) -> dict[str, Any]:
-        """Train and evaluate.
-
-        Args:
-            inputs: training and validation images.
-            test: test images; looked at only if the network is `tested`, and else may be None.
-
-        Returns:
-            `validation_accuracy`, `test_accuracy` (None if not `tested`), both in [0, 1]; `seconds`,
-            `processor_seconds` and `image_gradients` that it took; `status`, "finished" or "diverged". A training that
-            diverges, or leaves a network whose outputs are not finite, has the accuracy of chance.
-
-        Raises:
-            UserError: the architecture cannot be built.
-            ValueError: there are no test images for a network that is `tested`.
-        """
-        if self.tested and test is None:
-            raise ValueError("A tested training needs test images.")
-        watch = Stopwatch(inputs.device)
-        model = inputs.network(self.spec, derive_seed(self.seed, "truth"))
-        training = Training(model, inputs.real, self.recipe, seed=self.seed, mask=None)
-        accuracies: dict[str, float | None] = {"validation": None, "test": None}
-        wanted = {"validation": inputs.held_back(inputs.preprocessing)}
-        if self.tested and test is not None:
-            wanted["test"] = TrainingData(test.images, test.labels, inputs.preprocessing).to(inputs.device)
-        calibration = inputs.calibration(inputs.preprocessing)
-        with suppress(Diverged):
-            training.run()
-            found = {name: judge(model, data, calibration, self.recipe) for name, data in wanted.items()}
-            if not any(map(divergence_of, found.values())):
-                accuracies |= {name: each.accuracy for name, each in found.items()}
-        diverged = accuracies["validation"] is None
-        if diverged:
-            accuracies |= dict.fromkeys(wanted, 1 / inputs.classes)
-        seconds, processor_seconds = watch.read()
-        return {
-            "status": "diverged" if diverged else "finished",
-            "validation_accuracy": accuracies["validation"],
-            "test_accuracy": accuracies["test"],
-            "seconds": seconds,
-            "processor_seconds": processor_seconds,
-            "image_gradients": training.image_gradients,
-        }
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dp_core.errors import UserError, nearest
 from dp_core.stability.states import loss_surface
 from dp_core.training.data import TrainingData
-from dp_core.training.precision import Precision
+from dp_core.training.recipe import Precision
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dp_core.pruning import prunable_parameters
 from dp_core.seeds import generator
 from dp_core.stability.states import kept_weights, loss_surface
 from dp_core.training.data import TrainingData
-from dp_core.training.precision import Precision
+from dp_core.training.recipe import Precision
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from dp_core.errors import UserError, nearest
 from dp_core.judging import reestimate_statistics
 from dp_core.training.data import TrainingData
 from dp_core.training.evaluation import Evaluation, evaluate
-from dp_core.training.precision import Precision
+from dp_core.training.recipe import Precision
 
 LossSurface = Callable[[Mapping[str, Tensor]], Evaluation]
 """Maps values for some entries of a model's state, by their names there, to loss and accuracy; the other entries stay

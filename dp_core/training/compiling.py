@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dp_core.training.inductor import compiler_settings, compiling_is_off, quiet_torch
 from dp_core.training.layout import Layout
 from dp_core.training.network import Network, unchanged_buffers
-from dp_core.training.precision import Precision
+from dp_core.training.recipe import Precision
 
 
 class NotCompiled(UserWarning):

@@ -12,8 +12,8 @@ from torch import nn
 
 from dp_core.training.data import TrainingData, in_network_space
 from dp_core.training.layout import Layout
-from dp_core.training.network import Mode, Network
-from dp_core.training.precision import Precision
+from dp_core.training.network import Network
+from dp_core.training.recipe import Mode, Precision
 
 
 @dataclass(frozen=True)

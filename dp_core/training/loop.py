@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.data.registry import AUGMENTATIONS
 from dp_core.seeds import derive_seed, generator
 from dp_core.training.compiling import compiled_network
 from dp_core.training.data import DataSource
 from dp_core.training.graph import CudaRecorder, GraphedUpdate, Recorder, draws_random_numbers
-from dp_core.training.network import Mode, Network, unchanged_buffers
-from dp_core.training.recipe import Recipe
+from dp_core.training.network import Network, unchanged_buffers
+from dp_core.training.optimizers import build_optimizer
+from dp_core.training.recipe import Mode, Recipe
 from dp_core.training.splitting import BatchSplitter, in_first_part
 
 
@@ -70,7 +71,7 @@ class Training:
         self.network = self._uncompiled(recipe.mode)
         self._to_compile = recipe.mode == "compiled"  # with the first step, which shows what for
         self._removed = _removed_weights(model, mask or {})
-        self.optimizer = recipe.build_optimizer(model, capturable=self._recorder is not None)
+        self.optimizer = build_optimizer(recipe, model, capturable=self._recorder is not None)
         self._gradients = BatchSplitter(memory_parts)
         self._graph: GraphedUpdate | None = None
         self._memory: list[int] = []  # where the parameters were in the last step

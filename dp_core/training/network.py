@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from dp_core.kernels import Twins, fused, keep_freed_memory, takes_any_format, unfused_norms
-from dp_core.training.precision import Precision, uses_bfloat16
+from dp_core.training.precision import uses_bfloat16
+from dp_core.training.recipe import Mode, Precision
 
-Mode = Literal["auto", "eager", "fused", "compiled"]
 Stance = Literal["default", "fail_on_recompile", "eager_on_recompile"]
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
-Precision = Literal["auto", "float32", "bfloat16"]
+from dp_core.training.recipe import Precision
 
 
 def uses_bfloat16(precision: Precision, device: torch.device, *, unfit: bool) -> bool:

@@ -7,16 +7,13 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
-import torch
-from torch import nn
-
-from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.data.registry import AUGMENTATIONS
 from dp_core.errors import UserError, nearest
-from dp_core.training.network import Mode
-from dp_core.training.precision import Precision
 from dp_core.training.schedule import SCHEDULES, multi_step
 
+Mode = Literal["auto", "eager", "fused", "compiled"]
 Optimizer = Literal["sgd", "adam", "adamw"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -60,10 +57,10 @@ class Recipe:
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))  # from JSON it comes as a list
         for key, known in (
-            ("optimizer", ("sgd", "adam", "adamw")),
+            ("optimizer", get_args(Optimizer)),
             ("schedule", (*SCHEDULES, "multi_step")),
             ("augmentation", tuple(AUGMENTATIONS)),
-            ("precision", ("auto", "float32", "bfloat16")),
+            ("precision", get_args(Precision)),
             ("mode", get_args(Mode)),
         ):
             value = getattr(self, key)
@@ -120,18 +117,3 @@ class Recipe:
         several = self.schedule == "multi_step"
         schedule = multi_step(self.milestones, self.decay) if several else SCHEDULES[self.schedule]
         return self.learning_rate * schedule(step, total)
-
-    def build_optimizer(self, model: nn.Module, *, capturable: bool = False) -> torch.optim.Optimizer:
-        """Return the optimiser over all of the model's parameters, in one kernel where torch has one for the device.
-
-        If it is to be `capturable` in a CUDA graph, its learning rate is a tensor on the device.
-        """
-        parameters = list(model.parameters())
-        device = parameters[0].device
-        fused = device.type in ("cpu", "cuda") and all(parameter.is_floating_point() for parameter in parameters)
-        rate = torch.tensor(self.learning_rate, device=device) if capturable else self.learning_rate
-        if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, rate, self.momentum, weight_decay=self.weight_decay, fused=fused)
-        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
-        capturable = capturable and device.type == "cuda"
-        return kind(parameters, rate, weight_decay=self.weight_decay, fused=fused, capturable=capturable)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from dp_core.data.reading import Stream
 from search.config.distillers import DistillSection
 from search.config.meaning import FIXED, FREE, PLACE
 from search.config.models import RealTrainingSection
@@ -21,7 +22,6 @@ from search.config.sections import (
     with_plain_names,
 )
 from trainables.laboratory import Kind
-from trainables.trials.placement import Stream
 
 
 class StudyRunSection(NamedRunSection):

@@ -11,7 +11,7 @@ from dp_core.data import Splits
 from dp_core.data.preprocessing import Standardisation
 from dp_core.distillation import DistilledSet, Distiller
 from dp_core.distillation.base import check_images_per_class, standardisation_of
-from dp_core.errors import UserError
+from dp_core.errors import UserError, naming
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Mask, Scope, check_criterion, criterion_named
 from dp_core.training import Recipe, rehearsed
@@ -21,7 +21,7 @@ from search.comparison.methods import Setting, methods_of
 from search.comparison.planning import Plan
 from search.comparison.published import read_published
 from search.comparison.statistics import rounded
-from search.runs.checks import built, check_machine, naming, sound_splits
+from search.runs.checks import built, check_machine, sound_splits
 from search.runs.images import ImageFacts, facts_of
 from trainables.laboratory import Method, StudyFiles
 

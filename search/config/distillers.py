@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
-from dp_core.distillation import DISTILLERS, Distiller
-from dp_core.distillation.pool import Pool
+from dp_core.distillation import DISTILLERS
 from dp_core.errors import UserError
+from dp_core.models import Families
 from search.config.meaning import FIXED, PLACE
 from search.config.sections import Section, one_of
 from trainables.trials.settings import parse_settings
+
+if TYPE_CHECKING:
+    from dp_core.distillation import Distiller
 
 
 class DistillerSection(Section):
@@ -49,7 +52,7 @@ class DistillerSection(Section):
         if "architectures" in self.settings:
             raise UserError("'architectures' stands in 'distill' or in 'distill.settings', not in both.")
         try:
-            Pool.of(self.architectures or ())
+            Families.of(self.architectures or ())
         except UserError as error:
             raise UserError(f"'distill.architectures': {error}") from error
 

@@ -6,8 +6,7 @@ import copy
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -17,7 +16,7 @@ from omegaconf.errors import GrammarParseError, MissingMandatoryValue, OmegaConf
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
-from dp_core.errors import UserError, nearest
+from dp_core.errors import UserError, naming, nearest
 from dp_core.files import write_text
 from search.config.former import Former, with_new_names
 from search.config.keys import KeyDescription, describe_keys
@@ -66,7 +65,7 @@ def recorded_config(model: type[T], config: Mapping[str, Any], path: Path) -> T:
         UserError: it was changed into something wrong.
     """
     tree = copy.deepcopy(dict(config))
-    with _naming(path):
+    with naming(path):
         list(with_new_names(tree, _former(model)))
     try:
         return model.model_validate(tree)
@@ -76,7 +75,7 @@ def recorded_config(model: type[T], config: Mapping[str, Any], path: Path) -> T:
 
 def _checked(model: type[T], config: DictConfig, path: Path, overrides: Sequence[str]) -> T:
     former = _former(model)
-    with _naming(path):
+    with naming(path):
         config, found = _with_new_names(config, former)
     given = []
     for text in overrides:
@@ -108,14 +107,6 @@ def _advise(path: Path, found: Sequence[Former]) -> None:
     if found:
         named = ", ".join(f"'{key.old}' is '{key.new}'" for key in found)
         print(f"winnow: {path}: {named} now; this version still takes the old name.", file=sys.stderr)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:

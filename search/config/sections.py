@@ -10,12 +10,12 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dp_core.data import Reading
+from dp_core.data.reading import Stream
 from dp_core.errors import nearest
 from dp_core.training import Recipe
 from search.config.former import Former
 from search.config.keys import Holds
 from search.config.meaning import FIXED, PLACE, Meaning, with_paths_in_full
-from trainables.trials.placement import Stream
 
 T = TypeVar("T")
 

@@ -10,11 +10,11 @@ from typing import Any
 from dp_core.data import Splits
 from dp_core.distillation import DistilledSet, Distiller
 from dp_core.distillation.distilled_set import card_path
-from dp_core.errors import UserError
+from dp_core.errors import UserError, naming
 from dp_core.files import digest_of_json
 from search.distillation.config import DistillConfig
 from search.distillation.unfinished import Unfinished
-from search.runs.checks import naming, sound_splits
+from search.runs.checks import sound_splits
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import Any
 
 from dp_core.data import Splits
 from dp_core.distillation import DistilledSet, Distiller
-from dp_core.errors import UserError
+from dp_core.errors import UserError, naming
 from dp_core.models import ModelSpec
 from dp_core.pruning import CRITERIA, Criterion, check_criterion, check_sparsity, prunable_parameters
 from dp_core.training import Recipe
 from search.config.models import SearchConfig
 from search.pipeline.study_checking import check_search, check_start, limits_of
 from search.pipeline.warm_start import points
-from search.runs.checks import built, check_machine, naming, some_of, sound_splits
+from search.runs.checks import built, check_machine, some_of, sound_splits
 from search.space import ChoiceParameter, Constant, Space
 from search.study.constraints import Limits
 from search.study.storage.database_url import resolve_url

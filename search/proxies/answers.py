@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from dp_core.seeds import derive_seed
+from search.proxies.architecture import UNITS
 from search.proxies.budget import Hit, Point, first_hit, proxy_then_retrain, random_search, train_everything
 from search.proxies.config import AnswersSection
 from search.proxies.ranking import correlations
 from search.proxies.regret import regrets
-from search.proxies.scores import UNITS, Column, Score
+from search.proxies.scores import Column, Score
 from search.proxies.significance import advantage
 from search.proxies.subsets import Subset, subsets
 from search.proxies.truth_table import FEWEST

@@ -10,13 +10,14 @@ from typing import Any
 from dp_core.files import write_text
 from search.output.tables import write_table
 from search.proxies.answers import Answers, answers_of
+from search.proxies.architecture import flops_of
 from search.proxies.figures import write_figures
 from search.proxies.names import reading_name
 from search.proxies.page import page_body
 from search.proxies.parquet import ANSWERS, BUDGETS, REGRETS, SCORES, SUBSETS, TRUTHS
 from search.proxies.plan import ProxyPlan
 from search.proxies.preparation import ProxyDesign
-from search.proxies.scores import flops_of, scores_of
+from search.proxies.scores import scores_of
 from search.proxies.truths import accuracies, training_costs, truth_rows
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from dp_core.proxies import RealTraining
 from dp_core.proxies.short_training import ShortTraining
+from search.proxies.architecture import Architecture
 from search.proxies.journal import ScoreJournal
 from search.proxies.preparation import ProxyDesign
-from search.proxies.space import Architecture
 from search.proxies.truth_cache import TruthCache
 from trainables.proxies import ScoreJob
 

@@ -10,17 +10,18 @@ from dp_core.data import Splits
 from dp_core.data.preprocessing import Standardisation
 from dp_core.distillation import DistilledSet
 from dp_core.distillation.base import standardisation_of
-from dp_core.errors import UserError, nearest
+from dp_core.errors import UserError, naming, nearest
 from dp_core.models import ARCHITECTURES
 from dp_core.proxies import Proxy, ProxyInputs, TruthPlan
 from dp_core.seeds import derive_seed
 from dp_core.training import Recipe, rehearsed
+from search.proxies.architecture import Architecture
 from search.proxies.config import ProxyEvaluationConfig
 from search.proxies.names import reading_name
-from search.proxies.space import Architecture, architectures, known_names
+from search.proxies.pricing import architectures, known_names
 from search.proxies.truth_cache import TruthCache
 from search.proxies.truth_table import FEWEST, TruthTable, read_truth_table
-from search.runs.checks import check_folder, check_machine, naming, scoring_images, some_of, sound_splits
+from search.runs.checks import check_folder, check_machine, scoring_images, some_of, sound_splits
 from search.runs.images import ImageFacts, facts_of
 
 

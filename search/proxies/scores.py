@@ -11,17 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp_core.errors import UserError
+from search.proxies.architecture import UNITS, Architecture, flops_of
 from search.proxies.combination import fitted, rank_average
 from search.proxies.config import CombinationSection
 from search.proxies.names import reading_name
 from search.proxies.preparation import ProxyDesign
-from search.proxies.space import Architecture
-
-UNITS = ("seconds", "processor_seconds", "image_gradients", "flops")
-"""What costs are counted in."""
-
-# Backward costs twice what forward does: a convolution's gradients are two more of its size.
-_FORWARD_AND_BACKWARD = 3
 
 Column = NDArray[np.float64]
 
@@ -82,12 +76,6 @@ def scores_of(
             reasons = dict.fromkeys(range(len(nothing)), str(error))
             scores[name] = Score(combination.kind, nothing, dict.fromkeys(UNITS, nothing), reasons)
     return scores
-
-
-def flops_of(architecture: Architecture, image_gradients: float, forward_images: float = 0) -> float:
-    """Return the FLOPs of so many images forward and backward, and so many forward only."""
-    # A whole number of more than 2**53, as of long trainings, would not fit a column of floats.
-    return float(architecture.flops) * (_FORWARD_AND_BACKWARD * image_gradients + forward_images)
 
 
 def _cell(rows: Sequence[Mapping[str, Any]], key: str, replicates: int, architecture: Architecture) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from search.proxies.architecture import UNITS, Architecture, flops_of
 from search.proxies.plan import ProxyPlan
 from search.proxies.preparation import ProxyDesign
-from search.proxies.scores import UNITS, Column, flops_of
-from search.proxies.space import Architecture
+from search.proxies.scores import Column
 
 
 def truth_rows(prepared: ProxyDesign, plan: ProxyPlan) -> list[dict[str, Any]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +14,7 @@ from torch import nn
 
 from dp_core.data import ImageDataset, Splits, open_splits
 from dp_core.distillation.base import draw_images, standardisation_of
-from dp_core.errors import UserError
+from dp_core.errors import UserError, naming
 from dp_core.models import ModelSpec, build, check_forward
 from dp_core.pruning import prunable_parameters
 from dp_core.seeds import generator
@@ -33,15 +32,6 @@ _WORKER_BYTES = 1000 * 2**20
 
 # Architectures of a space that do a step before anything starts, a tenth of a second each where they are small.
 _REHEARSED = 32
-
-
-@contextmanager
-def naming(where: str) -> Iterator[None]:
-    """Put the name of the config in front of a mistake."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
 
 
 def splits_of(config: RunConfig) -> Splits:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dp_core.data.preprocessing import Preprocessing, Standardisation
+from dp_core.data.reading import Stream
 from dp_core.distillation import DistilledSet
 from dp_core.distillation.base import draw_images
 from dp_core.judging import calibration_images
@@ -19,7 +20,7 @@ from dp_core.seeds import derive_seed, generator
 from dp_core.training import DataSource, Recipe, TrainingData
 from trainables.laboratory.files import Cell, StudyFiles
 from trainables.laboratory.method import Method
-from trainables.trials.placement import Stream, training_data
+from trainables.trials.placement import training_data
 from trainables.trials.shared_dataset import SharedDataset
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dp_core.data.preprocessing import Standardisation
+from dp_core.data.reading import Stream
 from dp_core.judging import calibration_images, judge
 from dp_core.pruning import Ticket
 from dp_core.seeds import derive_seed
@@ -19,7 +20,7 @@ from dp_core.training import Diverged, Recipe, Training, TrainingData
 from trainables.retraining.trained_model import TrainedModel
 from trainables.screening.replicates import scoring_batch
 from trainables.trials.contract import Row, Work
-from trainables.trials.placement import Stream, training_data
+from trainables.trials.placement import training_data
 from trainables.trials.resilient import ResilientTrial
 from trainables.trials.shared_dataset import SharedDataset
 

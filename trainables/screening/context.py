@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dp_core.data.preprocessing import Standardisation
+from dp_core.data.reading import Stream
 from dp_core.distillation import DistilledSet
 from trainables.screening.ladder import LadderPlan
 from trainables.screening.score import Score
-from trainables.trials.placement import Stream
 from trainables.trials.shared_dataset import SharedDataset
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
 from dp_core.data import ImageDataset
 from dp_core.data.preprocessing import Preprocessing
+from dp_core.data.reading import Stream
 from dp_core.data.streaming import MappedBlocks
 from dp_core.training import DataSource, StreamedData, TrainingData
-
-Stream = Literal["auto", "always", "never"]
 
 _BLOCK_BYTES = 2**20  # runs long enough that a disk is not asked for every image by itself
 _WINDOW_BYTES = 64 * 2**20  # two of them are little beside what a worker takes anyway

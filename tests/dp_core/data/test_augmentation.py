@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dp_core.data.augmentation import AUGMENTATIONS, flip_crop
+from dp_core.data.augmentation import flip_crop
+from dp_core.data.registry import AUGMENTATIONS
 from tests.dp_core.small import same
 
 SIDE, REACH = 16, 2  # an eighth of the side

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from dp_core.data.preprocessing import Standardisation
 from dp_core.judging import gathers_statistics, reestimate_statistics
 from dp_core.training import TrainingData
-from dp_core.training.network import Mode
+from dp_core.training.recipe import Mode
 from tests.dp_core.small import CLASSES, copy_of, random_data, same, small_model
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec
 from dp_core.proxies import ProxyInputs, RealTraining, TruthPlan
+from dp_core.proxies.true_accuracy import true_accuracy
 from dp_core.seeds import derive_seed
 from dp_core.training import Recipe
 from tests.dp_core.proxies.trained import CPU, calibrated, held_back, losses_of, measured, plain_sgd, trained_inputs
@@ -98,7 +99,7 @@ def test_the_key_changes_with_nothing_else() -> None:
 def test_a_training_is_that_of_plain_pytorch(tested: bool) -> None:
     inputs, test = trained_inputs(), random_dataset(50, seed=9)
     test = replace(test, labels=(test.labels + 1) % 3)  # mostly wrong, which the validation images are not
-    found = replace(TRAINING, tested=tested).run(inputs, test)
+    found = true_accuracy(replace(TRAINING, tested=tested), inputs, test)
     model, space = inputs.network(small_spec(), derive_seed(1, "truth")), inputs.preprocessing
     losses_of(model, (space(inputs.train.images.float() / 255), inputs.train.labels), 6, plain_sgd(0.05))
     calibrated(model, inputs, space)
@@ -113,18 +114,18 @@ def test_a_training_is_that_of_plain_pytorch(tested: bool) -> None:
 
 def test_test_images_have_no_say() -> None:
     results = [
-        replace(TRAINING, tested=tested).run(trained_inputs(), test)["validation_accuracy"]
+        true_accuracy(replace(TRAINING, tested=tested), trained_inputs(), test)["validation_accuracy"]
         for tested, test in ((False, None), (False, random_dataset(3)), (True, random_dataset(5, seed=7)))
     ]
     assert len(set(results)) == 1
     with pytest.raises(ValueError, match="needs test images"):
-        TRAINING.run(trained_inputs(), None)
+        true_accuracy(TRAINING, trained_inputs(), None)
 
 
 def test_initial_weights_are_none_that_a_proxy_saw_and_others_for_each_seed() -> None:
     inputs = Watched(random_dataset(8, seed=1), random_dataset(60, seed=2), device=CPU)
     for seed in (0, 1):
-        replace(TRAINING, seed=seed, tested=False).run(inputs, None)
+        true_accuracy(replace(TRAINING, seed=seed, tested=False), inputs, None)
     assert len({0, 1, *inputs.seen}) == 4
 
 
@@ -134,7 +135,7 @@ def test_initial_weights_are_none_that_a_proxy_saw_and_others_for_each_seed() ->
 def test_a_training_that_diverges_has_the_accuracy_of_chance(tested: bool, rate: float, steps: int) -> None:
     recipe = replace(RECIPE, optimizer="adamw", learning_rate=rate, steps=steps)
     training = RealTraining(small_spec("none"), recipe, 1, tested)
-    found = training.run(trained_inputs(), random_dataset(5))
+    found = true_accuracy(training, trained_inputs(), random_dataset(5))
     assert found["status"] == "diverged"
     assert found["validation_accuracy"] == pytest.approx(1 / 3)
     assert found["test_accuracy"] == (pytest.approx(1 / 3) if tested else None)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from dp_core.data.augmentation import AUGMENTATIONS
+from dp_core.data.registry import AUGMENTATIONS
 from dp_core.pruning import Mask
 from dp_core.training import BatchOrder, Diverged, Recipe, Training, TrainingData
 from tests.dp_core.small import CLASSES, copy_of, random_data, same, small_model, through_a_file

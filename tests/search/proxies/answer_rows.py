@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from search.proxies.answers import Answers, answers_of
+from search.proxies.architecture import UNITS
 from search.proxies.config import AnswersSection
-from search.proxies.scores import UNITS, Score
+from search.proxies.scores import Score
 
 KINDS = {
     "parameters": ("parameters", 1.0, 0.0),

@@ -10,10 +10,10 @@ import pytest
 from scipy.stats import rankdata
 
 from search.config.loader import load_config
+from search.proxies.architecture import Architecture, flops_of
 from search.proxies.config import ProxyEvaluationConfig
 from search.proxies.preparation import ProxyPreparation, prepare_proxies
-from search.proxies.scores import Score, flops_of, scores_of
-from search.proxies.space import Architecture
+from search.proxies.scores import Score, scores_of
 from tests.search.proxies.tiny_evaluation import ARCHITECTURES, write_evaluation
 
 FITTED = {"kind": "fitted", "of": ["parameters", "nwot"], "labelled": 6, "folds": 3}

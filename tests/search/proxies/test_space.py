@@ -14,7 +14,9 @@ from dp_core.errors import UserError
 from dp_core.models import build, nasbench201_space
 from search.config.loader import load_config
 from search.config.sections import Section
-from search.proxies.space import Architecture, SpaceSection, architectures, known_names
+from search.proxies.architecture import Architecture
+from search.proxies.pricing import architectures, known_names
+from search.proxies.space import SpaceSection
 
 SHAPE, CLASSES = (1, 8, 8), 3
 CONVNETS = {"name": "convnet", "width": {"choice": [4, 8]}, "depth": [1, 2], "pooling": "max"}

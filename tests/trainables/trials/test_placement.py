@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 import torch
 
+from dp_core.data.reading import Stream
 from dp_core.data.streaming import MappedBlocks
 from dp_core.training import DataSource, StreamedData, TrainingData
 from tests.trainables.driving import SPACE, candidate, dataset, screening_context
 from trainables import Candidate
 from trainables.screening.rungs.pruning import screening_data
-from trainables.trials.placement import Stream, training_data
+from trainables.trials.placement import training_data
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 BYTES = 48 * 3 * 8 * 8  # of the images of `dataset(16, 1)`

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dp_core.data.augmentation import AUGMENTATIONS
 from dp_core.data.preprocessing import ZCA, Preprocessing
+from dp_core.data.registry import AUGMENTATIONS
 from dp_core.distillation.experts import ExpertBuffer, ExpertPlan, train_experts, training, trajectory
 from dp_core.errors import UserError
 from dp_core.models import build

@@ -1,0 +1,36 @@
+"""The criterion that a config names, and whether it suits a network."""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+
+from dp_core.errors import UserError, nearest
+from dp_core.pruning.criteria.base import Criterion
+from dp_core.pruning.criteria.n_of_m import NOfM
+from dp_core.pruning.criteria.registry import CRITERIA
+from dp_core.pruning.criteria.synflow import SynFlow, require_paths
+
+
+def criterion_named(name: str) -> Criterion:
+    """Return the criterion of a name in CRITERIA, or of a pattern such as `2:4`.
+
+    Raises:
+        UserError: there is none, or the pattern keeps none or all.
+    """
+    pattern = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,6})", name)
+    if pattern:
+        return NOfM(int(pattern[1]), int(pattern[2]))
+    if name not in CRITERIA:
+        raise UserError(
+            f"There is no pruning criterion '{name}'.{nearest(name, CRITERIA)} "
+            f"Known: {', '.join(CRITERIA)}, and patterns N:M such as 2:4."
+        )
+    return CRITERIA[name]
+
+
+def check_criterion(criterion: Criterion, model: nn.Module) -> None:
+    """Raise UserError if the criterion has no score for a kind of layer that `model` has."""
+    if isinstance(criterion, SynFlow):
+        require_paths(model)
