@@ -3,8 +3,6 @@
 The recipe for a new one: a file here and a line in `registry.py`.
 """
 
-from dp_core.proxies.base import Proxy, ProxyInputs, Reading, Stopwatch
-from dp_core.proxies.registry import PROXIES
-from dp_core.proxies.truth import RealTraining, TruthPlan
+import lazy_loader as lazy
 
-__all__ = ["PROXIES", "Proxy", "ProxyInputs", "Reading", "RealTraining", "Stopwatch", "TruthPlan"]
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,7 +1,5 @@
 """The HTML report of a run directory: one file that needs nothing else."""
 
-from __future__ import annotations
+import lazy_loader as lazy
 
-from search.report.page import write_report
-
-__all__ = ["write_report"]
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,10 @@
+from .dataset import ChannelStatistics as ChannelStatistics
+from .dataset import ImageDataset as ImageDataset
+from .dataset import channel_statistics as channel_statistics
+from .open import open_splits as open_splits
+from .open import open_train_test as open_train_test
+from .reading import Reading as Reading
+from .registry import FORMATS as FORMATS
+from .splits import Splits as Splits
+from .splits import hold_back as hold_back
+from .splits import split_indices as split_indices

@@ -1,0 +1,16 @@
+from .base import Distiller as Distiller
+from .base import Progress as Progress
+from .base import Workspace as Workspace
+from .datm import DATM as DATM
+from .distilled_set import DistilledSet as DistilledSet
+from .distribution_matching import DistributionMatching as DistributionMatching
+from .feature_regression import FeatureRegression as FeatureRegression
+from .gradient_matching import GradientMatching as GradientMatching
+from .herding import Herding as Herding
+from .k_center import KCenter as KCenter
+from .library import DistilledLibrary as DistilledLibrary
+from .random_images import RandomImages as RandomImages
+from .rded import RDED as RDED
+from .registry import DISTILLERS as DISTILLERS
+from .tesla import Tesla as Tesla
+from .trajectory_matching import TrajectoryMatching as TrajectoryMatching

@@ -1,0 +1,16 @@
+from .base import Criterion as Criterion
+from .base import Examples as Examples
+from .grasp import GraSP as GraSP
+from .magnitude import GlobalMagnitude as GlobalMagnitude
+from .magnitude import LayerwiseMagnitude as LayerwiseMagnitude
+from .n_of_m import NOfM as NOfM
+from .named import check_criterion as check_criterion
+from .named import criterion_named as criterion_named
+from .random import ErdosRenyiKernel as ErdosRenyiKernel
+from .random import UniformRandom as UniformRandom
+from .random import shuffle_within_layers as shuffle_within_layers
+from .registry import CRITERIA as CRITERIA
+from .selection import apportion as apportion
+from .selection import keep_highest as keep_highest
+from .snip import SNIP as SNIP
+from .synflow import SynFlow as SynFlow

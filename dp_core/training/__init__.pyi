@@ -1,0 +1,16 @@
+from .data import Batches as Batches
+from .data import BatchOrder as BatchOrder
+from .data import DataSource as DataSource
+from .data import TrainingData as TrainingData
+from .evaluation import Evaluation as Evaluation
+from .evaluation import evaluate as evaluate
+from .loop import Diverged as Diverged
+from .loop import Training as Training
+from .network import Network as Network
+from .population import Population as Population
+from .precision import uses_bfloat16 as uses_bfloat16
+from .recipe import Mode as Mode
+from .recipe import Precision as Precision
+from .recipe import Recipe as Recipe
+from .rehearsal import rehearsed as rehearsed
+from .streaming import StreamedData as StreamedData

@@ -1,0 +1,10 @@
+from .retraining.trainable import RetrainingContext as RetrainingContext
+from .retraining.trainable import RetrainingTrainable as RetrainingTrainable
+from .screening.context import ScreeningContext as ScreeningContext
+from .screening.ladder import LadderPlan as LadderPlan
+from .screening.score import Score as Score
+from .screening.simulated import SimulatedTrainable as SimulatedTrainable
+from .screening.simulated import SimulationContext as SimulationContext
+from .screening.trainable import ScreeningTrainable as ScreeningTrainable
+from .trials.candidate import Candidate as Candidate
+from .trials.shared_dataset import SharedDataset as SharedDataset
