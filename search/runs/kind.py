@@ -82,7 +82,7 @@ class Kind(ABC, Generic[C, P]):
         return None
 
     def begin(self, run: RunDirectory, prepared: P) -> None:
-        """Make what a new run needs outside of its record.
+        """Make what a new run needs beside its record; a run that was killed here is resumed without it.
 
         Raises:
             UserError: something else is in its place.

@@ -70,9 +70,10 @@ def start(kind: Kind[C, P], config: C, where: str, command: Sequence[str], drive
     for sentence in () if estimate is None else estimate.lines():
         driver.progress.say("estimate", sentence)
     with claimed(run, config.run), driver.session(kind.cpus(run, prepared)):
-        kind.begin(run, prepared)
         record = new_record(command, prepared.config, prepared.splits, None if estimate is None else estimate.to_dict())
+        # The record is first: a driver that is killed from here on leaves a run that can be resumed.
         write_record(run, {**record, **{fact.name: fact.value for fact in kind.facts(prepared)}})
+        kind.begin(run, prepared)
         agree(run, prepared.config)
         return _advance(kind, run, prepared, driver.progress)
 

@@ -58,7 +58,7 @@ def _is_leftover(name: str) -> bool:
 
 @contextmanager
 def claimed(run: RunDirectory, section: NamedRunSection) -> Iterator[None]:
-    """Hold the lock of a new run's folder; if no record is in it in the end, the folder goes.
+    """Hold the lock of a new run's folder; if the run has not begun in the end, the folder goes.
 
     Raises:
         UserError: another driver was quicker.
@@ -69,7 +69,7 @@ def claimed(run: RunDirectory, section: NamedRunSection) -> Iterator[None]:
         try:
             yield
         finally:
-            if not run.config.exists():
+            if not run.agreed.exists():
                 shutil.rmtree(run.path, ignore_errors=True)
 
 

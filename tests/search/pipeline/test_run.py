@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -189,3 +190,22 @@ def test_searched_parameters_are_told_with_the_types_of_their_values() -> None:
         }
     )
     assert parameter_types(space) == {"a": int, "b": float, "group.c": str, "group.d": bool, "group.e": str}
+
+
+def test_a_driver_that_is_killed_while_it_begins_leaves_a_run_that_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory((folder / "runs" / "tiny").resolve())
+
+    def killed(*arguments: object) -> None:
+        shutil.copytree(run.path, folder / "as-it-was")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kind_module, "make_study", killed)
+    with pytest.raises(KeyboardInterrupt):
+        life_cycle.start(Search(), relative_config(), "tiny.yaml", ["winnow"], HERE)
+    assert not run.path.exists(), "who is only interrupted tidies up"
+    shutil.move(folder / "as-it-was", run.path)
+    assert not run.agreed.exists()
+    assert life_cycle.resume_or_start(Search(), relative_config(), "tiny.yaml", ["winnow"], HERE) == [ROW]
+    assert run.agreed.exists()
