@@ -19,7 +19,7 @@ from search.config.models import PromoteSection
 from search.config.objectives import OBJECTIVES, Objective
 from search.output.pareto import hypervolume_subset, non_dominated_ranks
 from search.pipeline.audit_draw import draw
-from search.study.endings import what_became_of
+from search.study.outcomes import what_became_of
 from search.study.sampling import source_of
 from search.study.trials import has_rounds, is_stopped_early, rounds_of
 
