@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -10,17 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
+from dp_core.distillation.state_file import FILES, Damaged, Part, digest_of_state, read_state, restored
 from dp_core.files import replacing, room_for
-
-_FILES = ("state.safetensors", "state.previous.safetensors")
-
-
-class Damaged(Exception):
-    """A checkpoint is not what was written."""
 
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:
@@ -31,7 +24,7 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_without_tensors(state, tensors))
-    newest, previous = (folder / name for name in _FILES)
+    newest, previous = (folder / name for name in FILES)
     with room_for(newest), replacing(newest) as temporary:
         with temporary.open("wb") as file:
             file.write(save(tensors, metadata={"tree": tree, "sha256": _digest(tree, tensors)}))
@@ -44,7 +37,7 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
 def load_states(folder: Path) -> list[dict[str, Any] | Damaged]:
     """Return the newest state and the one before it, as many as there are; Damaged in the place of a damaged one."""
     found: list[dict[str, Any] | Damaged] = []
-    for path in (folder / name for name in _FILES):
+    for path in (folder / name for name in FILES):
         if path.exists():
             try:
                 found.append(_load(path))
@@ -54,25 +47,20 @@ def load_states(folder: Path) -> list[dict[str, Any] | Damaged]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
-        if metadata["sha256"] != _digest(metadata["tree"], tensors):
-            raise Damaged(f"{path} does not match its own digest")
-        restored: dict[str, Any] = _with_tensors(json.loads(metadata["tree"]), tensors)
-        return restored
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise Damaged(f"{path} is not a readable checkpoint") from error
+    tree, content = read_state(path)
+    found: dict[str, Any] = restored(tree, load(content))
+    return found
 
 
 def _digest(tree: str, tensors: Mapping[str, Tensor]) -> str:
-    found = hashlib.sha256(tree.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        found.update(tensor.flatten().view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
-    return found.hexdigest()
+    # As bytes, since numpy has no bfloat16.
+    return digest_of_state(
+        tree,
+        (
+            Part(name, str(tensor.dtype), list(tensor.shape), tensor.flatten().view(torch.uint8).numpy().tobytes())
+            for name, tensor in tensors.items()
+        ),
+    )
 
 
 def _without_tensors(value: Any, into: dict[str, Tensor]) -> Any:
@@ -85,14 +73,4 @@ def _without_tensors(value: Any, into: dict[str, Tensor]) -> Any:
         return {"pairs": [[key, _without_tensors(entry, into)] for key, entry in value.items()]}
     if isinstance(value, list | tuple):
         return [_without_tensors(entry, into) for entry in value]
-    return value
-
-
-def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    if isinstance(value, list):
-        return [_with_tensors(entry, tensors) for entry in value]
-    if isinstance(value, dict):
-        if "tensor" in value:
-            return tensors[value["tensor"]]
-        return {key: _with_tensors(entry, tensors) for key, entry in value["pairs"]}
     return value

@@ -14,8 +14,9 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import Tensor
 
-from dp_core.cards import read_card, write_card
+from dp_core.cards import write_card
 from dp_core.data.preprocessing import ZCA, Preprocessing
+from dp_core.distillation.card import FORMAT, card_path, read_set_card
 from dp_core.distillation.checking import (
     check_counts,
     check_images,
@@ -26,10 +27,6 @@ from dp_core.distillation.checking import (
 from dp_core.distillation.storage import decode, describe_encoding, describe_space, digest_of_contents, encode
 from dp_core.errors import UserError
 from dp_core.files import replacing_together, room_for
-
-FORMAT = 2
-# Format 1 had a card without encoding, digest and quality, and all tensors in full.
-_READABLE = (1, FORMAT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +169,7 @@ class DistilledSet:
         """
         if DistilledSet.load(path).digest != self.digest:
             raise UserError(f"{path} holds another distilled set than the one its card was to be rewritten for.")
-        card = read_card(card_path(path), "distilled set", {"tensors": path})
+        card = read_set_card(path)
         card |= {"provenance": dict(self.provenance), "quality": dict(self.quality)}
         with room_for(card_path(path)):
             write_card(card_path(path), card, {"tensors": path})
@@ -185,9 +182,7 @@ class DistilledSet:
             UserError: the set or its card is missing, damaged, or was edited since (digest mismatch).
         """
         path = Path(path)
-        card = read_card(card_path(path), "distilled set", {"tensors": path})
-        if card.get("format") not in _READABLE:
-            raise UserError(f"{card_path(path)} is not the card of a distilled set in format 1 or {FORMAT}.")
+        card = read_set_card(path)
         try:
             images, labels, preprocessing = decode(tensors_of(path.read_bytes()), card["preprocessing"])
             found = DistilledSet(
@@ -207,8 +202,3 @@ class DistilledSet:
                 f"{path} gives other values here than those that were saved: the digest in its card differs."
             )
         return found
-
-
-def card_path(path: Path) -> Path:
-    """Return where the card of the set at `path` is: `<name>.card.json` beside it."""
-    return path.with_name(path.name.removesuffix(".safetensors") + ".card.json")

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from dp_core.data import ImageDataset
 from dp_core.distillation.base import HERE, Distiller, Workspace
-from dp_core.distillation.distilled_set import FORMAT, DistilledSet, card_path
+from dp_core.distillation.card import FORMAT, card_path
+from dp_core.distillation.distilled_set import DistilledSet
 from dp_core.files import digest_of_json
 from dp_core.source_code import combined, sources_within
 

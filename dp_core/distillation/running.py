@@ -13,9 +13,10 @@ import torch
 
 from dp_core.distillation.base import Workspace
 from dp_core.distillation.broken import Broken, smaller
-from dp_core.distillation.checkpoint import Damaged, load_states, save_state
+from dp_core.distillation.checkpoint import load_states, save_state
 from dp_core.distillation.identity import Identity
 from dp_core.distillation.recovery import SHRINKING, SoundStates
+from dp_core.distillation.state_file import Damaged
 from dp_core.distillation.synthetic import Synthetic
 from dp_core.training.schedule import Schedule
 

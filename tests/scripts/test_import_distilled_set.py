@@ -15,7 +15,7 @@ import torch
 
 from dp_core.data import open_train_test
 from dp_core.distillation import DistilledSet
-from dp_core.distillation.distilled_set import card_path
+from dp_core.distillation.card import card_path
 from dp_core.errors import UserError
 from dp_core.files import digest_of_file
 from scripts.import_distilled_set import main

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dp_core.distillation.checkpoint import Damaged, load_states, save_state
+from dp_core.distillation.checkpoint import load_states, save_state
+from dp_core.distillation.state_file import Damaged
 from dp_core.errors import UserError
 from tests.dp_core.data.shard_files import files_in
 from tests.dp_core.small import same

@@ -9,7 +9,7 @@ import pytest
 from dp_core.data import ImageDataset
 from dp_core.distillation import DistilledLibrary, DistilledSet, DistributionMatching, RandomImages, Workspace
 from dp_core.distillation.base import HERE
-from dp_core.distillation.distilled_set import card_path
+from dp_core.distillation.card import card_path
 from dp_core.errors import UserError
 from tests.dp_core.data.shard_files import files_in
 from tests.dp_core.small import random_dataset

@@ -10,7 +10,7 @@ import pytest
 
 from dp_core.data import Splits, open_splits
 from dp_core.distillation import DistilledSet, Herding, RandomImages
-from dp_core.distillation.distilled_set import card_path
+from dp_core.distillation.card import card_path
 from dp_core.distillation.evaluation import CONTROLS, EvaluationPlan
 from dp_core.distillation.pool import Pool
 from dp_core.errors import UserError
