@@ -447,8 +447,8 @@ CONSTANT = {"name": "tests.trainables.networks:constant"}
 
 def check_that_collapse_ends_a_search(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        known = {**CRITERIA, "last_layer_first": LastLayerFirst()}
-        patch.setattr("dp_core.pruning.criteria.named.CRITERIA", known)
+        patch.setitem(CRITERIA._places, "last_layer_first", "nowhere:nothing")
+        patch.setitem(CRITERIA._found, "last_layer_first", LastLayerFirst())
         found = find(laboratory(folder, [method("imp", criterion="last_layer_first")]), "imp")
     assert found.result["status"] == "collapsed"
     assert found.result["reason"] == "layer collapse: no weight left in classifier.weight"

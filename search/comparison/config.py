@@ -8,6 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from dp_core.data.reading import Stream
+from dp_core.errors import naming
+from dp_core.pruning.criteria.registry import check_criterion_name
 from search.config.distillers import DistillSection
 from search.config.meaning import FIXED, FREE, PLACE
 from search.config.models import RealTrainingSection
@@ -173,6 +175,13 @@ class ComparisonConfig(RunConfigWithSets):
         if all(entry is None for entry in named.values()):
             raise ValueError("every entry is null, so that nothing is left")
         return named
+
+    def check(self) -> None:
+        """See `RunConfig`."""
+        self.retrain.parsed_recipe()
+        for family, section in self.chosen_methods.items():
+            with naming(f"'methods.{family}'"):
+                check_criterion_name(section.criterion)
 
     @property
     def chosen_models(self) -> dict[str, dict[str, Any]]:

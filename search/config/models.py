@@ -240,3 +240,7 @@ class SearchConfig(RunConfigWithSets):
     """How tickets are retrained."""
     resources: Annotated[ResourcesSection, FREE] = Field(default_factory=ResourcesSection)
     """What runs where."""
+
+    def check(self) -> None:
+        """See `RunConfig`."""
+        self.retrain.parsed_recipe()

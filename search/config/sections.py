@@ -129,6 +129,13 @@ class RunConfig(Section):
     data: ImagesSection
     """The images."""
 
+    def check(self) -> None:
+        """See to mistakes that no key shows by its value alone, as far as that needs neither images nor PyTorch.
+
+        Raises:
+            UserError: the first one.
+        """
+
     def in_full(self) -> dict[str, Any]:
         """Return the config as run.yaml has it, with paths written in full."""
         return with_paths_in_full(self)

@@ -17,7 +17,7 @@ from dp_core.models import ModelSpec
 from dp_core.quality.distilled_quality import QualityPlan, distilled_quality
 from dp_core.training import Recipe, rehearsed
 from search.config.model_spec import model_spec
-from search.runs.checks import say_data
+from search.runs.images import say_data
 from search.runs.progress import Progress
 
 HEADLINE = "convnet:depth=3,width=128"

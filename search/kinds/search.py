@@ -4,62 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dp_core.errors import UserError
+from search import pipeline, report
 from search.config.meaning import FIXED, Meaning
 from search.config.models import SearchConfig
 from search.output.json_rows import print_rows
 from search.output.terminal import console_of_width
-from search.pipeline.bad_ends import read_bad_ends
-from search.pipeline.estimate import estimate_search
-from search.pipeline.leaderboard import write_tables
-from search.pipeline.leaderboard_table import leaderboard_table, recipes_table
-from search.pipeline.preparation import Preparation, prepare, settled
-from search.pipeline.promotion import set_aside
-from search.pipeline.retrained_models import with_models
-from search.pipeline.retraining_again import asked_config, refuse_no_model, requested, retrain_again
-from search.pipeline.retraining_phase import told_ends
-from search.pipeline.retraining_plan import recipe_key
-from search.pipeline.run import advance, refuse_used_storage, wanted_sets
-from search.pipeline.status import status_of
-from search.pipeline.study_opening import make_study, refuse_used_database
-from search.pipeline.study_reading import refuse_lost_study, trials_of
-from search.report import write_report
 from search.runs.changes import Change, Key
 from search.runs.directory import RunDirectory
-from search.runs.estimate import Estimate
 from search.runs.kind import Kind, Row
 from search.runs.life_cycle import Driver, driven, reopen
 from search.runs.progress import Progress
 from search.runs.record import config_of, read_run
 
+if TYPE_CHECKING:
+    from search.runs.estimate import Estimate
 
-class Search(Kind[SearchConfig, Preparation]):
+
+class Search(Kind[SearchConfig, "pipeline.Preparation"]):
     """A search for small networks that are worth training."""
 
     config = SearchConfig
 
     def settled(self, config: SearchConfig) -> SearchConfig:
         """See `Kind`."""
-        return settled(config)
+        return pipeline.settled(config)
 
-    def prepare(self, config: SearchConfig, run: RunDirectory, where: str, *, local: bool) -> Preparation:
+    def prepare(self, config: SearchConfig, run: RunDirectory, where: str, *, local: bool) -> pipeline.Preparation:
         """See `Kind`."""
-        refuse_lost_study(run, config)
-        prepared = prepare(config, where, local=local)
+        pipeline.refuse_lost_study(run, config)
+        prepared = pipeline.prepare(config, where, local=local)
         if not run.config.exists():
-            refuse_used_storage(run, prepared)
-            refuse_used_database(config)
+            pipeline.refuse_used_storage(run, prepared)
+            pipeline.refuse_used_database(config)
         return prepared
 
-    def estimate(self, prepared: Preparation) -> Estimate:
+    def estimate(self, prepared: pipeline.Preparation) -> Estimate:
         """See `Kind`."""
-        return estimate_search(prepared, wanted_sets(prepared))
+        return pipeline.estimate_search(prepared, pipeline.wanted_sets(prepared))
 
-    def begin(self, run: RunDirectory, prepared: Preparation) -> None:
+    def begin(self, run: RunDirectory, prepared: pipeline.Preparation) -> None:
         """See `Kind`."""
-        make_study(run, prepared.config)
+        pipeline.make_study(run, prepared.config)
 
     def meaning(self, run: RunDirectory, config: SearchConfig, key: Key) -> Meaning | None:
         """See `Kind`: the last rung of a ladder trains by the recipe of retraining, for epochs of its own."""
@@ -72,42 +60,42 @@ class Search(Kind[SearchConfig, Preparation]):
     def changed(self, run: RunDirectory, changes: Sequence[Change]) -> None:
         """See `Kind`."""
         if any(change.key[0] == "promote" for change in changes):
-            set_aside(run.promotion)
+            pipeline.set_aside(run.promotion)
 
-    def cpus(self, run: RunDirectory, prepared: Preparation) -> int:
+    def cpus(self, run: RunDirectory, prepared: pipeline.Preparation) -> int:
         """See `Kind`: also a finished search may have tickets or models to mend."""
         return prepared.config.resources.cpus
 
-    def advance(self, run: RunDirectory, prepared: Preparation, progress: Progress) -> None:
+    def advance(self, run: RunDirectory, prepared: pipeline.Preparation, progress: Progress) -> None:
         """See `Kind`."""
-        advance(run, prepared, progress)
+        pipeline.advance(run, prepared, progress)
 
     def report(self, run: RunDirectory) -> list[dict[str, Any]]:
         """See `Kind`."""
-        rows = write_tables(run, trials_of(run, config_of(run, read_run(run), SearchConfig)))
-        write_report(run.path)
+        rows = pipeline.write_tables(run, pipeline.trials_of(run, config_of(run, read_run(run), SearchConfig)))
+        report.write_report(run.path)
         return rows
 
-    def refuse_empty(self, run: RunDirectory, prepared: Preparation, rows: Sequence[Row]) -> None:
+    def refuse_empty(self, run: RunDirectory, prepared: pipeline.Preparation, rows: Sequence[Row]) -> None:
         """See `Kind`."""
-        recipe = recipe_key(prepared.retraining)
+        recipe = pipeline.recipe_key(prepared.retraining)
         if not any(row["recipe"] == recipe for row in rows):
-            raise UserError(f"No ticket of the run {run.path} could be retrained: {told_ends(run, recipe)}")
+            raise UserError(f"No ticket of the run {run.path} could be retrained: {pipeline.told_ends(run, recipe)}")
 
     def status(self, run: RunDirectory) -> dict[str, Any]:
         """See `Kind`."""
-        return status_of(run)
+        return pipeline.status_of(run)
 
     def show(self, rows: Sequence[Row], run: Path, as_json: bool) -> None:
         """See `Kind`."""
         if as_json:
-            print_rows(with_models(rows, RunDirectory(run)))
+            print_rows(pipeline.with_models(rows, RunDirectory(run)))
             return
         console = console_of_width(140)
-        console.print(leaderboard_table(rows))
-        if (recipes := recipes_table(rows)) is not None:
+        console.print(pipeline.leaderboard_table(rows))
+        if (recipes := pipeline.recipes_table(rows)) is not None:
             console.print(recipes)
-        for end in read_bad_ends(RunDirectory(run).bad_ends):
+        for end in pipeline.read_bad_ends(RunDirectory(run).bad_ends):
             console.print(f"Came to nothing: {end.sentence}", highlight=False, markup=False)
         console.print(f"Report: {run / 'report.html'}", highlight=False)
         console.print(f"Curves: tensorboard --logdir {run / 'tensorboard'}", highlight=False)
@@ -131,14 +119,14 @@ def retrain(
     kind = Search()
     run.refuse_driven()
     config = config_of(run, read_run(run), SearchConfig)
-    asked = asked_config(run, config, overrides)
+    asked = pipeline.asked_config(run, config, overrides)
     found = reopen(kind, run, config, driver, accepted=False)
-    request = requested(run, asked, numbers)
+    request = pipeline.requested(run, asked, numbers)
     prepared = kind.prepare(asked, run, str(run.config), local=driver.local)
     with driven(kind, run, found, driver):
         try:
-            retrain_again(run, prepared, request, driver.progress)
+            pipeline.retrain_again(run, prepared, request, driver.progress)
         finally:
             rows = kind.report(run)
-    refuse_no_model(run, request)
+    pipeline.refuse_no_model(run, request)
     return rows

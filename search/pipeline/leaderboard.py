@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dp_core.models import ModelSpec
 from dp_core.pruning import Ticket
-from search.pipeline.promotion import read_promotion
+from search.pipeline.promotion_file import read_promotion
 from search.pipeline.retraining_plan import recipe_in, recipe_key
 from search.pipeline.tables import (
     LEADERBOARD,

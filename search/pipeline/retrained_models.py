@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dp_core.errors import UserError
 from search.pipeline.retraining_plan import recipe_in, recipe_key
 from search.runs.directory import RunDirectory, model_name
-from trainables.retraining.trained_model import TrainedModel
 
 _WITHOUT_RECIPE = re.compile(r"\d+-seed\d+")
 
@@ -23,15 +21,6 @@ def models_of(run: RunDirectory) -> dict[str, Path]:
     its card does.
     """
     return {_name_of(folder): folder for folder in run.models()}
-
-
-def is_sound(model: Path) -> bool:
-    """Return whether the model is undamaged; otherwise it is trained again and replaced."""
-    try:
-        TrainedModel.load(model)
-    except UserError:
-        return False
-    return True
 
 
 def with_models(rows: Sequence[Mapping[str, Any]], run: RunDirectory) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from search.output.numbers import plural
 from search.pipeline.bad_ends import BadEnd, BadEnds
 from search.pipeline.monitor import RetrainingMonitor, model_name
 from search.pipeline.preparation import Preparation
-from search.pipeline.retrained_models import is_sound, models_of
+from search.pipeline.retrained_models import models_of
 from search.pipeline.retraining_plan import RetrainingPlan
 from search.pipeline.screening import phase_storage
 from search.pipeline.tensorboard import TensorBoardLog
@@ -24,6 +24,7 @@ from search.tune.checkpoints import CheckpointStore
 from search.tune.execution import run_trials
 from search.tune.lost_workers import PatientScheduler
 from trainables import RetrainingContext, RetrainingTrainable, SharedDataset
+from trainables.retraining.trained_model import TrainedModel
 
 
 def retrain(
@@ -85,7 +86,7 @@ def _missing(
     for number in numbers:
         for seed, name in enumerate(plan.names(number)):
             there = models.get(name)
-            if there is not None and not is_sound(there):
+            if there is not None and not TrainedModel.is_sound(there):
                 progress.say("retraining", f"{there} is damaged: it is trained again")
                 shutil.rmtree(there)
                 there = None

@@ -12,8 +12,8 @@ from search.config.models import SearchConfig
 from search.config.overrides import Override
 from search.pipeline.bad_ends import BadEnds
 from search.pipeline.preparation import Preparation
-from search.pipeline.promotion import read_promotion
-from search.pipeline.retrained_models import is_sound, models_of
+from search.pipeline.promotion_file import read_promotion
+from search.pipeline.retrained_models import models_of
 from search.pipeline.retraining_phase import retrain_requested, told_ends
 from search.pipeline.retraining_requests import Request, add_request
 from search.pipeline.screening import phase_storage
@@ -24,6 +24,7 @@ from search.runs.directory import RunDirectory
 from search.runs.progress import Progress
 from search.study.trials import reason_of
 from search.tune.checkpoints import CheckpointStore
+from trainables.retraining.trained_model import TrainedModel
 
 
 def asked_config(run: RunDirectory, config: SearchConfig, overrides: Sequence[str]) -> SearchConfig:
@@ -60,7 +61,7 @@ def retrain_again(run: RunDirectory, prepared: Preparation, request: Request, pr
     Raises:
         UserError: a disk is full.
     """
-    if set(request.names) <= {name for name, folder in models_of(run).items() if is_sound(folder)}:
+    if set(request.names) <= {name for name, folder in models_of(run).items() if TrainedModel.is_sound(folder)}:
         progress.say("retraining", "nothing to train: all that is asked for has been trained by this recipe")
     _let_try_again(run, prepared, request)
     add_request(run, request)

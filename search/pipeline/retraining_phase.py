@@ -12,16 +12,8 @@ from dp_core.errors import UserError
 from search.config.objectives import objectives_of
 from search.pipeline.bad_ends import BadEnds
 from search.pipeline.preparation import Preparation
-from search.pipeline.promotion import (
-    Identify,
-    NothingToPromote,
-    Promotion,
-    begun_anew,
-    promote,
-    promotion_before,
-    read_promotion,
-    write_promotion,
-)
+from search.pipeline.promotion import Identify, NothingToPromote, promote
+from search.pipeline.promotion_file import Promotion, begun_anew, promotion_before, read_promotion, write_promotion
 from search.pipeline.retrained_models import models_of
 from search.pipeline.retraining import retrain
 from search.pipeline.retraining_plan import RetrainingPlan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dp_core.distillation import DISTILLERS, Distiller
 from dp_core.errors import UserError
 from search.pipeline.preparation import Preparation
-from search.pipeline.promotion import set_aside
+from search.pipeline.promotion_file import set_aside
 from search.pipeline.retraining_phase import retrain_chosen, retrain_requested
 from search.pipeline.screening import phase_storage, screen
 from search.pipeline.study_opening import open_record

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.config.models import SearchConfig
 from search.config.objectives import OBJECTIVES, Objective
 from search.pipeline.bad_ends import BadEnds
-from search.pipeline.promotion import read_promotion
+from search.pipeline.promotion_file import read_promotion
 from search.pipeline.retrained_models import models_of
 from search.pipeline.retraining_plan import RetrainingPlan
 from search.pipeline.retraining_requests import read_requests

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from dp_core.errors import UserError
-from dp_core.proxies import PROXIES, Proxy
+from dp_core.proxies import PROXIES, TruthPlan
 from dp_core.training import Recipe
 from search.config.meaning import FREE, PLACE
 from search.config.sections import (
@@ -23,6 +23,9 @@ from search.config.sections import (
 )
 from search.proxies.space import SpaceSection
 from trainables.trials.settings import parse_settings
+
+if TYPE_CHECKING:
+    from dp_core.proxies import Proxy
 
 
 class ProxySection(Section):
@@ -96,6 +99,10 @@ class TruthSection(Section):
             Recipe, {**usual, **self.recipe, **length, "learning_rate": self.rates[0]}, "truth.recipe"
         )
 
+    def plan(self) -> TruthPlan:
+        """Return how a true accuracy is found by training; UserError if it cannot be."""
+        return TruthPlan(self.parsed_recipe(), self.rates, self.tuning, self.seeds)
+
     @model_validator(mode="after")
     def _of_one_kind(self) -> TruthSection:
         changed = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
@@ -164,6 +171,11 @@ class ProxyEvaluationConfig(RunConfigWithSets):
             if section is not None:
                 one_of(section.kind or name, PROXIES)
         return named
+
+    def check(self) -> None:
+        """See `RunConfig`."""
+        if self.truth.table is None:
+            self.truth.plan()
 
     @property
     def chosen_proxies(self) -> dict[str, ProxySection]:

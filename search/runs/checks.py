@@ -22,7 +22,6 @@ from dp_core.training import Recipe, rehearsed
 from search.config.sections import ResourcesSection, RunConfig
 from search.runs.images import ImageFacts, facts_of, recorded_facts
 from search.runs.machine import this_machine
-from search.runs.progress import Progress
 
 T = TypeVar("T")
 
@@ -63,12 +62,6 @@ def sound_splits(config: RunConfig, where: str) -> Splits:
 def images_of(recorded: Mapping[str, Any], config: RunConfig) -> ImageFacts:
     """Return what tables need to know of a run's images; only those of an old run have to be there for it."""
     return recorded_facts(recorded) or facts_of(splits_of(config))
-
-
-def say_data(splits: Splits, progress: Progress) -> None:
-    """Say which files became which split, and what is odd about the images."""
-    for sentence in splits.sentences():
-        progress.say("data", sentence)
 
 
 def scoring_images(validation: ImageDataset, count: int | None, seed: int) -> ImageDataset:

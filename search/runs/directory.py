@@ -62,6 +62,11 @@ class RunDirectory:
         return self.path / "config.json"
 
     @property
+    def wanted(self) -> Path:
+        """What the run is to make, where its config does not say so by itself."""
+        return self.path / "wanted.json"
+
+    @property
     def bad_ends(self) -> Path:
         """Tickets and retrainings that came to nothing."""
         return self.path / "bad_ends.json"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dp_core.data import Splits
+if TYPE_CHECKING:
+    from dp_core.data import Splits
+    from search.runs.progress import Progress
 
 IMAGE = "image"
 """Key of run.yaml: shape and class names of the images."""
@@ -53,6 +55,12 @@ def recorded_facts(recorded: Mapping[str, Any]) -> ImageFacts | None:
     channels, height, width = found["shape"]
     train = recorded["splits"]["train"]
     return ImageFacts(recorded["data"], train, (channels, height, width), tuple(found["classes"]))
+
+
+def say_data(splits: Splits, progress: Progress) -> None:
+    """Say which files became which split, and what is odd about the images."""
+    for sentence in splits.sentences():
+        progress.say("data", sentence)
 
 
 def digests(splits: Splits) -> dict[str, str]:

@@ -6,15 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from dp_core.data import Splits
 from search.config.meaning import Meaning
 from search.config.sections import RunConfig
 from search.runs.changes import Change, Key
 from search.runs.directory import RunDirectory
-from search.runs.estimate import Estimate
 from search.runs.progress import Progress
+
+if TYPE_CHECKING:
+    from dp_core.data import Splits
+    from search.runs.estimate import Estimate
 
 Row = Mapping[str, Any]
 
@@ -92,6 +94,13 @@ class Kind(ABC, Generic[C, P]):
         """Return what the run rests on, beside the images."""
         return ()
 
+    def wanted(self, prepared: P) -> Any:
+        """Return what the run is to make, as a dataclass of plain data that `status` counts by.
+
+        None where its config says it all. It follows from what may not change.
+        """
+        return None
+
     def meaning(self, run: RunDirectory, config: C, key: Key) -> Meaning | None:
         """Return what it means to change a key of a run that was begun with `config`; None if its field says it all."""
         return None
@@ -124,7 +133,7 @@ class Kind(ABC, Generic[C, P]):
 
     @abstractmethod
     def status(self, run: RunDirectory) -> dict[str, Any]:
-        """Return how far the run is; reads only, and not the images."""
+        """Return how far the run is; reads only, neither the images nor anything that needs PyTorch or Ray."""
 
     @abstractmethod
     def show(self, rows: Sequence[Row], run: Path, as_json: bool) -> None:

@@ -7,14 +7,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from dp_core.errors import UserError
+from dp_core.data.registry import check_format
+from dp_core.errors import UserError, naming
 from search.config.loader import override_config, recorded_config
 from search.runs.changes import Change, agree, agreed_config, changes_between, moved, refuse_changes
-from search.runs.checks import say_data
 from search.runs.directory import RunDirectory
+from search.runs.images import say_data
 from search.runs.kind import C, Fact, Kind, P
 from search.runs.progress import Progress
-from search.runs.ray_session import ray_session
 from search.runs.record import (
     claimed,
     config_of,
@@ -26,6 +26,7 @@ from search.runs.record import (
     write_record,
 )
 from search.runs.sources import SOURCES, refuse_changed_sources
+from search.runs.wanted import note_wanted
 
 Rows = list[dict[str, Any]]
 
@@ -49,7 +50,11 @@ class Driver:
 
     def session(self, cpus: int) -> AbstractContextManager[None]:
         """Return a Ray for so many CPUs of jobs at a time; nothing for none."""
-        return ray_session(self.address, cpus) if cpus else nullcontext()
+        if not cpus:
+            return nullcontext()
+        from search.runs.ray_session import ray_session  # importing Ray takes a second
+
+        return ray_session(self.address, cpus)
 
 
 def directory_of(config: C) -> RunDirectory:
@@ -63,9 +68,14 @@ def start(kind: Kind[C, P], config: C, where: str, command: Sequence[str], drive
     Raises:
         UserError: the name is taken, or a check failed, and nothing is left behind then; or nothing came out of it.
     """
-    run, config = directory_of(config), kind.settled(config)
+    run = directory_of(config)
+    # What can be told without importing PyTorch comes first.
     refuse_taken(run, config.run)
-    prepared = kind.prepare(config, run, where, local=driver.local)
+    with naming(where):
+        config.check()
+        with naming("data"):
+            check_format(config.data.format, config.data.root)
+    prepared = kind.prepare(kind.settled(config), run, where, local=driver.local)
     estimate = kind.estimate(prepared)
     for sentence in () if estimate is None else estimate.lines():
         driver.progress.say("estimate", sentence)
@@ -75,6 +85,7 @@ def start(kind: Kind[C, P], config: C, where: str, command: Sequence[str], drive
         write_record(run, {**record, **{fact.name: fact.value for fact in kind.facts(prepared)}})
         kind.begin(run, prepared)
         agree(run, prepared.config)
+        note_wanted(run, kind.wanted(prepared))
         return _advance(kind, run, prepared, driver.progress)
 
 
@@ -174,6 +185,7 @@ def _go_on(kind: Kind[C, P], run: RunDirectory, config: C, driver: Driver, *, ac
         write_record(run, found.record)
         kind.changed(run, found.changes)
         agree(run, found.prepared.config)
+        note_wanted(run, kind.wanted(found.prepared))
         return _advance(kind, run, found.prepared, driver.progress)
 
 

@@ -10,12 +10,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from dp_core.data import Splits
-from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
 from dp_core.files import write_text
 from dp_core.source_code import sources_within
@@ -25,6 +23,10 @@ from search.runs.directory import LOCK, RunDirectory
 from search.runs.images import IMAGE, digests
 from search.runs.machine import this_machine
 from search.runs.sources import SOURCES
+
+if TYPE_CHECKING:
+    from dp_core.data import Splits
+    from dp_core.distillation import DistilledSet
 
 _LAST = "distilled_sets"
 """What every record ends with: half of one may be valid YAML, too."""

@@ -75,3 +75,12 @@ class TrainedModel:
             )
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder} is not a readable model: {error}.") from error
+
+    @staticmethod
+    def is_sound(folder: Path) -> bool:
+        """Return whether there is an undamaged model in a folder."""
+        try:
+            TrainedModel.load(folder)
+        except UserError:
+            return False
+        return True

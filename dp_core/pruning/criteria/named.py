@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from torch import nn
 
-from dp_core.errors import UserError, nearest
 from dp_core.pruning.criteria.base import Criterion
 from dp_core.pruning.criteria.n_of_m import NOfM
-from dp_core.pruning.criteria.registry import CRITERIA
+from dp_core.pruning.criteria.registry import CRITERIA, PATTERN, check_criterion_name
 from dp_core.pruning.criteria.synflow import SynFlow, require_paths
 
 
@@ -19,15 +16,9 @@ def criterion_named(name: str) -> Criterion:
     Raises:
         UserError: there is none, or the pattern keeps none or all.
     """
-    pattern = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,6})", name)
-    if pattern:
-        return NOfM(int(pattern[1]), int(pattern[2]))
-    if name not in CRITERIA:
-        raise UserError(
-            f"There is no pruning criterion '{name}'.{nearest(name, CRITERIA)} "
-            f"Known: {', '.join(CRITERIA)}, and patterns N:M such as 2:4."
-        )
-    return CRITERIA[name]
+    check_criterion_name(name)
+    pattern = PATTERN.fullmatch(name)
+    return CRITERIA[name] if pattern is None else NOfM(int(pattern[1]), int(pattern[2]))
 
 
 def check_criterion(criterion: Criterion, model: nn.Module) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from dp_core.errors import UserError, nearest
 from dp_core.registry import Registry
 
 if TYPE_CHECKING:
@@ -21,3 +23,15 @@ CRITERIA: Registry[Criterion] = Registry(
     },
     made=lambda kind: kind(),
 )
+
+PATTERN = re.compile(r"([0-9]{1,6}):([0-9]{1,6})")
+"""N:M: of each M weights N are kept."""
+
+
+def check_criterion_name(name: str) -> None:
+    """Raise UserError unless there is a criterion of this name, or it is a pattern such as `2:4`."""
+    if name not in CRITERIA and not PATTERN.fullmatch(name):
+        raise UserError(
+            f"There is no pruning criterion '{name}'.{nearest(name, CRITERIA)} "
+            f"Known: {', '.join(CRITERIA)}, and patterns N:M such as 2:4."
+        )

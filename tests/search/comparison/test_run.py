@@ -340,7 +340,7 @@ def test_a_job_that_fails_is_told_when_the_others_are_done(tmp_path: Path, monke
     fake = Immediately()
     fake.files = StudyFiles(tmp_path / "runs" / "tiny")
     monkeypatch.setattr(jobs, "ray", fake)
-    monkeypatch.setattr(life_cycle, "ray_session", lambda address, cpus: contextlib.nullcontext())
+    monkeypatch.setattr("search.runs.ray_session.ray_session", lambda address, cpus: contextlib.nullcontext())
     config = study_config(tmp_path, methods=methods, resources={"concurrency": 2})
     with pytest.raises(
         UserError, match=r"^The job 'find tiny/seed0/imp' failed: ZeroDivisionError: by nothing \(and 1"
@@ -379,6 +379,6 @@ def test_a_folder_that_jobs_do_not_see_is_told(tmp_path: Path, monkeypatch: pyte
     fake = Immediately()
     monkeypatch.setattr(fake, "get", lambda job: None)  # done, on another machine's disk
     monkeypatch.setattr(jobs, "ray", fake)
-    monkeypatch.setattr(life_cycle, "ray_session", lambda address, cpus: contextlib.nullcontext())
+    monkeypatch.setattr("search.runs.ray_session.ray_session", lambda address, cpus: contextlib.nullcontext())
     with pytest.raises(UserError, match=r"run\.directory must be a folder that all machines see"):
         begin(study_config(tmp_path), "somewhere:1")

@@ -19,7 +19,7 @@ from dp_core.pruning import Mask, Ticket
 from dp_core.training import Recipe
 from search.output.tables import read_rows
 from search.pipeline.leaderboard import write_tables
-from search.pipeline.promotion import Promotion, write_promotion
+from search.pipeline.promotion_file import Promotion, write_promotion
 from search.pipeline.retraining_plan import recipe_key
 from search.runs.directory import RunDirectory, model_name
 from search.study.storage.store import read_trials

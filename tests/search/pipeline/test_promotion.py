@@ -18,15 +18,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from dp_core.errors import UserError
 from search.config.models import PromoteSection
 from search.config.objectives import objectives_of
-from search.pipeline.promotion import (
-    NothingToPromote,
-    Promotion,
-    promote,
-    promotion_before,
-    read_promotion,
-    set_aside,
-    write_promotion,
-)
+from search.pipeline.promotion import NothingToPromote, promote
+from search.pipeline.promotion_file import Promotion, promotion_before, read_promotion, set_aside, write_promotion
 from tests.search.tiny import a_round
 
 SOURCES = CategoricalDistribution(["distilled", "subset", "real"])

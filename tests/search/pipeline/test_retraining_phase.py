@@ -14,7 +14,7 @@ from search.config.models import RetrainSection, SearchConfig
 from search.pipeline import retraining_phase
 from search.pipeline.bad_ends import BadEnd, BadEnds
 from search.pipeline.preparation import Preparation
-from search.pipeline.promotion import read_promotion, set_aside
+from search.pipeline.promotion_file import read_promotion, set_aside
 from search.pipeline.retraining_again import _let_try_again as let_try_again
 from search.pipeline.retraining_phase import retrain_chosen, retrain_requested, told_ends
 from search.pipeline.retraining_plan import RetrainingPlan

@@ -38,7 +38,7 @@ Begin = Callable[..., RunDirectory]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a folder with images, without Ray and without anything being run."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(life_cycle, "ray_session", lambda *arguments: nullcontext())
+    monkeypatch.setattr("search.runs.ray_session.ray_session", lambda *arguments: nullcontext())
     monkeypatch.setattr(life_cycle, "_advance", lambda *arguments: [ROW])
     write_images(tmp_path / "images")
     return tmp_path

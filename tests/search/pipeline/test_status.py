@@ -8,7 +8,7 @@ import yaml
 from optuna.trial import TrialState
 
 from dp_core.errors import UserError
-from search.pipeline.promotion import Promotion, write_promotion
+from search.pipeline.promotion_file import Promotion, write_promotion
 from search.pipeline.retraining_plan import RetrainingPlan
 from search.pipeline.status import status_of
 from search.runs.directory import RunDirectory

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dp_core.errors import UserError
-from search.pipeline.promotion import Promotion, write_promotion
+from search.pipeline.promotion_file import Promotion, write_promotion
 from search.pipeline.tables import write_rounds
 from search.report import write_report
 from search.report.figures import MOST_CURVES

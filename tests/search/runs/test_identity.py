@@ -50,7 +50,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(life_cycle, "_advance", lambda *arguments: [{}])
-    monkeypatch.setattr(life_cycle, "ray_session", lambda *arguments: nullcontext())
+    monkeypatch.setattr("search.runs.ray_session.ray_session", lambda *arguments: nullcontext())
     for kind in (Search, Comparison, Proxies, Distillation):
         monkeypatch.setattr(kind, "show", lambda *arguments: None)
     (tmp_path / "mine.py").write_text(MODULE)
