@@ -2,50 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
+from search.comparison.wanted import WantedStudy
 from trainables.laboratory import FINAL, Cell, Job, Method, StudyFiles
 
 
-def jobs_of(networks: Mapping[str, Mapping[str, Method]], seeds: int, *, tune_final: bool = False) -> Iterator[Job]:
-    """Yield every job of a study: network by network, seed by seed, so that an unfinished study has whole seeds.
+def open_jobs(jobs: Iterable[Job], files: StudyFiles) -> list[Job]:
+    """Return the jobs that are neither done nor impossible.
 
-    Args:
-        networks: the methods of each network.
-        seeds: how many there are.
-        tune_final: whether the learning rate of the final training is to be chosen.
+    What cannot be done is to train a ticket that will never be there, as its search has ended before.
     """
-    for network, methods in networks.items():
-        if tune_final:
-            yield Job("tune", Cell(network, 0, FINAL))
-        for method in methods.values():
-            if len(method.learning_rates) > 1:
-                yield Job("tune", Cell(network, 0, method.name))
-        for seed in range(seeds):
-            for method in methods.values():
-                yield Job("find", Cell(network, seed, method.name))
-            for method in methods.values():
-                for target in method.sparsities:
-                    yield Job("train", Cell(network, seed, method.name, target))
+    return [job for job in jobs if not job.result(files).exists() and not _is_impossible(job, files)]
 
 
 class Plan:
     """Which jobs are open, ready, or done, as far as the study's folder tells."""
 
     def __init__(
-        self,
-        networks: Mapping[str, Mapping[str, Method]],
-        seeds: int,
-        files: StudyFiles,
-        *,
-        tune_final: bool = False,
+        self, networks: Mapping[str, Mapping[str, Method]], seeds: int, files: StudyFiles, *, tune_final: bool = False
     ) -> None:
         self._networks = networks
         self._files = files
         self._tune_final = tune_final
-        self.jobs = list(jobs_of(networks, seeds, tune_final=tune_final))
-        self._open = [job for job in self.jobs if not self._is_done(job)]
-        self.drop_impossible()
+        self.jobs = list(WantedStudy.of(networks, seeds, tuned=tune_final).jobs())
+        self._open = open_jobs(self.jobs, files)
 
     @property
     def open(self) -> tuple[Job, ...]:
@@ -66,10 +47,7 @@ class Plan:
 
     def drop_impossible(self) -> None:
         """Forget the trainings whose ticket will never be there, as its search ended before."""
-        self._open = [job for job in self._open if not self._is_impossible(job)]
-
-    def _is_done(self, job: Job) -> bool:
-        return job.result(self._files).exists()
+        self._open = [job for job in self._open if not _is_impossible(job, self._files)]
 
     def _is_ready(self, job: Job) -> bool:
         cell = job.cell
@@ -87,10 +65,11 @@ class Plan:
             return False
         return method.parent is None or self._files.search(Cell(cell.network, cell.seed, method.parent)).exists()
 
-    def _is_impossible(self, job: Job) -> bool:
-        if job.kind != "train":
-            return False
-        return self._files.search(_search_cell(job.cell)).exists() and not self._files.ticket(job.cell).exists()
+
+def _is_impossible(job: Job, files: StudyFiles) -> bool:
+    if job.kind != "train":
+        return False
+    return files.search(_search_cell(job.cell)).exists() and not files.ticket(job.cell).exists()
 
 
 def _search_cell(cell: Cell) -> Cell:

@@ -21,6 +21,7 @@ from search.comparison.methods import Setting, methods_of
 from search.comparison.planning import Plan
 from search.comparison.published import read_published
 from search.comparison.statistics import rounded
+from search.comparison.wanted import WantedStudy
 from search.runs.checks import built, check_machine, sound_splits
 from search.runs.images import ImageFacts, facts_of
 from trainables.laboratory import Method, StudyFiles
@@ -47,6 +48,11 @@ class StudyDesign:
     published: Sequence[Published]
     barrier_at: tuple[float, ...]
     eigenvalue_at: tuple[float, ...]
+
+    @property
+    def wanted(self) -> WantedStudy:
+        """What its jobs follow from."""
+        return WantedStudy.of(self.methods, self.config.run.seeds, tuned=len(self.learning_rates) > 1)
 
     def plan(self, folder: Path) -> Plan:
         """Return the jobs of the study in `folder`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,8 @@ from dp_core.distillation import DistilledSet, Workspace
 from dp_core.distillation.recovery import DistillationDiverged
 from dp_core.errors import UserError
 from search.distillation.config import DistillConfig
-from search.distillation.preparation import DistillPlan, DistillPreparation
+from search.distillation.plan import DistillPlan, WantedSets, key_of
+from search.distillation.preparation import DistillPreparation
 from search.distillation.watching import Watch
 from search.runs.directory import RunDirectory
 from search.runs.estimate import SECONDS, Estimate, distilling_phases
@@ -24,7 +24,7 @@ from search.runs.record import config_of, read_run, record_sets
 def estimate(prepared: DistillPreparation) -> Estimate:
     """Return how long the sets take that are not there yet."""
     makers = [
-        (prepared.distiller, ipc) for ipc in prepared.config.distill.images_per_class if prepared.ready(ipc) is None
+        (prepared.distiller, ipc) for ipc in prepared.config.distill.images_per_class if not prepared.is_made(ipc)
     ]
     return Estimate(*distilling_phases(makers, prepared.splits, prepared.config.run.seed, SECONDS))
 
@@ -37,17 +37,7 @@ def recorded_plan(run: RunDirectory) -> tuple[dict[str, Any], DistillPlan]:
 def plan_with(run: RunDirectory, config: DistillConfig) -> tuple[dict[str, Any], DistillPlan]:
     """Return what run.yaml says, and the plan that the run's sets have with this config."""
     recorded = read_run(run)
-    return recorded, DistillPlan(config, run.path, config.distill.distiller(), recorded["data"]["train"])
-
-
-def is_finished(recorded: Mapping[str, Any], prepared: DistillPlan) -> bool:
-    """Return whether every set of the run has been made and recorded, and is there with its card.
-
-    Raises:
-        UserError: a set is damaged, or not what the run makes.
-    """
-    ipcs = prepared.config.distill.images_per_class
-    return all(_key(ipc) in recorded["distilled_sets"] and prepared.ready(ipc) is not None for ipc in ipcs)
+    return recorded, DistillPlan(config, run.path, WantedSets.of(config.distill.distiller()), recorded["data"]["train"])
 
 
 def rows_of(prepared: DistillPlan) -> list[dict[str, Any]]:
@@ -55,8 +45,13 @@ def rows_of(prepared: DistillPlan) -> list[dict[str, Any]]:
     return [
         row_of(prepared, ipc, made)
         for ipc in prepared.config.distill.images_per_class
-        if (made := prepared.ready(ipc)) is not None
+        if (made := made_set(prepared, ipc)) is not None
     ]
+
+
+def made_set(prepared: DistillPlan, images_per_class: int) -> DistilledSet | None:
+    """Return the set of this size, None if it has not been made; UserError as in `DistillPlan.is_made`."""
+    return DistilledSet.load(prepared.path(images_per_class)) if prepared.is_made(images_per_class) else None
 
 
 def row_of(prepared: DistillPlan, images_per_class: int, made: DistilledSet) -> dict[str, Any]:
@@ -80,7 +75,7 @@ def advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress)
     Raises:
         UserError: the distillation diverges.
     """
-    if is_finished(read_run(run), prepared):
+    if prepared.is_finished(read_run(run)):
         progress.say("run", f"{run.path} is finished: there is nothing left to do")
         return
     if (threads := prepared.config.resources.cpus_per_job) is not None:
@@ -88,14 +83,14 @@ def advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress)
     for ipc in prepared.config.distill.images_per_class:
         unfinished = prepared.unfinished(ipc)
         with Watch(run.path, ipc, prepared.distiller, unfinished, progress) as watch:
-            made = prepared.ready(ipc)
+            made = made_set(prepared, ipc)
             progress.say("distilling", f"{'making' if made is None else 'found'} {prepared.path(ipc)}")
             if made is None:
                 run.enter("distilling")
                 made = _make(prepared, ipc, watch, _without_folders(read_run(run)["command"]))
-            if _key(ipc) not in read_run(run)["distilled_sets"]:
+            if key_of(ipc) not in read_run(run)["distilled_sets"]:
                 watch.finished(made)
-        record_sets(run, {_key(ipc): made})
+        record_sets(run, {key_of(ipc): made})
         unfinished.remove()
 
 
@@ -129,7 +124,3 @@ def _without_folders(command: str) -> str:
         f"{key}{equals}PATH" if value.startswith(("/", "~", "..")) else f"{key}{equals}{value}"
         for key, equals, value in words
     )
-
-
-def _key(images_per_class: int) -> str:
-    return f"{images_per_class}ipc"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dp_core.distillation.checkpoint import Damaged, load_states
+from dp_core.distillation.state_file import plain_state
 
 
 @dataclass(frozen=True)
@@ -35,4 +35,4 @@ class Unfinished:
             self.folder.parent.rmdir()
 
     def _state(self) -> dict[str, Any] | None:
-        return next((state for state in load_states(self.folder) if not isinstance(state, Damaged)), None)
+        return plain_state(self.folder)

@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dp_core.errors import UserError
+from search import comparison
 from search.comparison.config import ComparisonConfig
-from search.comparison.preparation import StudyPreparation, prepare_study
-from search.comparison.rows import with_tickets
-from search.comparison.run import advance, recorded_design, write_outputs
-from search.comparison.sheets import prune_sheets
-from search.comparison.status import study_status
 from search.output.json_rows import print_rows
 from search.output.terminal import console_of_width
 from search.runs.directory import RunDirectory
@@ -20,28 +16,34 @@ from search.runs.kind import Kind, Row
 from search.runs.progress import Progress
 
 
-class Comparison(Kind[ComparisonConfig, StudyPreparation]):
+class Comparison(Kind[ComparisonConfig, "comparison.StudyPreparation"]):
     """Ways to prune, on the same seeds and initial weights."""
 
     config = ComparisonConfig
 
-    def prepare(self, config: ComparisonConfig, run: RunDirectory, where: str, *, local: bool) -> StudyPreparation:
+    def prepare(
+        self, config: ComparisonConfig, run: RunDirectory, where: str, *, local: bool
+    ) -> comparison.StudyPreparation:
         """See `Kind`."""
-        return prepare_study(config, where, local=local)
+        return comparison.prepare_study(config, where, local=local)
 
-    def cpus(self, run: RunDirectory, prepared: StudyPreparation) -> int:
+    def wanted(self, prepared: comparison.StudyPreparation) -> Any:
+        """See `Kind`."""
+        return prepared.wanted
+
+    def cpus(self, run: RunDirectory, prepared: comparison.StudyPreparation) -> int:
         """See `Kind`."""
         return prepared.config.resources.cpus if prepared.plan(run.path).left else 0
 
-    def advance(self, run: RunDirectory, prepared: StudyPreparation, progress: Progress) -> None:
+    def advance(self, run: RunDirectory, prepared: comparison.StudyPreparation, progress: Progress) -> None:
         """See `Kind`."""
-        advance(run, prepared, progress)
+        comparison.advance(run, prepared, progress)
 
     def report(self, run: RunDirectory) -> list[dict[str, Any]]:
         """See `Kind`."""
-        return write_outputs(run, recorded_design(run))
+        return comparison.write_outputs(run, comparison.recorded_design(run))
 
-    def refuse_empty(self, run: RunDirectory, prepared: StudyPreparation, rows: Sequence[Row]) -> None:
+    def refuse_empty(self, run: RunDirectory, prepared: comparison.StudyPreparation, rows: Sequence[Row]) -> None:
         """See `Kind`."""
         if not any(row["status"] == "finished" for row in rows):
             first = f": {rows[0]['reason']}" if rows else ""
@@ -49,15 +51,15 @@ class Comparison(Kind[ComparisonConfig, StudyPreparation]):
 
     def status(self, run: RunDirectory) -> dict[str, Any]:
         """See `Kind`."""
-        return study_status(run)
+        return comparison.study_status(run)
 
     def show(self, rows: Sequence[Row], run: Path, as_json: bool) -> None:
         """See `Kind`."""
         if as_json:
-            print_rows(with_tickets(rows, run))
+            print_rows(comparison.with_tickets(rows, run))
             return
         console = console_of_width(180)
-        for sheet in prune_sheets(rows):
+        for sheet in comparison.prune_sheets(rows):
             console.print(sheet)
         if rows:
             console.print(f"Tables and plots: {run / 'results.md'}, {run / 'figures'}", highlight=False)

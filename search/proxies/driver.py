@@ -10,7 +10,7 @@ from search.output.numbers import plural
 from search.proxies.journal import ScoreJournal
 from search.proxies.plan import Job, ProxyPlan
 from search.proxies.preparation import ProxyPreparation
-from search.proxies.truth_cache import TruthCache
+from search.proxies.trainings import Trainings
 from search.runs.jobs import JobQueue
 from search.runs.progress import Pace, Progress
 from trainables.proxies import ProxyBench, ScoreJob, run_scores, run_truth
@@ -25,11 +25,11 @@ class EvaluationJobs(JobQueue[Job]):
         prepared: ProxyPreparation,
         plan: ProxyPlan,
         journal: ScoreJournal,
-        truth: TruthCache | None,
+        trainings: Trainings | None,
         progress: Progress,
     ) -> None:
         self.shared = _bench(prepared)
-        self._plan, self._journal, self._truth, self._progress = plan, journal, truth, progress
+        self._plan, self._journal, self._trainings, self._progress = plan, journal, trainings, progress
         self._pace = Pace(prepared.config.resources.concurrency)
 
     def next(self) -> Job | None:
@@ -61,8 +61,8 @@ class EvaluationJobs(JobQueue[Job]):
         self._progress.step("scores", done, wanted, rows[-1]["architecture"])
 
     def _trained(self, training: RealTraining, found: dict[str, Any]) -> None:
-        assert self._truth is not None
-        self._truth.add(training, found)
+        assert self._trainings is not None, "the accuracies come from a table"
+        self._trainings.add(training, found)
         self._plan.tuned(training)
         self._pace.done("training", found["seconds"])
         name = training.spec.label()

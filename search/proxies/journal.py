@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dp_core.errors import UserError
+from search.runs.directory import RunDirectory
 
 
 class ScoreJournal:
@@ -53,3 +54,8 @@ class ScoreJournal:
     def _whole_lines(self) -> list[bytes]:
         content = self._path.read_bytes() if self._path.exists() else b""
         return content.split(b"\n")[:-1]
+
+
+def journal_of(run: RunDirectory) -> ScoreJournal:
+    """Return the scores of a run."""
+    return ScoreJournal(run.path / "scores.jsonl")

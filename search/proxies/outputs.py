@@ -15,17 +15,17 @@ from search.proxies.figures import write_figures
 from search.proxies.names import reading_name
 from search.proxies.page import page_body
 from search.proxies.parquet import ANSWERS, BUDGETS, REGRETS, SCORES, SUBSETS, TRUTHS
-from search.proxies.plan import ProxyPlan
 from search.proxies.preparation import ProxyDesign
 from search.proxies.scores import scores_of
+from search.proxies.trainings import Trainings
 from search.proxies.truths import accuracies, training_costs, truth_rows
 
 
 def write_outputs(
-    folder: Path, prepared: ProxyDesign, plan: ProxyPlan, rows: Sequence[Mapping[str, Any]]
+    folder: Path, prepared: ProxyDesign, trainings: Trainings | None, rows: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Write everything that follows from the journal's `rows` and the truth so far; return the answers, best first."""
-    truths = truth_rows(prepared, plan)
+    truths = truth_rows(prepared, trainings)
     answers, columns = _answered(prepared, rows, truths)
     write_table(folder / "scores.parquet", _long(prepared, rows), SCORES)
     write_table(folder / "truth.parquet", truths, TRUTHS)

@@ -21,6 +21,7 @@ from search.proxies.names import reading_name
 from search.proxies.pricing import architectures, known_names
 from search.proxies.truth_cache import TruthCache
 from search.proxies.truth_table import FEWEST, TruthTable, read_truth_table
+from search.proxies.wanted import WantedEvaluation
 from search.runs.checks import check_folder, check_machine, scoring_images, some_of, sound_splits
 from search.runs.images import ImageFacts, facts_of
 
@@ -40,6 +41,11 @@ class ProxyDesign:
     proxies: Mapping[str, Proxy]
     truth: TruthPlan | None
     table: TruthTable | None
+
+    @property
+    def wanted(self) -> WantedEvaluation:
+        """What it is to score and to train."""
+        return WantedEvaluation(tuple(self.architectures), self.images)
 
     @property
     def readings(self) -> dict[tuple[str, str], str]:
@@ -73,8 +79,6 @@ def prepare_proxies(config: ProxyEvaluationConfig, where: str, *, local: bool) -
     """
     with naming(where):
         proxies = config.parsed_proxies()
-        if config.truth.table is None:
-            _truth_plan(config)
         if local:
             check_machine(config.resources)
     splits = sound_splits(config, where)
@@ -113,7 +117,7 @@ def design_proxies(config: ProxyEvaluationConfig, where: str, images: ImageFacts
                 f"'space' has {len(found)} architectures: there is no correlation without its interval, "
                 f"and no interval with fewer than {FEWEST}."
             )
-        truth = _truth_plan(config) if table is None else None
+        truth = config.truth.plan() if table is None else None
         design = ProxyDesign(config, images, _sets(config), found, config.parsed_proxies(), truth, table)
         _check_names(design)
     return design
@@ -125,12 +129,6 @@ def _rehearse(design: ProxyDesign, recipe: Recipe, where: str) -> None:
     with naming(f"{where}: 'space'"):
         for spec in some_of(own):
             rehearsed(spec, design.images.image_shape, design.images.classes, recipe)
-
-
-def _truth_plan(config: ProxyEvaluationConfig) -> TruthPlan:
-    section = config.truth
-    recipe = section.parsed_recipe()
-    return TruthPlan(recipe, section.rates, section.tuning, section.seeds)
 
 
 def _check_folder(folder: Path, *, local: bool) -> None:

@@ -19,6 +19,7 @@ from search.output.wording import show
 
 FEWEST = 10
 """Architectures; a correlation of fewer has an interval that is nearly all of [-1, 1]."""
+_SUFFIXES = (".parquet", ".csv")
 _SHOWN = 3  # rows that a sentence lists before it only counts them
 
 
@@ -70,18 +71,34 @@ def read_truth_table(
     return TruthTable(names, accuracies, digest_of_file(path))
 
 
+def refuse_changed(path: Path | None, digest: str | None, run: Path) -> None:
+    """See that a run's table, if it has one, is still the one of this digest.
+
+    Raises:
+        UserError: it is not, or there is none.
+    """
+    if path is None:
+        return
+    _check_there(path)
+    if digest_of_file(path) != digest:
+        raise UserError(f"The truth table of the run {run} has changed since it started: {path}.")
+
+
 def _read(path: Path, columns: tuple[str, str]) -> pa.Table:
-    readers = {".parquet": _read_parquet, ".csv": _read_csv}
-    if path.suffix.lower() not in readers:
-        raise UserError(f"{path} is neither a .parquet nor a .csv file, and so no table that could be read.")
-    if not path.is_file():
-        beside = [file.name for file in path.parent.glob("*") if file.suffix.lower() in readers]
-        raise UserError(f"The table {path} does not exist.{nearest(path.name, beside)}")
+    _check_there(path)
     try:
-        return readers[path.suffix.lower()](path, columns)
+        return (_read_parquet if path.suffix.lower() == ".parquet" else _read_csv)(path, columns)
     except (OSError, pa.ArrowException, ValueError) as error:
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"The table {path} cannot be read: {first_line.rstrip('.')}.") from error
+
+
+def _check_there(path: Path) -> None:
+    if path.suffix.lower() not in _SUFFIXES:
+        raise UserError(f"{path} is neither a .parquet nor a .csv file, and so no table that could be read.")
+    if not path.is_file():
+        beside = [file.name for file in path.parent.glob("*") if file.suffix.lower() in _SUFFIXES]
+        raise UserError(f"The table {path} does not exist.{nearest(path.name, beside)}")
 
 
 def _read_parquet(path: Path, columns: tuple[str, str]) -> pa.Table:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 from statistics import fmean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from search.proxies.architecture import UNITS, Architecture, flops_of
-from search.proxies.plan import ProxyPlan
-from search.proxies.preparation import ProxyDesign
-from search.proxies.scores import Column
+from search.proxies.trainings import Trainings
+
+if TYPE_CHECKING:
+    from search.proxies.preparation import ProxyDesign
+    from search.proxies.scores import Column
 
 
-def truth_rows(prepared: ProxyDesign, plan: ProxyPlan) -> list[dict[str, Any]]:
+def truth_rows(prepared: ProxyDesign, trainings: Trainings | None) -> list[dict[str, Any]]:
     """Return a row for each architecture, in the order of the architectures; `accuracy` is None where it is not known.
 
     Costs are those of the trainings, of those that chose the learning rate too, and so many times of one architecture.
     """
-    if prepared.table is not None:
+    if trainings is None:
+        assert prepared.table is not None, "the accuracies come from a table"
         known = dict(zip(prepared.table.names, prepared.table.accuracies, strict=True))
         return [_of_table(prepared, architecture, known[architecture.label]) for architecture in prepared.architectures]
-    return [_of_trainings(plan, architecture) for architecture in prepared.architectures]
+    return [row_of_trainings(trainings, architecture) for architecture in prepared.architectures]
 
 
 def accuracies(rows: list[dict[str, Any]]) -> Column:
@@ -64,10 +67,11 @@ def _of_table(prepared: ProxyDesign, architecture: Architecture, accuracy: float
     }
 
 
-def _of_trainings(plan: ProxyPlan, architecture: Architecture) -> dict[str, Any]:
-    tunings = [plan.known(training) for training in plan.tunings(architecture)]
-    finals = plan.finals(architecture)
-    trained = [plan.known(training) for training in finals]
+def row_of_trainings(trainings: Trainings, architecture: Architecture) -> dict[str, Any]:
+    """Return the row of an architecture whose accuracy is that of trainings."""
+    tunings = [trainings.known(training) for training in trainings.tunings(architecture)]
+    finals = trainings.finals(architecture)
+    trained = [trainings.known(training) for training in finals]
     done = [row for row in (*tunings, *trained) if row is not None]
     failed = next((row for row in done if row["status"] == "failed"), None)
     found = [row["test_accuracy"] for row in trained if row is not None and row["status"] != "failed"]

@@ -5,7 +5,7 @@ from .files import StudyFiles as StudyFiles
 from .files import read_result as read_result
 from .jobs import Job as Job
 from .jobs import JobKind as JobKind
-from .jobs import run_job as run_job
 from .method import FINAL as FINAL
 from .method import Kind as Kind
 from .method import Method as Method
+from .worker import run_job as run_job

@@ -17,7 +17,6 @@ from dp_core.models import ModelSpec, build
 from dp_core.pruning import Mask, schedule_through
 from search.comparison import preparation
 from search.comparison.config import ComparisonConfig
-from search.comparison.planning import jobs_of
 from search.comparison.preparation import StudyPreparation, prepare_study
 from search.config.loader import describe_keys, load_config, schema_of
 from trainables.laboratory import Method
@@ -89,7 +88,7 @@ def test_a_config_passes_every_check(prepared: Prepare, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_ticket_has_a_place_of_its_own(prepared: Prepare, name: str) -> None:
     found = prepared(name)
-    cells = [job.cell.name for job in jobs_of(found.methods, found.config.run.seeds) if job.kind == "train"]
+    cells = [job.cell.name for job in found.wanted.jobs() if job.kind == "train"]
     assert len(set(cells)) == len(cells)
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.comparison.planning import Plan, jobs_of
+from search.comparison.planning import Plan
+from search.comparison.wanted import WantedStudy
 from tests.trainables.laboratory.studies import DENSE, method, untrained
 from trainables.laboratory import FINAL, Cell, Job, StudyFiles
 from trainables.laboratory.files import write_result
@@ -40,7 +41,7 @@ def names(jobs: object) -> list[str]:
 
 
 def test_jobs_come_network_by_network_and_seed_by_seed() -> None:
-    assert names(jobs_of(NETWORKS, 2)) == [
+    assert names(WantedStudy.of(NETWORKS, 2).jobs()) == [
         "tune one/seed0/imp",
         "find one/seed0/dense",
         "find one/seed0/shuffled",
@@ -99,7 +100,7 @@ def test_every_job_is_handed_out_once_and_after_what_it_needs(
         done.append(running.pop(choice % len(running)))  # they end in any order
         finish(files, done[-1])
         plan.drop_impossible()
-    assert sorted(names(done)) == sorted(names(jobs_of(NETWORKS, 2)))
+    assert sorted(names(done)) == sorted(names(WantedStudy.of(NETWORKS, 2).jobs()))
     assert (plan.left, plan.open) == (0, ())
 
 
@@ -122,7 +123,7 @@ def test_one_at_a_time_the_order_is_kept_as_far_as_dependencies_allow(tmp_path: 
 
 def test_what_is_done_is_not_planned_again(tmp_path: Path) -> None:
     files = StudyFiles(tmp_path)
-    jobs = list(jobs_of(NETWORKS, 2))
+    jobs = list(WantedStudy.of(NETWORKS, 2).jobs())
     finish(files, jobs[1])
     finish(files, jobs[5])
     plan = Plan(NETWORKS, 2, files)
@@ -170,7 +171,7 @@ def test_seeds_do_not_wait_for_each_other(tmp_path: Path, network: str, seed: in
 def test_trainings_wait_for_the_learning_rate_of_their_network(tmp_path: Path) -> None:
     files = StudyFiles(tmp_path)
     networks = {"two": {"dense": DENSE}}
-    jobs = list(jobs_of(networks, 1, tune_final=True))
+    jobs = list(WantedStudy.of(networks, 1, tuned=True).jobs())
     assert names(jobs) == [f"tune two/seed0/{FINAL}", "find two/seed0/dense", "train two/seed0/dense/0"]
     finish(files, jobs[1])
     plan = Plan(networks, 1, files, tune_final=True)

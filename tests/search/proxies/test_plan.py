@@ -13,6 +13,7 @@ from search.proxies.config import ProxyEvaluationConfig
 from search.proxies.journal import ScoreJournal
 from search.proxies.plan import Job, ProxyPlan
 from search.proxies.preparation import ProxyPreparation, prepare_proxies
+from search.proxies.trainings import Trainings
 from search.proxies.truth_cache import TruthCache
 from search.proxies.truths import truth_rows
 from tests.search.proxies.tiny_evaluation import ARCHITECTURES, write_evaluation
@@ -34,13 +35,17 @@ class Work:
         self.prepared, self.folder = prepared, folder
         folder.mkdir(exist_ok=True)
         self.journal = ScoreJournal(folder / "scores.jsonl")
-        self.truth = TruthCache(folder / "truth", DIGESTS)
+        self.trainings = self._trainings()
 
     def plan(self) -> ProxyPlan:
         """Return what a driver that starts now has to do."""
         self.journal = ScoreJournal(self.folder / "scores.jsonl")
-        self.truth = TruthCache(self.folder / "truth", DIGESTS)
-        return ProxyPlan(self.prepared, self.journal, self.truth)
+        self.trainings = self._trainings()
+        return ProxyPlan(self.prepared, self.journal, self.trainings)
+
+    def _trainings(self) -> Trainings:
+        cache = TruthCache(self.folder / "truth", DIGESTS)
+        return Trainings(self.prepared.config.truth.plan(), self.prepared.images.train, cache)
 
     def do(self, plan: ProxyPlan, job: Job, **changes: Any) -> None:
         if isinstance(job, ScoreJob):
@@ -56,7 +61,7 @@ class Work:
             "processor_seconds": 1.0,
             "image_gradients": 48,
         }
-        self.truth.add(job, found | changes)
+        self.trainings.add(job, found | changes)
         plan.tuned(job)
 
 
@@ -114,7 +119,7 @@ def test_what_cannot_be_trained_has_a_reason_and_no_full_training(prepared: Prox
         failing = isinstance(job, RealTraining) and job.spec.hyperparameters["width"] == 12
         failure = {"status": "failed", "reason": "too wide", "validation_accuracy": None, "test_accuracy": None}
         work.do(plan, job, **(failure if failing else {}))
-    rows = {row["architecture"]: row for row in truth_rows(prepared, work.plan())}
+    rows = {row["architecture"]: row for row in truth_rows(prepared, work.trainings)}
     for architecture in prepared.architectures:
         row = rows[architecture.label]
         if architecture.spec.hyperparameters["width"] == 12:

@@ -99,6 +99,19 @@ def test_how_far_a_run_is_can_be_seen_without_its_data(winnow: Winnow, folder: P
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_how_far_a_run_is_can_be_seen_without_a_note_of_what_it_is_to_make(
+    winnow: Winnow, folder: Path, kind: str
+) -> None:
+    run = begin(winnow, folder, kind)
+    assert run.wanted.exists() is (kind != "search")
+    before = winnow("status", run.path, "--json")
+    run.wanted.unlink(missing_ok=True)
+    assert winnow("status", run.path, "--json").out == before.out
+    assert winnow("resume", run.path).status == 0
+    assert run.wanted.exists() is (kind != "search"), "an older run has one from now on"
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_other_data_are_refused_wherever_they_are(winnow: Winnow, folder: Path, kind: str) -> None:
     run = begin(winnow, folder, kind)
     shutil.copytree(folder / "images", folder / "other")

@@ -1,0 +1,65 @@
+"""The tickets that a study is to find and train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from trainables.laboratory import FINAL, Cell, Job, Method
+
+
+@dataclass(frozen=True)
+class WantedTickets:
+    """What the jobs of one method on one network follow from.
+
+    Attributes:
+        tuned: whether its learning rate is chosen among several.
+        sparsities: of its tickets.
+    """
+
+    tuned: bool
+    sparsities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class WantedStudy:
+    """What the jobs of a study follow from.
+
+    Attributes:
+        networks: the methods of each network, by name.
+        seeds: how many there are.
+        tuned: whether the learning rate of the final training is chosen among several.
+    """
+
+    networks: dict[str, dict[str, WantedTickets]]
+    seeds: int
+    tuned: bool
+
+    @classmethod
+    def of(cls, networks: Mapping[str, Mapping[str, Method]], seeds: int, *, tuned: bool = False) -> WantedStudy:
+        """Return what a study of these methods is to make."""
+        return cls(
+            {
+                network: {
+                    name: WantedTickets(len(each.learning_rates) > 1, each.sparsities) for name, each in found.items()
+                }
+                for network, found in networks.items()
+            },
+            seeds,
+            tuned,
+        )
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield every job: network by network, seed by seed, so that an unfinished study has whole seeds."""
+        for network, methods in self.networks.items():
+            if self.tuned:
+                yield Job("tune", Cell(network, 0, FINAL))
+            for name, method in methods.items():
+                if method.tuned:
+                    yield Job("tune", Cell(network, 0, name))
+            for seed in range(self.seeds):
+                for name in methods:
+                    yield Job("find", Cell(network, seed, name))
+                for name, method in methods.items():
+                    for target in method.sparsities:
+                        yield Job("train", Cell(network, seed, name, target))

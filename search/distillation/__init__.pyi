@@ -1,0 +1,10 @@
+from .preparation import DistillPreparation as DistillPreparation
+from .preparation import prepare_distillation as prepare_distillation
+from .preparation import refuse_taken_outputs as refuse_taken_outputs
+from .run import advance as advance
+from .run import estimate as estimate
+from .run import plan_with as plan_with
+from .run import recorded_plan as recorded_plan
+from .run import rows_of as rows_of
+from .status import distillation_status as distillation_status
+from .table import sets_table as sets_table
