@@ -5,4 +5,5 @@ from .run import plan_of as plan_of
 from .run import refuse_unanswered as refuse_unanswered
 from .run import rewrite_outputs as rewrite_outputs
 from .run import table_digest as table_digest
+from .sheets import proxy_sheets as proxy_sheets
 from .status import proxies_status as proxies_status
