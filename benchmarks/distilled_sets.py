@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.measuring import RESULTS, as_a_program
 from dp_core.distillation import DistilledSet
 from dp_core.files import write_text
-from search.distillation.evaluation_table import evaluation_markdown
+from search.distillation.evaluation_sheets import evaluation_markdown
 
 SETS = Path("assets/distilled")
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.output.tables import read_rows
-from search.proxies.parquet import SCORES, TRUTHS
 from search.proxies.significance import advantage
+from search.proxies.tables import SCORES, TRUTHS
 
 SOURCES = ("real", "plain-set", "search-set", "random")
 

@@ -41,21 +41,13 @@ given on the command line as `key=value`, the value being YAML: `winnow search c
 ## Keys
 """
 
-STUDIES = """# Configs of studies
+COMPARISONS = """# Configs of comparisons
 
-A study compares ways of pruning on the same seeds and initial weights: `winnow prune configs/prune/mini.yaml`. Every
-key can be given on the command line as `key=value`, the value being YAML; null takes a method, network or set out:
-`winnow prune configs/prune/mini.yaml run.seeds=1 methods.snip=null`. `schema.json` is the JSON schema, for editors.
-Recipes, architectures and distillers are described in [`../README.md`](../README.md). This page is written by
-`python scripts/write_config_docs.py`.
-
-| config | asks |
-|---|---|
-| `mini.yaml` | How do distilled tickets compare with every baseline, on 5,000 images and small networks? |
-| `frontier.yaml` | What is a mask worth against what it cost, by data source, steps a round and sparsity? |
-| `paper_cifar10_alexnet.yaml`, `paper_cifar100_convnet.yaml` | Does the paper's protocol give the paper's curves? |
-
-## Keys
+A comparison holds ways of pruning against one another on the same seeds and initial weights:
+`winnow prune configs/prune/mini.yaml`. Every key can be given on the command line as `key=value`, the value being YAML;
+null takes a method, network or set out: `winnow prune configs/prune/mini.yaml run.seeds=1 methods.snip=null`.
+`schema.json` is the JSON schema, for editors. Recipes, architectures and distillers are described in
+[`../README.md`](../README.md). This page is written by `python scripts/write_config_docs.py`.
 """
 
 
@@ -96,16 +88,16 @@ def main() -> None:
     write_schema(SearchConfig, FOLDER / "schema.json")
     write_text(FOLDER / "README.md", page())
     write_schema(ComparisonConfig, FOLDER / "prune" / "schema.json")
-    write_text(FOLDER / "prune" / "README.md", study_page())
+    write_text(FOLDER / "prune" / "README.md", comparison_page())
     write_schema(DistillConfig, FOLDER / "distill" / "schema.json")
     write_text(FOLDER / "distill" / "README.md", distillation_page())
     write_schema(ProxyEvaluationConfig, FOLDER / "proxy" / "schema.json")
     write_text(FOLDER / "proxy" / "README.md", evaluation_page())
 
 
-def study_page() -> str:
+def comparison_page() -> str:
     """Return the text of configs/prune/README.md."""
-    return "\n".join([STUDIES, *keys_table(ComparisonConfig), ""])
+    return "\n".join([COMPARISONS, *keys_table(ComparisonConfig), ""])
 
 
 def distillation_page() -> str:

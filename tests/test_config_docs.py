@@ -22,7 +22,7 @@ EVERY = pytest.mark.parametrize(
     ("model", "folder", "page"),
     [
         (SearchConfig, CONFIGS, write_config_docs.page),
-        (ComparisonConfig, CONFIGS / "prune", write_config_docs.study_page),
+        (ComparisonConfig, CONFIGS / "prune", write_config_docs.comparison_page),
         (DistillConfig, CONFIGS / "distill", write_config_docs.distillation_page),
         (ProxyEvaluationConfig, CONFIGS / "proxy", write_config_docs.evaluation_page),
     ],

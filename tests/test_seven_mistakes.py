@@ -39,11 +39,11 @@ from dp_core.pruning import (
 )
 from dp_core.training import Recipe, Training, TrainingData, evaluate
 from search.comparison.config import ComparisonConfig
-from search.comparison.preparation import prepare_study
+from search.comparison.preparation import prepare_comparison
 from tests.dp_core.small import copy_of, random_data, same, small_model
 from tests.search.tiny import write_images
 from tests.trainables.driving import candidate, dataset, distilled_set, rows, screening, screening_context
-from tests.trainables.laboratory.studies import (
+from tests.trainables.laboratory.comparisons import (
     DENSE,
     DISTILLED,
     ROUND,
@@ -393,7 +393,7 @@ def check_that_other_classes_are_refused(folder: Path) -> None:
             }
         )
         try:
-            prepare_study(config, "classes.yaml", local=False)
+            prepare_comparison(config, "classes.yaml", local=False)
         except UserError as error:
             assert f"'sets.mine': The distilled set has {len(names)} classes" in str(error)  # noqa: PT017
         else:

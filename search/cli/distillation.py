@@ -91,7 +91,7 @@ def evaluate(
     """Train fresh networks on a set and say what they learn, beside real images at equal cost."""
     from dp_core.data import Reading
     from search.distillation.evaluate import evaluate as evaluate_set
-    from search.distillation.evaluation_table import evaluation_sheets
+    from search.distillation.evaluation_sheets import evaluation_sheets
     from search.runs.progress import Progress
 
     rows: list[dict[str, Any]] = evaluate_set(

@@ -1,4 +1,4 @@
-"""The config of a study of pruning methods: every key, its type, its default and what it means."""
+"""The config of a comparison of pruning methods: every key, its type, its default and what it means."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from search.config.sections import (
 from trainables.laboratory import Kind
 
 
-class StudyRunSection(NamedRunSection):
+class ComparisonRunSection(NamedRunSection):
     """The run directory and the seeds."""
 
     seed: Annotated[int, FIXED] = Field(default=0, ge=0)
-    """The seed that every random choice of the study follows from: validation split, distilled sets, and those of each
-    of its `seeds`."""
+    """The seed that every random choice of the comparison follows from: validation split, distilled sets, and those of
+    each of its `seeds`."""
     seeds: int = Field(default=3, ge=1)
     """How often everything is done: each seed has its own initial weights, data orders and random subset, which all
-    methods share. Seeds come one after the other, so that an unfinished study has whole seeds."""
+    methods share. Seeds come one after the other, so that an unfinished comparison has whole seeds."""
 
 
-class StudyDataSection(DataSection):
+class ComparisonDataSection(DataSection):
     """The images."""
 
     validation: Annotated[float, FIXED] = Field(default=0.1, gt=0, lt=1)
@@ -46,7 +46,7 @@ class StudyDataSection(DataSection):
     stream: Stream = "auto"
     """Whether real training images come to a job's device piece by piece: `auto` (if they take more than half of a
     GPU's free memory), `always` or `never`. Streamed images come in another order, so set `always` or `never` where a
-    study must be repeatable bit for bit on a GPU whose free memory varies."""
+    comparison must be repeatable bit for bit on a GPU whose free memory varies."""
 
 
 class ScopeSection(Section):
@@ -92,9 +92,9 @@ class MethodSection(Section):
     rewind_epochs: float | None = Field(default=None, gt=0)
     """Instead of `rewind_step`: passes over the source."""
     prune_fraction: float | None = Field(default=None, ge=0.001, lt=1)
-    """Instead of the study's `prune_fraction`."""
+    """Instead of the comparison's `prune_fraction`."""
     sparsities: tuple[float, ...] | None = None
-    """Instead of the study's `sparsities`."""
+    """Instead of the comparison's `sparsities`."""
     of: str | None = None
     """Of a control: the method whose tickets it is about."""
     start_from: str | None = None
@@ -132,9 +132,9 @@ class ComparisonConfig(RunConfigWithSets):
     kind: ClassVar[str] = "comparison"
     words: ClassVar[str] = "a comparison of ways to prune"
 
-    run: StudyRunSection
+    run: ComparisonRunSection
     """The run directory and the seeds."""
-    data: StudyDataSection
+    data: ComparisonDataSection
     """The images."""
     distill: DistillSection = Field(default_factory=DistillSection)
     """How the `distilled` source is made; as many sets as methods have values of `ipc`."""

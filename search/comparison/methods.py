@@ -1,4 +1,4 @@
-"""The methods of a study as its config means them: one for each number of steps, in the terms of one network."""
+"""The methods of a comparison as its config means them: one for each number of steps, in the terms of one network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Setting:
     """What methods are read against.
 
     Attributes:
-        config: the study.
+        config: the comparison.
         dense: mask of the network that keeps all weights in scope; its layers say how sparse the network can be.
         train_images: images of the real training split.
         classes: of the data.

@@ -1,4 +1,4 @@
-"""What a reader has to know of the figures of a study, in plain words and as far as its rows give reason."""
+"""What a reader has to know of the figures of a comparison, in plain words and as far as its rows give reason."""
 
 from __future__ import annotations
 

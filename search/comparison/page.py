@@ -1,4 +1,4 @@
-"""All tables of a study on one Markdown page, with what has to be known of them."""
+"""All tables of a comparison on one Markdown page, with what has to be known of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.comparison.best import best_by_cost
-from search.comparison.crossings_table import crossings_table
+from search.comparison.crossings_section import crossings_section
 from search.comparison.notes import notes
 from search.comparison.sheets import NOTHING, comparison_sheets, sparsity_label
 from search.comparison.statistics import Row, by_sparsity, mean
@@ -18,7 +18,7 @@ _UNCONVERGED = "\n\\*: Lanczos' method had not converged for a seed, so that its
 
 
 def page_body(rows: Sequence[Row]) -> str:
-    """Return the sections of a study's page from its result rows; without rows it says that there is nothing yet."""
+    """Return the sections of a comparison's page from its rows; without rows it says that there is nothing yet."""
     if not rows:
         return f"{NOTHING}\n"
     sections = {
@@ -26,7 +26,7 @@ def page_body(rows: Sequence[Row]) -> str:
         "How to read tables and plots": "\n".join(f"- {note}" for note in notes(rows)),
         "Learning rates and sharpness": _details(rows),
         "Best by cost of the mask": best_by_cost(rows),
-        "Crossing points": crossings_table(rows),
+        "Crossing points": crossings_section(rows),
     }
     return "\n\n".join(f"## {heading}\n\n{text.rstrip()}" for heading, text in sections.items() if text) + "\n"
 

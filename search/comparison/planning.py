@@ -1,14 +1,14 @@
-"""The jobs of a study, in the order in which they should be done, and which of them can be."""
+"""The jobs of a comparison, in the order in which they should be done, and which of them can be."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from search.comparison.wanted import WantedStudy
-from trainables.laboratory import FINAL, Cell, Job, Method, StudyFiles
+from search.comparison.wanted import WantedComparison
+from trainables.laboratory import FINAL, Cell, ComparisonFiles, Job, Method
 
 
-def open_jobs(jobs: Iterable[Job], files: StudyFiles) -> list[Job]:
+def open_jobs(jobs: Iterable[Job], files: ComparisonFiles) -> list[Job]:
     """Return the jobs that are neither done nor impossible.
 
     What cannot be done is to train a ticket that will never be there, as its search has ended before.
@@ -17,15 +17,20 @@ def open_jobs(jobs: Iterable[Job], files: StudyFiles) -> list[Job]:
 
 
 class Plan:
-    """Which jobs are open, ready, or done, as far as the study's folder tells."""
+    """Which jobs are open, ready, or done, as far as the comparison's folder tells."""
 
     def __init__(
-        self, networks: Mapping[str, Mapping[str, Method]], seeds: int, files: StudyFiles, *, tune_final: bool = False
+        self,
+        networks: Mapping[str, Mapping[str, Method]],
+        seeds: int,
+        files: ComparisonFiles,
+        *,
+        tune_final: bool = False,
     ) -> None:
         self._networks = networks
         self._files = files
         self._tune_final = tune_final
-        self.jobs = list(WantedStudy.of(networks, seeds, tuned=tune_final).jobs())
+        self.jobs = list(WantedComparison.of(networks, seeds, tuned=tune_final).jobs())
         self._open = open_jobs(self.jobs, files)
 
     @property
@@ -66,7 +71,7 @@ class Plan:
         return method.parent is None or self._files.search(Cell(cell.network, cell.seed, method.parent)).exists()
 
 
-def _is_impossible(job: Job, files: StudyFiles) -> bool:
+def _is_impossible(job: Job, files: ComparisonFiles) -> bool:
     if job.kind != "train":
         return False
     return files.search(_search_cell(job.cell)).exists() and not files.ticket(job.cell).exists()

@@ -1,4 +1,4 @@
-"""Everything that is checked before a study starts: nothing is left behind if a check fails."""
+"""Everything that is checked before a comparison starts: nothing is left behind if a check fails."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from search.comparison.methods import Setting, methods_of
 from search.comparison.planning import Plan
 from search.comparison.published import read_published
 from search.comparison.statistics import rounded
-from search.comparison.wanted import WantedStudy
+from search.comparison.wanted import WantedComparison
 from search.runs.checks import built, check_machine, sound_splits
 from search.runs.images import ImageFacts, facts_of
-from trainables.laboratory import Method, StudyFiles
+from trainables.laboratory import ComparisonFiles, Method
 
 
 @dataclass(frozen=True)
-class StudyDesign:
-    """What a study is about: enough to say what is done of it, without its images.
+class ComparisonDesign:
+    """What a comparison is about: enough to say what is done of it, without its images.
 
     `sizes` has for each network its `prunable_parameters` and all `parameters`. `barrier_at` and `eigenvalue_at` are
     the methods' own targets: those of a pattern such as 2:4 have more digits than anybody types.
@@ -50,14 +50,14 @@ class StudyDesign:
     eigenvalue_at: tuple[float, ...]
 
     @property
-    def wanted(self) -> WantedStudy:
+    def wanted(self) -> WantedComparison:
         """What its jobs follow from."""
-        return WantedStudy.of(self.methods, self.config.run.seeds, tuned=len(self.learning_rates) > 1)
+        return WantedComparison.of(self.methods, self.config.run.seeds, tuned=len(self.learning_rates) > 1)
 
     def plan(self, folder: Path) -> Plan:
-        """Return the jobs of the study in `folder`."""
+        """Return the jobs of the comparison in `folder`."""
         several = len(self.learning_rates) > 1
-        return Plan(self.methods, self.config.run.seeds, StudyFiles(folder), tune_final=several)
+        return Plan(self.methods, self.config.run.seeds, ComparisonFiles(folder), tune_final=several)
 
     @property
     def images_per_class(self) -> tuple[int, ...]:
@@ -67,14 +67,14 @@ class StudyDesign:
 
 
 @dataclass(frozen=True)
-class StudyPreparation(StudyDesign):
+class ComparisonPreparation(ComparisonDesign):
     """A config that has been found sound, with what was read on the way."""
 
     splits: Splits
     space: Standardisation
 
 
-def prepare_study(config: ComparisonConfig, where: str, *, local: bool) -> StudyPreparation:
+def prepare_comparison(config: ComparisonConfig, where: str, *, local: bool) -> ComparisonPreparation:
     """Check `config`, read from `where`, against itself, the machine (if jobs run here: `local`) and the data.
 
     Raises:
@@ -92,7 +92,7 @@ def prepare_study(config: ComparisonConfig, where: str, *, local: bool) -> Study
         for name, given in config.chosen_models.items():
             with naming(f"'models.{name}'"):
                 models[name] = built(ModelSpec.from_dict(given), splits, recipe)
-    design = design_study(config, where, facts_of(splits))
+    design = design_comparison(config, where, facts_of(splits))
     with naming(where):
         for name, methods in design.methods.items():
             rounds = [method.recipe for method in methods.values() if method.recipe is not None]
@@ -108,10 +108,10 @@ def prepare_study(config: ComparisonConfig, where: str, *, local: bool) -> Study
                     if section.source == "distilled":
                         distiller.check(splits.train, section.ipc)
     found = {field.name: getattr(design, field.name) for field in fields(design)}
-    return StudyPreparation(**found, splits=splits, space=space)
+    return ComparisonPreparation(**found, splits=splits, space=space)
 
 
-def design_study(config: ComparisonConfig, where: str, images: ImageFacts) -> StudyDesign:
+def design_comparison(config: ComparisonConfig, where: str, images: ImageFacts) -> ComparisonDesign:
     """Return what a config, read from `where`, is about for such images.
 
     Raises:
@@ -131,7 +131,7 @@ def design_study(config: ComparisonConfig, where: str, images: ImageFacts) -> St
             sizes[name] = {"prunable_parameters": dense.total, "parameters": parameters}
             methods[name] = methods_of(Setting(config, dense, images.train, images.classes, sets, recipe))
         barrier_at, eigenvalue_at = (_targets(key, config, methods) for key in ("barrier_at", "eigenvalue_at"))
-        return StudyDesign(
+        return ComparisonDesign(
             config=config,
             images=images,
             distiller=config.distill.distiller(),

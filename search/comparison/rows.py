@@ -1,4 +1,4 @@
-"""The rows of a study's tables, put together from what its jobs have found."""
+"""The rows of a comparison's tables, put together from what its jobs have found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainables.laboratory import Cell, Method, StudyFiles, read_result
+from trainables.laboratory import Cell, ComparisonFiles, Method, read_result
 
 _COSTS = ("image_gradients", "seconds", "processor_seconds")
 _MEASURES = (
@@ -32,7 +32,7 @@ _MEASURES = (
 def result_rows(
     networks: Mapping[str, Mapping[str, Method]],
     seeds: int,
-    files: StudyFiles,
+    files: ComparisonFiles,
     set_facts: Mapping[str, Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Return a row for each network, seed, method and sparsity that is finished, or that cannot be.
@@ -55,7 +55,7 @@ def result_rows(
 
 
 def _row(
-    cell: Cell, method: Method, found: Mapping[str, Any], cost: Mapping[str, Any] | None, files: StudyFiles
+    cell: Cell, method: Method, found: Mapping[str, Any], cost: Mapping[str, Any] | None, files: ComparisonFiles
 ) -> dict[str, Any] | None:
     row: dict[str, Any] = {
         "network": cell.network,
@@ -77,7 +77,9 @@ def _row(
     return row
 
 
-def round_rows(networks: Mapping[str, Mapping[str, Method]], seeds: int, files: StudyFiles) -> list[dict[str, Any]]:
+def round_rows(
+    networks: Mapping[str, Mapping[str, Method]], seeds: int, files: ComparisonFiles
+) -> list[dict[str, Any]]:
     """Return a row for each network, seed, method and round of finished searches."""
     return [
         {"network": network, "seed": seed, "method": name, **{key: row[key] for key in row if key != "at_chance"}}
@@ -90,7 +92,7 @@ def round_rows(networks: Mapping[str, Mapping[str, Method]], seeds: int, files: 
 
 def with_tickets(rows: Sequence[Mapping[str, Any]], run: Path) -> list[dict[str, Any]]:
     """Return the rows with the run, and as `models` the ticket of each if it is there."""
-    files = StudyFiles(run)
+    files = ComparisonFiles(run)
     tickets = [files.ticket(Cell(row["network"], row["seed"], row["method"], row["target_sparsity"])) for row in rows]
     return [
         {**row, "run": str(run), "models": [str(ticket)] if ticket.exists() else []}

@@ -13,11 +13,11 @@ from dp_core.files import write_text
 from search.comparison.config import ComparisonConfig
 from search.comparison.figures import write_figures
 from search.comparison.page import page_body
-from search.comparison.parquet import RESULTS, ROUNDS
 from search.comparison.planning import Plan
-from search.comparison.preparation import StudyDesign, StudyPreparation, design_study
+from search.comparison.preparation import ComparisonDesign, ComparisonPreparation, design_comparison
 from search.comparison.rows import result_rows, round_rows
 from search.comparison.sets import set_facts, sets_at_hand
+from search.comparison.tables import RESULTS, ROUNDS
 from search.output.tables import write_table
 from search.runs.checks import images_of
 from search.runs.directory import RunDirectory
@@ -25,13 +25,13 @@ from search.runs.distilled_sets import make_sets
 from search.runs.jobs import JobQueue, do_jobs
 from search.runs.progress import Pace, Progress
 from search.runs.record import config_of, read_run, record_sets
-from trainables.laboratory import Job, Laboratory, Stability, StudyFiles, read_result, run_job
+from trainables.laboratory import ComparisonFiles, Job, Laboratory, Stability, read_result, run_job
 from trainables.trials.shared_dataset import SharedDataset
 
 
-def write_outputs(run: RunDirectory, prepared: StudyDesign, *, figures: bool = True) -> list[dict[str, Any]]:
+def write_outputs(run: RunDirectory, prepared: ComparisonDesign, *, figures: bool = True) -> list[dict[str, Any]]:
     """Write the tables, and the plots, of what is finished; return the rows."""
-    files, seeds = StudyFiles(run.path), prepared.config.run.seeds
+    files, seeds = ComparisonFiles(run.path), prepared.config.run.seeds
     methods = {name: method for found in prepared.methods.values() for name, method in found.items()}
     found = result_rows(prepared.methods, seeds, files, set_facts(methods, sets_at_hand(prepared)))
     rows = [{**row, **prepared.sizes[row["network"]]} for row in found]
@@ -43,14 +43,14 @@ def write_outputs(run: RunDirectory, prepared: StudyDesign, *, figures: bool = T
     return rows
 
 
-def recorded_design(run: RunDirectory) -> StudyDesign:
+def recorded_design(run: RunDirectory) -> ComparisonDesign:
     """Return what a comparison is about, by its run.yaml."""
     recorded = read_run(run)
     config = config_of(run, recorded, ComparisonConfig)
-    return design_study(config, str(run.config), images_of(recorded, config))
+    return design_comparison(config, str(run.config), images_of(recorded, config))
 
 
-def advance(run: RunDirectory, prepared: StudyPreparation, progress: Progress) -> None:
+def advance(run: RunDirectory, prepared: ComparisonPreparation, progress: Progress) -> None:
     """Make the sets and do the jobs that are left.
 
     Raises:
@@ -67,10 +67,10 @@ def advance(run: RunDirectory, prepared: StudyPreparation, progress: Progress) -
         queue = LaboratoryJobs(plan, laboratory(run, prepared, sets), Pace(config.resources.concurrency), progress)
         do_jobs(queue, config.resources, "comparing", progress)
     if plan.left == 0:
-        shutil.rmtree(StudyFiles(run.path).unfinished, ignore_errors=True)
+        shutil.rmtree(ComparisonFiles(run.path).unfinished, ignore_errors=True)
 
 
-def laboratory(run: RunDirectory, prepared: StudyPreparation, sets: Mapping[str, DistilledSet]) -> Laboratory:
+def laboratory(run: RunDirectory, prepared: ComparisonPreparation, sets: Mapping[str, DistilledSet]) -> Laboratory:
     """Return what the jobs of a comparison share."""
     config, splits = prepared.config, prepared.splits
     stability = config.stability

@@ -9,18 +9,18 @@ from typing import Any
 from dp_core.data.preprocessing import ZCA
 from dp_core.distillation import DistilledLibrary, DistilledSet
 from dp_core.errors import UserError
-from search.comparison.preparation import StudyDesign
+from search.comparison.preparation import ComparisonDesign
 from trainables.laboratory import Method
 
 
-def sets_at_hand(prepared: StudyDesign) -> dict[str, DistilledSet]:
-    """Return the ready-made sets of a study and those of its library that have been made; makes none."""
+def sets_at_hand(prepared: ComparisonDesign) -> dict[str, DistilledSet]:
+    """Return the ready-made sets of a comparison and those of its library that have been made; makes none."""
     config, train = prepared.config, prepared.images
     library, seed = DistilledLibrary(config.distill.directory), config.run.seed
     found = dict(prepared.sets)
     for ipc in prepared.images_per_class:
         if library.holds(prepared.distiller, train, ipc, seed):
-            with suppress(UserError):  # a damaged set ends a study that trains on it, not the report of what is done
+            with suppress(UserError):  # a damaged set ends the training on it, not the report of what is done
                 found[f"distilled-{ipc}"] = DistilledSet.load(library.path(prepared.distiller, train, ipc, seed))
     return found
 

@@ -12,7 +12,7 @@ from search.output.prunable import prunable_sentence
 from search.output.rows import grouped
 from search.output.sheet import Sheet
 
-NOTHING = "Nothing of the study is finished yet."
+NOTHING = "Nothing of the comparison is finished yet."
 """What is said where there is no row."""
 
 

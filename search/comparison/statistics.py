@@ -1,6 +1,6 @@
 """What the result rows of `winnow prune` amount to: means over seeds, paired differences, and costs beside IMP's.
 
-A result row is one network × seed × method × target sparsity (the columns of `search.comparison.parquet.RESULTS`). All
+A result row is one network × seed × method × target sparsity (the columns of `search.comparison.tables.RESULTS`). All
 of it works on whatever rows there are, since a run may be unfinished: a seed that has no test accuracy, because its
 mask collapsed or its training diverged, is left out of the means and counted.
 """

@@ -1,4 +1,4 @@
-"""How far a study is."""
+"""How far a comparison is."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections import Counter
 from typing import Any
 
 from search.comparison.planning import open_jobs
-from search.comparison.wanted import WantedStudy
+from search.comparison.wanted import WantedComparison
 from search.runs.directory import RunDirectory
 from search.runs.wanted import noted_wanted
-from trainables.laboratory import JobKind, StudyFiles
+from trainables.laboratory import ComparisonFiles, JobKind
 
 
-def study_status(run: RunDirectory) -> dict[str, Any]:
-    """Return the state of a study and how many jobs of each kind are done, and the tickets; reads only."""
-    jobs, files = list(_wanted(run).jobs()), StudyFiles(run.path)
+def comparison_status(run: RunDirectory) -> dict[str, Any]:
+    """Return the state of a comparison and how many jobs of each kind are done, and the tickets; reads only."""
+    jobs, files = list(_wanted(run).jobs()), ComparisonFiles(run.path)
     left = open_jobs(jobs, files)
     tickets = [files.ticket(job.cell) for job in jobs if job.kind == "train"]
     counts, counts_left = Counter(job.kind for job in jobs), Counter(job.kind for job in left)
@@ -27,8 +27,8 @@ def study_status(run: RunDirectory) -> dict[str, Any]:
     }
 
 
-def _wanted(run: RunDirectory) -> WantedStudy:
-    noted = noted_wanted(run, WantedStudy)
+def _wanted(run: RunDirectory) -> WantedComparison:
+    noted = noted_wanted(run, WantedComparison)
     if noted is not None:
         return noted
     from search.comparison.run import recorded_design  # builds the networks, which takes seconds

@@ -1,4 +1,4 @@
-"""The tickets that a study is to find and train."""
+"""The tickets that a comparison is to find and train."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class WantedTickets:
 
 
 @dataclass(frozen=True)
-class WantedStudy:
-    """What the jobs of a study follow from.
+class WantedComparison:
+    """What the jobs of a comparison follow from.
 
     Attributes:
         networks: the methods of each network, by name.
@@ -36,8 +36,8 @@ class WantedStudy:
     tuned: bool
 
     @classmethod
-    def of(cls, networks: Mapping[str, Mapping[str, Method]], seeds: int, *, tuned: bool = False) -> WantedStudy:
-        """Return what a study of these methods is to make."""
+    def of(cls, networks: Mapping[str, Mapping[str, Method]], seeds: int, *, tuned: bool = False) -> WantedComparison:
+        """Return what a comparison of these methods is to make."""
         return cls(
             {
                 network: {
@@ -50,7 +50,7 @@ class WantedStudy:
         )
 
     def jobs(self) -> Iterator[Job]:
-        """Yield every job: network by network, seed by seed, so that an unfinished study has whole seeds."""
+        """Yield every job: network by network, seed by seed, so that an unfinished comparison has whole seeds."""
         for network, methods in self.networks.items():
             if self.tuned:
                 yield Job("tune", Cell(network, 0, FINAL))

@@ -6,5 +6,5 @@ from .run import estimate as estimate
 from .run import plan_with as plan_with
 from .run import recorded_plan as recorded_plan
 from .run import rows_of as rows_of
+from .sets_sheet import sets_sheet as sets_sheet
 from .status import distillation_status as distillation_status
-from .table import sets_table as sets_table

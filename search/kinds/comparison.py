@@ -16,26 +16,26 @@ from search.runs.kind import Kind, Row
 from search.runs.progress import Progress
 
 
-class Comparison(Kind[ComparisonConfig, "comparison.StudyPreparation"]):
+class Comparison(Kind[ComparisonConfig, "comparison.ComparisonPreparation"]):
     """Ways to prune, on the same seeds and initial weights."""
 
     config = ComparisonConfig
 
     def prepare(
         self, config: ComparisonConfig, run: RunDirectory, where: str, *, local: bool
-    ) -> comparison.StudyPreparation:
+    ) -> comparison.ComparisonPreparation:
         """See `Kind`."""
-        return comparison.prepare_study(config, where, local=local)
+        return comparison.prepare_comparison(config, where, local=local)
 
-    def wanted(self, prepared: comparison.StudyPreparation) -> Any:
+    def wanted(self, prepared: comparison.ComparisonPreparation) -> Any:
         """See `Kind`."""
         return prepared.wanted
 
-    def cpus(self, run: RunDirectory, prepared: comparison.StudyPreparation) -> int:
+    def cpus(self, run: RunDirectory, prepared: comparison.ComparisonPreparation) -> int:
         """See `Kind`."""
         return prepared.config.resources.cpus if prepared.plan(run.path).left else 0
 
-    def advance(self, run: RunDirectory, prepared: comparison.StudyPreparation, progress: Progress) -> None:
+    def advance(self, run: RunDirectory, prepared: comparison.ComparisonPreparation, progress: Progress) -> None:
         """See `Kind`."""
         comparison.advance(run, prepared, progress)
 
@@ -43,7 +43,7 @@ class Comparison(Kind[ComparisonConfig, "comparison.StudyPreparation"]):
         """See `Kind`."""
         return comparison.write_outputs(run, comparison.recorded_design(run))
 
-    def refuse_empty(self, run: RunDirectory, prepared: comparison.StudyPreparation, rows: Sequence[Row]) -> None:
+    def refuse_empty(self, run: RunDirectory, prepared: comparison.ComparisonPreparation, rows: Sequence[Row]) -> None:
         """See `Kind`."""
         if not any(row["status"] == "finished" for row in rows):
             first = f": {rows[0]['reason']}" if rows else ""
@@ -51,7 +51,7 @@ class Comparison(Kind[ComparisonConfig, "comparison.StudyPreparation"]):
 
     def status(self, run: RunDirectory) -> dict[str, Any]:
         """See `Kind`."""
-        return comparison.study_status(run)
+        return comparison.comparison_status(run)
 
     def show(self, rows: Sequence[Row], run: Path, as_json: bool) -> None:
         """See `Kind`."""

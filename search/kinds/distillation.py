@@ -92,6 +92,6 @@ class Distillation(Kind[DistillConfig, "distillation.DistillPreparation"]):
             print_rows(of_run(rows, run))
             return
         console = console_of_width(140)
-        console.print(distillation.sets_table(rows))
+        console.print(distillation.sets_sheet(rows))
         console.print(f"Pictures: {run / 'images'}", highlight=False)
         console.print(f"Curves: tensorboard --logdir {run / 'tensorboard'}", highlight=False)

@@ -11,7 +11,7 @@ from search.output.json_rows import of_run, print_rows
 from search.output.tables import read_rows
 from search.output.terminal import console_of_width
 from search.proxies.config import ProxyEvaluationConfig
-from search.proxies.parquet import REGRETS, SUBSETS
+from search.proxies.tables import REGRETS, SUBSETS
 from search.runs.directory import RunDirectory
 from search.runs.kind import Fact, Kind, Row
 from search.runs.progress import Progress

@@ -92,8 +92,8 @@ class Search(Kind[SearchConfig, "pipeline.Preparation"]):
             print_rows(pipeline.with_models(rows, RunDirectory(run)))
             return
         console = console_of_width(140)
-        console.print(pipeline.leaderboard_table(rows))
-        if (recipes := pipeline.recipes_table(rows)) is not None:
+        console.print(pipeline.leaderboard_sheet(rows))
+        if (recipes := pipeline.recipes_sheet(rows)) is not None:
             console.print(recipes)
         for end in pipeline.read_bad_ends(RunDirectory(run).bad_ends):
             console.print(f"Came to nothing: {end.sentence}", highlight=False, markup=False)

@@ -1,8 +1,8 @@
 from .bad_ends import read_bad_ends as read_bad_ends
 from .estimate import estimate_search as estimate_search
 from .leaderboard import write_tables as write_tables
-from .leaderboard_table import leaderboard_table as leaderboard_table
-from .leaderboard_table import recipes_table as recipes_table
+from .leaderboard_sheet import leaderboard_sheet as leaderboard_sheet
+from .leaderboard_sheet import recipes_sheet as recipes_sheet
 from .preparation import Preparation as Preparation
 from .preparation import prepare as prepare
 from .preparation import settled as settled

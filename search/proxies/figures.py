@@ -13,7 +13,7 @@ from search.output.drawing import save
 from search.output.panels import GREY, Axis, Level, Line, Panel, Style, round_ticks, shade, style
 from search.proxies.answers import TRAIN_EVERYTHING
 from search.proxies.budget import Point
-from search.proxies.budget_table import curves, units
+from search.proxies.budget_section import curves, units
 from search.proxies.cells import COSTS, Row, known, plain
 from search.proxies.growth import drawn_points, growth_curves
 from search.proxies.standings import baseline_of, by_spearman, distilled, families, family

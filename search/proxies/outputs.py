@@ -14,9 +14,9 @@ from search.proxies.architecture import flops_of
 from search.proxies.figures import write_figures
 from search.proxies.names import reading_name
 from search.proxies.page import page_body
-from search.proxies.parquet import ANSWERS, BUDGETS, REGRETS, SCORES, SUBSETS, TRUTHS
 from search.proxies.preparation import ProxyDesign
 from search.proxies.scores import scores_of
+from search.proxies.tables import ANSWERS, BUDGETS, REGRETS, SCORES, SUBSETS, TRUTHS
 from search.proxies.trainings import Trainings
 from search.proxies.truths import accuracies, training_costs, truth_rows
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from search.output.numbers import ABSENT, count, magnitude, percent
 from search.output.sheet import Sheet
-from search.proxies.budget_table import budget_table
+from search.proxies.budget_section import budget_section
 from search.proxies.cells import Row, difference, known, seconds, with_interval
 from search.proxies.headlines import headlines
 from search.proxies.notes import failure_notes, reading_notes, truth_notes
@@ -50,7 +50,7 @@ def page_body(
         "Among the truly best": _inside(ordered, subsets, tops),
         "Among architectures of similar size": _inside(ordered, subsets, buckets),
         "What trusting a score costs": _regret(ordered, regrets),
-        "What budget a score deserves": budget_table(hits, [row["proxy"] for row in ordered], within),
+        "What budget a score deserves": budget_section(hits, [row["proxy"] for row in ordered], within),
         "How the truth was found": truth_notes(truths),
         "Failures": failure_notes(failures, truths),
         "How to read this": reading_notes(answers, len(names) > 1) if answers else "",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import ray
 
-from tests.search.comparison.tiny_study import write_study
+from tests.search.comparison.tiny_comparison import write_comparison
 from tests.search.conftest import Outcome
 from tests.search.distillation.tiny_distillation import write_distillation
 from tests.search.own_networks import REFUSED, write_networks
@@ -43,8 +43,8 @@ def searching(folder: Path, name: str, **changes: Any) -> list[str]:
 
 
 def pruning(folder: Path, name: str) -> list[str]:
-    write_study(folder, models={"own": {"name": f"mine:{name}"}}, run={"seeds": 1}, sparsities=[0.5])
-    return ["prune", "study.yaml"]
+    write_comparison(folder, models={"own": {"name": f"mine:{name}"}}, run={"seeds": 1}, sparsities=[0.5])
+    return ["prune", "comparison.yaml"]
 
 
 def ranking(folder: Path, name: str) -> list[str]:
@@ -79,7 +79,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_starts(
         assert f"The model 'mine:{name}" in sentence
         assert ending in sentence
         assert {path.name for path in folder.iterdir()} <= {
-            "images", "cache", "tiny.yaml", "study.yaml", "mine.py", "__pycache__",
+            "images", "cache", "tiny.yaml", "comparison.yaml", "mine.py", "__pycache__",
         }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from tests.trainables.driving import (
     screening_context,
     standardised,
 )
-from tests.trainables.laboratory.studies import BATCH_NORM, CPU, DENSE, find, laboratory, method, train
+from tests.trainables.laboratory.comparisons import BATCH_NORM, CPU, DENSE, find, laboratory, method, train
 from trainables.retraining.trained_model import TrainedModel
 from trainables.screening.ladder import LadderPlan
 from trainables.screening.rungs import real_epochs

@@ -1,6 +1,6 @@
-"""The jobs of a study that compares ways of pruning: choose a learning rate, find tickets, train them.
+"""The jobs of a comparison that compares ways of pruning: choose a learning rate, find tickets, train them.
 
-Each job writes its result into the study's folder when it is done, and nothing if the result is there already.
+Each job writes its result into the comparison's folder when it is done, and nothing if the result is there already.
 """
 
 import lazy_loader as lazy

@@ -1,7 +1,7 @@
 from .context import Laboratory as Laboratory
 from .context import Stability as Stability
 from .files import Cell as Cell
-from .files import StudyFiles as StudyFiles
+from .files import ComparisonFiles as ComparisonFiles
 from .files import read_result as read_result
 from .jobs import Job as Job
 from .jobs import JobKind as JobKind

@@ -1,4 +1,4 @@
-"""What all jobs of a study share."""
+"""What all jobs of a comparison share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dp_core.models import ModelSpec, build
 from dp_core.pruning import Scope
 from dp_core.seeds import derive_seed, generator
 from dp_core.training import DataSource, Recipe, TrainingData
-from trainables.laboratory.files import Cell, StudyFiles
+from trainables.laboratory.files import Cell, ComparisonFiles
 from trainables.laboratory.method import Method
 from trainables.trials.placement import training_data
 from trainables.trials.shared_dataset import SharedDataset
@@ -44,7 +44,7 @@ class Stability:
 
 @dataclass(frozen=True, eq=False)
 class Laboratory:
-    """What all jobs of a study share.
+    """What all jobs of a comparison share.
 
     Attributes:
         train: the real images that `real` and `subset` methods and every final training use.
@@ -58,8 +58,8 @@ class Laboratory:
         recipe: of the final training, with the first of `learning_rates`.
         learning_rates: of the final training; of several the best on validation images is taken for each network.
         stability: what else is measured.
-        seed: the study's; that of a cell follows from it and from the cell's number, and is the same for all methods.
-        folder: of the study.
+        seed: the comparison's; that of a cell follows from it and from its number, and is the same for all methods.
+        folder: of the comparison.
         threads: CPU threads of a job.
         stream: when real images are streamed, see `training_data`.
         round_images: how many validation images each round, and each quarter of a final training, is scored on.
@@ -83,9 +83,9 @@ class Laboratory:
     round_images: int
 
     @property
-    def files(self) -> StudyFiles:
+    def files(self) -> ComparisonFiles:
         """Return where results are."""
-        return StudyFiles(self.folder)
+        return ComparisonFiles(self.folder)
 
     def method(self, cell: Cell) -> Method:
         """Return the method of a cell."""

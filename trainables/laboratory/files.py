@@ -1,4 +1,4 @@
-"""Where a study keeps what its jobs have found."""
+"""Where a comparison keeps what its jobs have found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dp_core.files import write_json
 
 @dataclass(frozen=True)
 class Cell:
-    """One network, seed and method of a study; with a sparsity one ticket of it."""
+    """One network, seed and method of a comparison; with a sparsity one ticket of it."""
 
     network: str
     seed: int
@@ -27,8 +27,8 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class StudyFiles:
-    """Paths in the folder of a study. A result that is there is whole: every file is renamed into place."""
+class ComparisonFiles:
+    """Paths in the folder of a comparison. A result that is there is whole: every file is renamed into place."""
 
     root: Path
 

@@ -1,4 +1,4 @@
-"""One job of a study."""
+"""One job of a comparison."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trainables.laboratory.files import Cell, StudyFiles
+from trainables.laboratory.files import Cell, ComparisonFiles
 
 JobKind = Literal["tune", "find", "train"]
 
@@ -18,7 +18,7 @@ class Job:
     kind: JobKind
     cell: Cell
 
-    def result(self, files: StudyFiles) -> Path:
+    def result(self, files: ComparisonFiles) -> Path:
         """Return the file that is there when the job is done."""
         if self.kind == "tune":
             return files.learning_rate(self.cell.network, self.cell.method)

@@ -19,7 +19,7 @@ class Method:
     """One method at one budget.
 
     Attributes:
-        name: unique in its study, such as `distilled-30`.
+        name: unique in its comparison, such as `distilled-30`.
         family: the method without its budget, `distilled`.
         kind: `dense`, no mask; `iterative`, train, prune and rewind; `at_initialisation`, one mask from the untrained
             network; `reinitialised`, the mask of `parent` on freshly drawn weights; `shuffled`, the mask of `parent`

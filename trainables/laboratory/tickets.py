@@ -1,4 +1,4 @@
-"""Saving the tickets of a study with what they have cost, and finding those that a method builds on."""
+"""Saving the tickets of a comparison with what they have cost, and finding those that a method builds on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training a ticket on real images, and what the study wants to know of the result; resumable every minute."""
+"""Training a ticket on real images, and what the comparison wants to know of the result; resumable every minute."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Dead(Exception):
 
 
 def train_ticket(lab: Laboratory, cell: Cell, device: torch.device) -> None:
-    """Train the ticket of `cell` on real images, test it, measure what the study asks for, and save the result.
+    """Train the ticket of `cell` on real images, test it, measure what the comparison asks for, and save the result.
 
     A network that is no better than chance on the validation images after each of the first three quarters of its
     training is not trained further: its result has the status `collapsed` and the accuracy that it has.

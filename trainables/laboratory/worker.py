@@ -1,4 +1,4 @@
-"""What a worker does: one job of a study."""
+"""What a worker does: one job of a comparison."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     tables = SimpleNamespace(evaluation_sheets=lambda rows: ["the table", "another"])
     monkeypatch.setitem(sys.modules, "search.distillation.evaluate", SimpleNamespace(evaluate=evaluate))
-    monkeypatch.setitem(sys.modules, "search.distillation.evaluation_table", tables)
+    monkeypatch.setitem(sys.modules, "search.distillation.evaluation_sheets", tables)
     return found
 
 

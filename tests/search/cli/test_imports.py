@@ -15,7 +15,7 @@ from search import comparison, distillation
 from search.proxies.run import recorded_design
 from search.runs.directory import RunDirectory
 from search.runs.wanted import note_wanted
-from tests.search.comparison.tiny_study import write_study
+from tests.search.comparison.tiny_comparison import write_comparison
 from tests.search.distillation.tiny_distillation import write_distillation
 from tests.search.proxies.tiny_evaluation import write_evaluation
 from tests.search.runs.test_old_runs import old_run
@@ -93,7 +93,7 @@ def test_a_mistake_in_a_search_is_told_at_once(tmp_path: Path) -> None:
 def test_a_mistake_in_a_comparison_is_told_at_once(tmp_path: Path) -> None:
     mistakes = ("sparsitys=[0.5]", "prune_fraction=2", "distill.method=herdin", "methods.imp.criterion=magnitud",
                 "methods.imp.kind=itrative", "retrain.recipe.bach_size=8")  # fmt: skip
-    commands = refused("prune", write_study(tmp_path), *mistakes)
+    commands = refused("prune", write_comparison(tmp_path), *mistakes)
     assert looked_at(tmp_path, *commands) == ([2] * len(commands), [])
 
 

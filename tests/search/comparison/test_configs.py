@@ -1,4 +1,4 @@
-"""The studies that come with the project, and the numbers that their comments claim."""
+"""The comparisons that come with the project, and the numbers that their comments claim."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dp_core.models import ModelSpec, build
 from dp_core.pruning import Mask, schedule_through
 from search.comparison import preparation
 from search.comparison.config import ComparisonConfig
-from search.comparison.preparation import StudyPreparation, prepare_study
+from search.comparison.preparation import ComparisonPreparation, prepare_comparison
 from search.config.loader import describe_keys, load_config, schema_of
 from trainables.laboratory import Method
 
@@ -25,7 +25,7 @@ PROJECT = Path(__file__).parents[3]
 CONFIGS = sorted((PROJECT / "configs" / "prune").glob("*.yaml"))
 NAMES = [path.stem for path in CONFIGS]
 
-Prepare = Callable[[str], StudyPreparation]
+Prepare = Callable[[str], ComparisonPreparation]
 
 
 def load(name: str) -> ComparisonConfig:
@@ -42,9 +42,9 @@ def noise(per_class: int, classes: int) -> ImageDataset:
 
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Prepare:
-    """Return a function that prepares a study, on images that stand for those that are not here."""
+    """Return a function that prepares a comparison, on images that stand for those that are not here."""
 
-    def of(name: str) -> StudyPreparation:
+    def of(name: str) -> ComparisonPreparation:
         config = load(name)
         if name == "mini":
             monkeypatch.chdir(PROJECT)
@@ -53,7 +53,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Prepare:
             classes = 100 if "cifar100" in name else 10
             splits = Splits(noise(52, classes), noise(2, classes), noise(2, classes))
             monkeypatch.setattr(preparation, "sound_splits", lambda config, where: splits)
-        return prepare_study(config, f"{name}.yaml", local=False)
+        return prepare_comparison(config, f"{name}.yaml", local=False)
 
     return of
 

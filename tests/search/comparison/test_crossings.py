@@ -11,7 +11,7 @@ from dp_core.errors import UserError
 from search.comparison.best import best_by_cost
 from search.comparison.budgets import affordable, budgets_by_family
 from search.comparison.crossings import crossings
-from search.comparison.crossings_table import crossings_table
+from search.comparison.crossings_section import crossings_section
 from tests.search.comparison.result_rows import comparison, dense, result
 
 Curve = dict[int, list[float | None]]
@@ -100,10 +100,10 @@ class TestCrossings:
         apart = curve("imp", {10: [0.5], 20: [0.6]}) + curve("snip", {100: [0.5], 200: [0.6]})
         [found] = crossings(apart, "imp", "snip")
         assert (found.image_gradients, found.cheapest, found.seeds) == (None, None, 1)
-        assert "no cost in common" in crossings_table(apart)
+        assert "no cost in common" in crossings_section(apart)
         strangers = curve("imp", {10: [0.5], 20: [0.6]}) + curve("snip", {10: [None, 0.5], 20: [None, 0.6]})
         assert crossings(strangers, "imp", "snip")[0].seeds == 0
-        assert "no seed in common" in crossings_table(strangers)
+        assert "no seed in common" in crossings_section(strangers)
 
     def test_an_unknown_family_is_told(self) -> None:
         with pytest.raises(UserError, match=r"no family 'inp'\. Did you mean 'imp'"):
@@ -135,7 +135,7 @@ class TestCrossings:
 
 class TestCrossingsTable:
     def test_says_where_who_is_ahead_and_that_seeds_are_few(self) -> None:
-        text = crossings_table(comparison(seeds=3, sparsities=(0.9,)))
+        text = crossings_section(comparison(seeds=3, sparsities=(0.9,)))
         lines = text.splitlines()
         assert [line.split(" | ")[2] for line in lines[2:5]] == ["imp, distilled", "imp, subset", "distilled, subset"]
         assert "distilled below, imp above" in lines[2]
@@ -145,17 +145,17 @@ class TestCrossingsTable:
     def test_seeds_that_are_left_out_are_told(self) -> None:
         level = curve("snip", {10: [0.6] * 3, 1000: [0.6] * 3})
         lost = curve("imp", {10: [0.5] * 3, 1000: [0.7, None, 0.7]})
-        assert crossings_table(lost + level).splitlines()[2].split(" | ")[-2] == "2 of 3"
+        assert crossings_section(lost + level).splitlines()[2].split(" | ")[-2] == "2 of 3"
         whole = curve("imp", {10: [0.5] * 3, 1000: [0.7] * 3})
-        assert crossings_table(whole + level).splitlines()[2].split(" | ")[-2] == "3"
+        assert crossings_section(whole + level).splitlines()[2].split(" | ")[-2] == "3"
 
     def test_is_the_same_every_time(self) -> None:
         rows = comparison()
-        assert crossings_table(rows) == crossings_table(list(rows))
+        assert crossings_section(rows) == crossings_section(list(rows))
 
     @pytest.mark.parametrize("rows", [[], [result()], [dense()], [result(accuracy=None)]])
     def test_empty_without_two_curves(self, rows: list[dict]) -> None:
-        assert crossings_table(rows) == ""
+        assert crossings_section(rows) == ""
 
 
 class TestBudgets:

@@ -11,7 +11,7 @@ import torch
 from dp_core.data.preprocessing import ZCA
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError
-from tests.search.comparison.tiny_study import methods, ready_made
+from tests.search.comparison.tiny_comparison import methods, ready_made
 
 BASE = {
     "dense": {"kind": "dense"},

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dp_core.errors import UserError
-from tests.search.comparison.tiny_study import methods, ready_made
+from tests.search.comparison.tiny_comparison import methods, ready_made
 
 DISTILLED = {"source": "distilled", "ipc": 2, "steps": 2}
 
@@ -82,14 +82,14 @@ def test_a_recipe_is_the_studys_with_the_methods_on_top() -> None:
 def test_learning_rates_are_one_several_or_the_sets_own() -> None:
     found = methods(
         {
-            "study": {"source": "real", "steps": 2},
+            "comparison": {"source": "real", "steps": 2},
             "several": {"source": "real", "steps": [2, 3], "learning_rate": [0.1, 0.2]},
             "learned": {"source": "mtt", "steps": 2, "learning_rate": "learned"},
         },
         sets={"mtt": ready_made(learning_rate=0.0125)},
     )
     rates = {name: method.learning_rates for name, method in found.items()}
-    assert rates == {"study": (0.02,), "several-2": (0.1, 0.2), "several-3": (0.1, 0.2), "learned": (0.0125,)}
+    assert rates == {"comparison": (0.02,), "several-2": (0.1, 0.2), "several-3": (0.1, 0.2), "learned": (0.0125,)}
     assert [method.recipe.learning_rate for method in found.values()] == [0.02, 0.1, 0.1, 0.0125]  # type: ignore[union-attr]
 
 

@@ -1,4 +1,4 @@
-"""The page of a study: its sections, and what it says of costs, sets and spread."""
+"""The page of a comparison: its sections, and what it says of costs, sets and spread."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_section_without_content_is_left_out() -> None:
 
 
 def test_without_rows_it_says_so() -> None:
-    assert page_body([]) == "Nothing of the study is finished yet.\n"
+    assert page_body([]) == "Nothing of the comparison is finished yet.\n"
 
 
 def test_learning_rates_are_those_of_a_seed_that_has_them() -> None:

@@ -1,4 +1,4 @@
-"""Which job of a study comes next, and which never will."""
+"""Which job of a comparison comes next, and which never will."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.trainables.laboratory.comparisons import DENSE, method, untrained
 
 from search.comparison.planning import Plan
-from search.comparison.wanted import WantedStudy
-from tests.trainables.laboratory.studies import DENSE, method, untrained
-from trainables.laboratory import FINAL, Cell, Job, StudyFiles
+from search.comparison.wanted import WantedComparison
+from trainables.laboratory import FINAL, Cell, ComparisonFiles, Job
 from trainables.laboratory.files import write_result
 
 METHODS = {
@@ -27,7 +27,7 @@ METHODS = {
 NETWORKS = {"one": METHODS, "two": {"dense": DENSE}}
 
 
-def finish(files: StudyFiles, job: Job, *, tickets: tuple[float, ...] = (0.0, 0.5, 0.8)) -> None:
+def finish(files: ComparisonFiles, job: Job, *, tickets: tuple[float, ...] = (0.0, 0.5, 0.8)) -> None:
     """Leave in the folder what a job would, its search with `tickets` alone."""
     if job.kind == "find":
         for target in METHODS[job.cell.method].sparsities:
@@ -41,7 +41,7 @@ def names(jobs: object) -> list[str]:
 
 
 def test_jobs_come_network_by_network_and_seed_by_seed() -> None:
-    assert names(WantedStudy.of(NETWORKS, 2).jobs()) == [
+    assert names(WantedComparison.of(NETWORKS, 2).jobs()) == [
         "tune one/seed0/imp",
         "find one/seed0/dense",
         "find one/seed0/shuffled",
@@ -87,7 +87,7 @@ def needs(job: Job) -> list[Job]:
 def test_every_job_is_handed_out_once_and_after_what_it_needs(
     tmp_path_factory: pytest.TempPathFactory, choices: list[int], concurrency: int
 ) -> None:
-    files = StudyFiles(tmp_path_factory.mktemp("plan"))
+    files = ComparisonFiles(tmp_path_factory.mktemp("plan"))
     plan = Plan(NETWORKS, 2, files)
     running: list[Job] = []
     done: list[Job] = []
@@ -100,12 +100,12 @@ def test_every_job_is_handed_out_once_and_after_what_it_needs(
         done.append(running.pop(choice % len(running)))  # they end in any order
         finish(files, done[-1])
         plan.drop_impossible()
-    assert sorted(names(done)) == sorted(names(WantedStudy.of(NETWORKS, 2).jobs()))
+    assert sorted(names(done)) == sorted(names(WantedComparison.of(NETWORKS, 2).jobs()))
     assert (plan.left, plan.open) == (0, ())
 
 
 def test_one_at_a_time_the_order_is_kept_as_far_as_dependencies_allow(tmp_path: Path) -> None:
-    files = StudyFiles(tmp_path)
+    files = ComparisonFiles(tmp_path)
     plan = Plan({"one": METHODS}, 1, files)
     done = []
     while (job := plan.next()) is not None:
@@ -122,8 +122,8 @@ def test_one_at_a_time_the_order_is_kept_as_far_as_dependencies_allow(tmp_path: 
 
 
 def test_what_is_done_is_not_planned_again(tmp_path: Path) -> None:
-    files = StudyFiles(tmp_path)
-    jobs = list(WantedStudy.of(NETWORKS, 2).jobs())
+    files = ComparisonFiles(tmp_path)
+    jobs = list(WantedComparison.of(NETWORKS, 2).jobs())
     finish(files, jobs[1])
     finish(files, jobs[5])
     plan = Plan(NETWORKS, 2, files)
@@ -132,7 +132,7 @@ def test_what_is_done_is_not_planned_again(tmp_path: Path) -> None:
 
 
 def test_a_ticket_whose_search_goes_on_is_not_trained_yet(tmp_path: Path) -> None:
-    files = StudyFiles(tmp_path)
+    files = ComparisonFiles(tmp_path)
     files.ticket(Cell("two", 0, "dense", 0.0)).mkdir(parents=True)
     plan = Plan({"two": {"dense": DENSE}}, 1, files)
     assert names([plan.next()]) == ["find two/seed0/dense"]
@@ -143,7 +143,7 @@ def test_a_ticket_whose_search_goes_on_is_not_trained_yet(tmp_path: Path) -> Non
 
 
 def test_a_training_whose_ticket_was_never_found_is_dropped(tmp_path: Path) -> None:
-    files = StudyFiles(tmp_path)
+    files = ComparisonFiles(tmp_path)
     plan = Plan({"one": METHODS}, 1, files)
     finish(files, Job("tune", Cell("one", 0, "imp")))
     finish(files, Job("find", Cell("one", 0, "imp")), tickets=(0.5,))
@@ -159,7 +159,7 @@ def test_a_training_whose_ticket_was_never_found_is_dropped(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("network", "seed"), list(product(("one", "two"), (0, 1))))
 def test_seeds_do_not_wait_for_each_other(tmp_path: Path, network: str, seed: int) -> None:
-    files = StudyFiles(tmp_path)
+    files = ComparisonFiles(tmp_path)
     finish(files, Job("find", Cell(network, seed, "dense")))
     ready = []
     plan = Plan(NETWORKS, 2, files)
@@ -169,9 +169,9 @@ def test_seeds_do_not_wait_for_each_other(tmp_path: Path, network: str, seed: in
 
 
 def test_trainings_wait_for_the_learning_rate_of_their_network(tmp_path: Path) -> None:
-    files = StudyFiles(tmp_path)
+    files = ComparisonFiles(tmp_path)
     networks = {"two": {"dense": DENSE}}
-    jobs = list(WantedStudy.of(networks, 1, tuned=True).jobs())
+    jobs = list(WantedComparison.of(networks, 1, tuned=True).jobs())
     assert names(jobs) == [f"tune two/seed0/{FINAL}", "find two/seed0/dense", "train two/seed0/dense/0"]
     finish(files, jobs[1])
     plan = Plan(networks, 1, files, tune_final=True)

@@ -1,4 +1,4 @@
-"""Everything that is checked before a study starts, and that nothing is left behind when a check fails."""
+"""Everything that is checked before a comparison starts, and that nothing is left behind when a check fails."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 import ray
 
 from dp_core.errors import UserError
-from search.comparison.preparation import StudyPreparation, prepare_study
-from tests.search.comparison.tiny_study import TINY, ready_made, study_config, write_study
+from search.comparison.preparation import ComparisonPreparation, prepare_comparison
+from tests.search.comparison.tiny_comparison import TINY, comparison_config, ready_made, write_comparison
 from tests.search.conftest import Outcome
 from tests.search.tiny import CLASSES, write_images
 
-Prepare = Callable[..., StudyPreparation]
+Prepare = Callable[..., ComparisonPreparation]
 REAL = {"source": "real", "steps": 2}
 HALVED = {"kind": "at_initialisation", "criterion": "1:2"}
 
@@ -29,8 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prepared(folder: Path) -> Prepare:
-    def of(local: bool = False, **changes: Any) -> StudyPreparation:
-        return prepare_study(study_config(folder, **changes), "study.yaml", local=local)
+    def of(local: bool = False, **changes: Any) -> ComparisonPreparation:
+        return prepare_comparison(comparison_config(folder, **changes), "comparison.yaml", local=local)
 
     return of
 
@@ -113,13 +113,13 @@ def test_a_ready_made_set_is_a_source(prepared: Prepare, tmp_path: Path) -> None
 def test_a_ready_made_set_of_other_data_is_refused(prepared: Prepare, tmp_path: Path, made: Any, sentence: str) -> None:
     made.save(tmp_path / "mtt.safetensors")
     told = mistake(prepared, sets={"mtt": str(tmp_path / "mtt.safetensors")})
-    assert told.startswith("study.yaml: 'sets.mtt': The distilled set ")
+    assert told.startswith("comparison.yaml: 'sets.mtt': The distilled set ")
     assert sentence in told
 
 
 def test_a_ready_made_set_that_is_not_there_is_named(prepared: Prepare, tmp_path: Path) -> None:
     told = mistake(prepared, sets={"mtt": str(tmp_path / "mtt.safetensors")})
-    assert told.startswith("study.yaml: 'sets.mtt'")
+    assert told.startswith("comparison.yaml: 'sets.mtt'")
     assert "mtt.card.json" in told
 
 
@@ -128,7 +128,7 @@ def test_a_ready_made_set_that_was_edited_is_named(prepared: Prepare, tmp_path: 
     ready_made().save(path)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     told = mistake(prepared, sets={"mtt": str(path)})
-    assert told.startswith("study.yaml: 'sets.mtt'")
+    assert told.startswith("comparison.yaml: 'sets.mtt'")
     assert "mtt.safetensors" in told
 
 
@@ -141,8 +141,8 @@ def test_a_ready_made_set_may_not_take_the_name_of_a_source(prepared: Prepare, n
     ("model", "sentence"),
     [
         (
-            {"name": "tests.search.comparison.tiny_study:failing"},
-            "The model 'tests.search.comparison.tiny_study:failing' fails on images of 3×8×8: ",
+            {"name": "tests.search.comparison.tiny_comparison:failing"},
+            "The model 'tests.search.comparison.tiny_comparison:failing' fails on images of 3×8×8: ",
         ),
         ({"name": "convnt"}, "no architecture 'convnt'. Did you mean 'convnet'?"),
         ({**TINY, "widht": 4}, "no hyperparameter 'widht'. Did you mean 'width'?"),
@@ -153,7 +153,7 @@ def test_a_ready_made_set_may_not_take_the_name_of_a_source(prepared: Prepare, n
 )
 def test_a_network_that_does_not_work_is_named(prepared: Prepare, model: dict[str, Any], sentence: str) -> None:
     told = mistake(prepared, models={"tiny": TINY, "other": model})
-    assert told.startswith("study.yaml: 'models.other': ")
+    assert told.startswith("comparison.yaml: 'models.other': ")
     assert sentence in told
 
 
@@ -200,7 +200,7 @@ def test_what_cannot_work_is_found_before_anything_starts(
     prepared: Prepare, changes: dict[str, Any], sentence: str
 ) -> None:
     told = mistake(prepared, **changes)
-    assert told.startswith("study.yaml: ")
+    assert told.startswith("comparison.yaml: ")
     assert sentence in told
 
 
@@ -234,7 +234,7 @@ def test_a_study_too_large_for_the_machine_is_told_its_own_keys(prepared: Prepar
     [
         ({"methods": {"x": {"source": "distiled", "steps": 2}}}, "Did you mean 'distilled'?"),
         ({"sets": {"mtt": "mtt.safetensors"}}, "'sets.mtt'"),
-        ({"models": {"tiny": {"name": "tests.search.comparison.tiny_study:failing"}}}, "fails on images"),
+        ({"models": {"tiny": {"name": "tests.search.comparison.tiny_comparison:failing"}}}, "fails on images"),
         ({"stability": {"barrier_at": [0.6]}}, "'stability.barrier_at'"),
         ({"metods": {}}, "unknown key 'metods'. Did you mean 'methods'?"),
         ({"methods": {"x": {"sorce": "real"}}}, "unknown key 'methods.x.sorce'. Did you mean 'source'?"),
@@ -258,13 +258,13 @@ def test_a_refused_study_leaves_nothing_behind(
 
     monkeypatch.setattr(ray, "init", never)
     monkeypatch.chdir(tmp_path)
-    outcome = winnow("prune", write_study(tmp_path, **changes))
+    outcome = winnow("prune", write_comparison(tmp_path, **changes))
     assert (outcome.status, outcome.out) == (2, "")
     assert len(outcome.err.splitlines()) == 1
     assert outcome.err.startswith("winnow: ")
     assert sentence in outcome.err
     # Decoded images are found again, whatever becomes of the command.
-    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"images", "study.yaml"}
+    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"images", "comparison.yaml"}
 
 
 def test_classes_are_named_in_the_order_of_the_labels(prepared: Prepare) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.trainables.laboratory.comparisons import DENSE, DISTILLED, ROUND, untrained
 
-from search.comparison.parquet import RESULTS, ROUNDS
 from search.comparison.rows import result_rows, round_rows
+from search.comparison.tables import RESULTS, ROUNDS
 from search.output.tables import read_rows, write_table
-from tests.trainables.laboratory.studies import DENSE, DISTILLED, ROUND, untrained
-from trainables.laboratory import Cell, StudyFiles
+from trainables.laboratory import Cell, ComparisonFiles
 from trainables.laboratory.files import write_result
 
 IMP = replace(
@@ -77,8 +77,8 @@ TRAINED = {
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> StudyFiles:
-    files = StudyFiles(tmp_path)
+def files(tmp_path: Path) -> ComparisonFiles:
+    files = ComparisonFiles(tmp_path)
     rounds = [round_of(1, 0.0), round_of(2, 0.5, "collapsed")]
     search = found([cost(0.5, 1, 180)], rounds, status="collapsed", reason="no weight left", learning_rate=0.03)
     write_result(files.search(Cell("net", 0, "distilled-30")), search)
@@ -86,7 +86,7 @@ def files(tmp_path: Path) -> StudyFiles:
     return files
 
 
-def test_a_row_has_what_its_search_and_its_training_found(files: StudyFiles) -> None:
+def test_a_row_has_what_its_search_and_its_training_found(files: ComparisonFiles) -> None:
     row = result_rows(NETWORKS, 1, files, FACTS)[0]
     assert row == {
         "network": "net",
@@ -129,19 +129,19 @@ def test_a_row_has_what_its_search_and_its_training_found(files: StudyFiles) -> 
     }
 
 
-def test_a_ticket_that_was_never_found_has_a_row_that_says_why(files: StudyFiles) -> None:
+def test_a_ticket_that_was_never_found_has_a_row_that_says_why(files: ComparisonFiles) -> None:
     row = result_rows(NETWORKS, 1, files, FACTS)[1]
     told = ("target_sparsity", "sparsity", "status", "reason", "test_accuracy", "rounds", "mask_image_gradients")
     assert [row[key] for key in told] == [0.8, 0.8, "collapsed", "no weight left", None, 2, None]
     assert (row["mask_seconds"], row["mask_processor_seconds"]) == (None, None)  # no mask, no cost of one
 
 
-def test_what_is_not_finished_has_no_row(files: StudyFiles) -> None:
+def test_what_is_not_finished_has_no_row(files: ComparisonFiles) -> None:
     write_result(files.search(Cell("net", 0, "dense")), found([cost(0.0, 0, 0)]))  # found, not trained
     assert [row["target_sparsity"] for row in result_rows(NETWORKS, 1, files, FACTS)] == [0.5, 0.8]
 
 
-def test_rows_come_by_network_seed_method_and_sparsity(files: StudyFiles) -> None:
+def test_rows_come_by_network_seed_method_and_sparsity(files: ComparisonFiles) -> None:
     for seed in (0, 1):
         write_result(files.search(Cell("net", seed, "dense")), found([cost(0.0, 0, 0)]))
         write_result(files.training(Cell("net", seed, "dense", 0.0)), {**TRAINED, "sparsity": 0.0})
@@ -159,7 +159,7 @@ def test_rows_come_by_network_seed_method_and_sparsity(files: StudyFiles) -> Non
     assert (rows[4]["mask_image_gradients"], rows[4]["rounds"]) == (None, 0)
 
 
-def test_a_training_that_diverged_has_a_row_without_accuracy(files: StudyFiles) -> None:
+def test_a_training_that_diverged_has_a_row_without_accuracy(files: ComparisonFiles) -> None:
     diverged = {key: TRAINED[key] for key in ("sparsity", "layer_densities")}
     write_result(
         files.training(Cell("net", 0, "distilled-30", 0.5)), {**diverged, "status": "diverged", "reason": "became nan"}
@@ -169,7 +169,7 @@ def test_a_training_that_diverged_has_a_row_without_accuracy(files: StudyFiles) 
     assert row["mask_image_gradients"] == 180
 
 
-def test_rounds_have_rows_of_their_own(files: StudyFiles) -> None:
+def test_rounds_have_rows_of_their_own(files: ComparisonFiles) -> None:
     rows = round_rows(NETWORKS, 2, files)
     assert [(row["network"], row["seed"], row["method"], row["round"]) for row in rows] == [
         ("net", 0, "distilled-30", 1),
@@ -179,7 +179,7 @@ def test_rounds_have_rows_of_their_own(files: StudyFiles) -> None:
     assert all("at_chance" not in row for row in rows)
 
 
-def test_rows_fit_their_tables(files: StudyFiles, tmp_path: Path) -> None:
+def test_rows_fit_their_tables(files: ComparisonFiles, tmp_path: Path) -> None:
     sizes = {"prunable_parameters": 1000, "parameters": 1024}
     results = [{**row, **sizes} for row in result_rows(NETWORKS, 1, files, FACTS)]
     rounds = round_rows(NETWORKS, 1, files)

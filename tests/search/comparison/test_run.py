@@ -1,4 +1,4 @@
-"""One study through the command line: killed, looked at, taken up again, and compared with one that nobody stopped."""
+"""One comparison through the command line: killed, looked at, taken up again, and held against one never stopped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ray.exceptions import RayTaskError
 from dp_core.errors import UserError
 from search.cli.main import main
 from search.comparison.config import ComparisonConfig
-from search.comparison.preparation import prepare_study
+from search.comparison.preparation import prepare_comparison
 from search.comparison.run import laboratory, write_outputs
 from search.config.loader import load_config
 from search.kinds.comparison import Comparison
@@ -32,12 +32,12 @@ from search.runs.distilled_sets import make_sets
 from search.runs.progress import Progress
 from search.runs.record import new_record, write_record
 from tests.dp_core.small import same
-from tests.search.comparison.tiny_study import study_config, write_study
+from tests.search.comparison.tiny_comparison import comparison_config, write_comparison
 from tests.search.conftest import Outcome
 from tests.search.json_shape import of_table, rows_of, rows_of_run
 from tests.search.processes import Program
-from tests.trainables.laboratory.studies import contents, timeless
-from trainables.laboratory import Cell, Job, StudyFiles, read_result, run_job
+from tests.trainables.laboratory.comparisons import contents, timeless
+from trainables.laboratory import Cell, ComparisonFiles, Job, read_result, run_job
 from trainables.laboratory.files import write_result
 
 pytestmark = pytest.mark.ray
@@ -67,7 +67,7 @@ JOBS = 2 + 2 * (7 + len(TICKETS))  # two learning rates; for each seed seven sea
 
 @dataclass(frozen=True)
 class Story:
-    """All that happened to the study, in order; and what it would have found by itself."""
+    """All that happened to the comparison, in order; and what it would have found by itself."""
 
     run: RunDirectory
     killed: int
@@ -88,12 +88,12 @@ class Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     folder = tmp_path_factory.mktemp("story")
-    write_study(folder, **SETTINGS)
+    write_comparison(folder, **SETTINGS)
     run = RunDirectory(folder / "runs" / "tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "path", list(sys.path))
-        program = Program("winnow", ["prune", "study.yaml"], folder)
+        program = Program("winnow", ["prune", "comparison.yaml"], folder)
         try:
             program.wait_until(lambda: len(trainings(run)) >= 3)
             killed = program.signal(signal.SIGKILL)
@@ -102,7 +102,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             program.end()
         results_then, never_then = len(trainings(run)), never_found(run)
         status_then = rows_of_run(winnow_here("status", "tiny", "--json").out, run.path)[0]
-        second = winnow_here("prune", "study.yaml")
+        second = winnow_here("prune", "comparison.yaml")
         finished = winnow_here("resume", "tiny", "--json")
         status = rows_of_run(winnow_here("status", "tiny", "--json").out, run.path)[0]
         ray_starts, init = [], ray.init
@@ -159,8 +159,10 @@ def winnow_here(*arguments: str) -> Outcome:
 
 
 def by_itself(folder: Path, alone: Path) -> list[dict[str, Any]]:
-    """Do every job of the same study once, in this process; return its rows."""
-    prepared = prepare_study(load_config(ComparisonConfig, folder / "study.yaml"), "study.yaml", local=False)
+    """Do every job of the same comparison once, in this process; return its rows."""
+    prepared = prepare_comparison(
+        load_config(ComparisonConfig, folder / "comparison.yaml"), "comparison.yaml", local=False
+    )
     distilled = {"distilled-2": (prepared.distiller, 2)}
     folder = prepared.config.distill.directory
     sets = make_sets(distilled, prepared.splits, folder, 0, RunDirectory(alone), Progress(quiet=True))
@@ -299,14 +301,16 @@ def test_nothing_temporary_is_left(story: Story) -> None:
 
 
 def begin(config: ComparisonConfig, address: str) -> None:
-    life_cycle.start(Comparison(), config, "study.yaml", ["winnow"], life_cycle.Driver(address, Progress(quiet=True)))
+    life_cycle.start(
+        Comparison(), config, "comparison.yaml", ["winnow"], life_cycle.Driver(address, Progress(quiet=True))
+    )
 
 
 ENDED = {"status": "finished", "reason": None, "learning_rate": None}
 
 
 class Immediately:
-    """Ray's part in a study, done at once in this process: each job when it is waited for, the youngest first."""
+    """Ray's part in a comparison, done at once in this process: each job when it is waited for, the youngest first."""
 
     def __init__(self) -> None:
         self.started: list[Job] = []
@@ -331,17 +335,17 @@ class Immediately:
             raise RayTaskError("run_job", "", ZeroDivisionError("by\nnothing"))
         write_result(job.result(self.files), {**ENDED, "rounds": [], "tickets": []})
 
-    files: StudyFiles
+    files: ComparisonFiles
 
 
 def test_a_job_that_fails_is_told_when_the_others_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     methods = {"dense": {"kind": "dense"}, "imp": {"source": "real", "steps": 2}, "random": RANDOM}
-    write_study(tmp_path)
+    write_comparison(tmp_path)
     fake = Immediately()
-    fake.files = StudyFiles(tmp_path / "runs" / "tiny")
+    fake.files = ComparisonFiles(tmp_path / "runs" / "tiny")
     monkeypatch.setattr(jobs, "ray", fake)
     monkeypatch.setattr("search.runs.ray_session.ray_session", lambda address, cpus: contextlib.nullcontext())
-    config = study_config(tmp_path, methods=methods, resources={"concurrency": 2})
+    config = comparison_config(tmp_path, methods=methods, resources={"concurrency": 2})
     with pytest.raises(
         UserError, match=r"^The job 'find tiny/seed0/imp' failed: ZeroDivisionError: by nothing \(and 1"
     ):
@@ -355,30 +359,30 @@ def test_a_job_that_fails_is_told_when_the_others_are_done(tmp_path: Path, monke
 
 
 def test_a_study_of_which_nothing_is_finished_is_reported_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_study(tmp_path)
+    write_comparison(tmp_path)
     run = RunDirectory(tmp_path / "runs" / "tiny")
-    prepared = prepare_study(study_config(tmp_path), "study.yaml", local=False)
+    prepared = prepare_comparison(comparison_config(tmp_path), "comparison.yaml", local=False)
     run.path.mkdir(parents=True)
     write_record(run, new_record(["winnow"], prepared.config, prepared.splits))
     monkeypatch.chdir(tmp_path)
     report = winnow_here("report", "tiny")
-    assert (report.status, report.out.splitlines()[0].strip()) == (0, "Nothing of the study is finished yet.")
-    assert (run.path / "results.md").read_text() == "# Results of tiny\n\nNothing of the study is finished yet.\n"
+    assert (report.status, report.out.splitlines()[0].strip()) == (0, "Nothing of the comparison is finished yet.")
+    assert (run.path / "results.md").read_text() == "# Results of tiny\n\nNothing of the comparison is finished yet.\n"
     assert rows_of(winnow_here("report", "tiny", "--json").out) == []
 
 
 def test_a_study_whose_cluster_does_not_answer_leaves_nothing_behind(tmp_path: Path) -> None:
-    write_study(tmp_path)
+    write_comparison(tmp_path)
     with pytest.raises(UserError, match="No Ray cluster answers"):
-        begin(study_config(tmp_path), "127.0.0.1:1")
+        begin(comparison_config(tmp_path), "127.0.0.1:1")
     assert not (tmp_path / "runs" / "tiny").exists()
 
 
 def test_a_folder_that_jobs_do_not_see_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_study(tmp_path)
+    write_comparison(tmp_path)
     fake = Immediately()
     monkeypatch.setattr(fake, "get", lambda job: None)  # done, on another machine's disk
     monkeypatch.setattr(jobs, "ray", fake)
     monkeypatch.setattr("search.runs.ray_session.ray_session", lambda address, cpus: contextlib.nullcontext())
     with pytest.raises(UserError, match=r"run\.directory must be a folder that all machines see"):
-        begin(study_config(tmp_path), "somewhere:1")
+        begin(comparison_config(tmp_path), "somewhere:1")

@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.trainables.laboratory.comparisons import DENSE, DISTILLED, method, untrained
 
 from dp_core.data.preprocessing import ZCA
 from dp_core.distillation import DistilledSet
-from search.comparison.preparation import StudyPreparation, prepare_study
+from search.comparison.preparation import ComparisonPreparation, prepare_comparison
 from search.comparison.sets import set_facts, sets_at_hand
 from search.runs.directory import RunDirectory
 from search.runs.distilled_sets import make_sets
 from search.runs.progress import Progress
-from tests.search.comparison.tiny_study import ready_made, study_config
+from tests.search.comparison.tiny_comparison import comparison_config, ready_made
 from tests.search.tiny import write_images
-from tests.trainables.laboratory.studies import DENSE, DISTILLED, method, untrained
 
 METHODS = {
     "dense": DENSE,
@@ -71,15 +71,15 @@ def test_the_space_is_that_of_the_images_of_the_rounds() -> None:
 
 
 @pytest.fixture
-def prepared(tmp_path: Path) -> StudyPreparation:
+def prepared(tmp_path: Path) -> ComparisonPreparation:
     write_images(tmp_path / "images")
     ready_made().save(tmp_path / "mtt.safetensors")
     methods = {"distilled": {"source": "distilled", "ipc": 2, "steps": 2}}
-    config = study_config(tmp_path, methods=methods, sets={"mtt": str(tmp_path / "mtt.safetensors")})
-    return prepare_study(config, "study.yaml", local=False)
+    config = comparison_config(tmp_path, methods=methods, sets={"mtt": str(tmp_path / "mtt.safetensors")})
+    return prepare_comparison(config, "comparison.yaml", local=False)
 
 
-def test_sets_of_the_library_are_found_and_never_made(prepared: StudyPreparation) -> None:
+def test_sets_of_the_library_are_found_and_never_made(prepared: ComparisonPreparation) -> None:
     assert list(sets_at_hand(prepared)) == ["mtt"]
     folder = prepared.config.distill.directory
     assert not folder.exists()

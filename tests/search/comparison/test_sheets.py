@@ -198,7 +198,7 @@ class TestRendering:
         console = Console(width=80, file=io.StringIO())
         [sheet] = prune_sheets([])
         console.print(sheet)
-        assert console.file.getvalue().strip() == "Nothing of the study is finished yet."  # type: ignore[attr-defined]
+        assert console.file.getvalue().strip() == "Nothing of the comparison is finished yet."  # type: ignore[attr-defined]
 
     def test_one_table_a_network(self) -> None:
         rows = [result(), result(network="vgg11", target_sparsity=0.5)]

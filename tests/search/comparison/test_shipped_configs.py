@@ -1,4 +1,4 @@
-"""Studies that come with the project compare distilled images with real ones at equal steps of equally many images."""
+"""Shipped comparisons compare distilled images with real ones at equal steps of equally many images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search.comparison.methods import Setting, methods_of
 from search.config.loader import load_config
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "prune"
-# Of each study: classes, and which control on real images is for which method on a set.
+# Of each comparison: classes, and which control on real images is for which method on a set.
 PAIRS = {
     "mini": (10, {"imp_short": "distilled"}),
     "frontier": (10, {"real": "distilled"}),

@@ -1,4 +1,4 @@
-"""How far a study is, told from its folder alone."""
+"""How far a comparison is, told from its folder alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from search.comparison.status import study_status
+from search.comparison.status import comparison_status
 from search.runs.checks import splits_of
 from search.runs.directory import RunDirectory
 from search.runs.record import new_record, write_record
-from tests.search.comparison.tiny_study import study_config
+from tests.search.comparison.tiny_comparison import comparison_config
 from tests.search.tiny import write_images
-from trainables.laboratory import Cell, Job, StudyFiles
+from trainables.laboratory import Cell, ComparisonFiles, Job
 from trainables.laboratory.files import write_result
 
 SETTINGS: dict[str, Any] = {
@@ -24,7 +24,7 @@ SETTINGS: dict[str, Any] = {
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
     write_images(tmp_path / "images")
-    config = study_config(tmp_path, **SETTINGS)
+    config = comparison_config(tmp_path, **SETTINGS)
     run = RunDirectory(tmp_path / "runs" / "tiny")
     run.path.mkdir(parents=True)
     write_record(run, new_record(["winnow"], config, splits_of(config)))
@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def finish(run: RunDirectory, kind: Any, seed: int, method: str, *tickets: float) -> None:
-    files = StudyFiles(run.path)
+    files = ComparisonFiles(run.path)
     for target in tickets if kind == "find" else ():
         files.ticket(Cell("tiny", seed, method, target)).mkdir(parents=True)
     for cell in (
@@ -42,7 +42,7 @@ def finish(run: RunDirectory, kind: Any, seed: int, method: str, *tickets: float
 
 
 def told(run: RunDirectory) -> list[str]:
-    status = study_status(run)
+    status = comparison_status(run)
     return [status[key] for key in ("state", "learning_rates_done", "searches_done", "trainings_done")]
 
 
@@ -54,7 +54,7 @@ def test_a_study_is_counted_job_by_job(run: RunDirectory) -> None:
     finish(run, "find", 0, "dense", 0.0)
     finish(run, "train", 0, "dense", 0.0)
     assert told(run) == ["stopped", "1 of 1", "1 of 4", "1 of 6"]
-    assert study_status(run)["models"] == [str(StudyFiles(run.path).ticket(Cell("tiny", 0, "dense", 0.0)))]
+    assert comparison_status(run)["models"] == [str(ComparisonFiles(run.path).ticket(Cell("tiny", 0, "dense", 0.0)))]
 
 
 def test_a_study_that_is_driven_is_in_a_phase(run: RunDirectory) -> None:

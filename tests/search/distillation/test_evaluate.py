@@ -21,7 +21,7 @@ from search.config.model_spec import model_spec
 from search.distillation import evaluate as module
 from search.distillation.evaluate import evaluate
 from search.runs.progress import Progress
-from tests.search.comparison.tiny_study import ready_made
+from tests.search.comparison.tiny_comparison import ready_made
 from tests.search.tiny import write_images
 
 TINY = "convnet:depth=1,width=4,norm=none"

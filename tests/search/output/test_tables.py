@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dp_core.errors import UserError
-from search.comparison.parquet import RESULTS
+from search.comparison.tables import RESULTS
 from search.output.tables import read_rows, schema_of, write_table
-from search.proxies.parquet import SCORES, TRUTHS
+from search.proxies.tables import SCORES, TRUTHS
 
 SCHEMA = schema_of(
     {

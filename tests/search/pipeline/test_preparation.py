@@ -17,7 +17,7 @@ from search.pipeline.run import wanted_sets
 from search.pipeline.screening import screening_context
 from search.runs.directory import RunDirectory
 from search.runs.images import digests
-from tests.search.comparison.tiny_study import ready_made
+from tests.search.comparison.tiny_comparison import ready_made
 from tests.search.tiny import CLASSES, TEST, TRAIN, config_of, write_images
 
 Prepare = Callable[..., Preparation]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.search.comparison.tiny_study import ready_made
+from tests.search.comparison.tiny_comparison import ready_made
 from tests.search.conftest import Outcome
 from tests.search.proxies.tiny_evaluation import SPACE, write_evaluation
 from tests.search.test_bad_input import refusal

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from search.proxies.budget_table import budget_table
+from search.proxies.budget_section import budget_section
 from search.proxies.notes import failure_notes, truth_notes
 from search.proxies.page import page_body
 from search.proxies.sheets import NOTHING
@@ -114,7 +114,7 @@ class TestPage:
 
 class TestBudget:
     def test_the_verdict_is_about_the_score_that_ranks_best_and_not_about_the_lucky_one(self) -> None:
-        text = budget_table(HITS, ORDER, 0.005)
+        text = budget_section(HITS, ORDER, 0.005)
         assert text.startswith(
             "Finding an architecture within 0.5 points of the best takes 1.5 trainings and 14 s (35 %) when good, the "
             "score of the highest Spearman, chooses what is trained, and is expected to take 2.25 and 20 s (50 %) in "
@@ -122,7 +122,7 @@ class TestBudget:
         )
 
     def test_each_way_has_a_line_those_that_train_least_first(self) -> None:
-        text = budget_table(HITS, ORDER, 0.005)
+        text = budget_section(HITS, ORDER, 0.005)
         assert cells(text, "good") == ["good", "1.5", "14 s (35 %)"]
         assert cells(text, "random search") == ["random search", "2.25", "20 s (50 %)"]
         names = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")][2:]
@@ -130,15 +130,15 @@ class TestBudget:
 
     def test_every_unit_has_a_column(self) -> None:
         rows = [*HITS, hit("good", 1.5, 3e9, unit="flops"), hit("train everything", 4, 1e10, unit="flops")]
-        assert cells(budget_table(rows, ORDER, 0.005), "good")[-1] == "3 G (30 %)"
-        assert cells(budget_table(rows, ORDER, 0.005), "useless")[-1] == "-"
+        assert cells(budget_section(rows, ORDER, 0.005), "good")[-1] == "3 G (30 %)"
+        assert cells(budget_section(rows, ORDER, 0.005), "useless")[-1] == "-"
 
     def test_a_cost_that_is_not_known_is_a_dash(self) -> None:
         rows = [hit("good", 1.5, float("nan")), *HITS[:2]]
-        assert cells(budget_table(rows, ORDER, 0.005), "good") == ["good", "1.5", "-"]
+        assert cells(budget_section(rows, ORDER, 0.005), "good") == ["good", "1.5", "-"]
 
     def test_nothing_of_nothing(self) -> None:
-        assert budget_table([], [], 0.005) == ""
+        assert budget_section([], [], 0.005) == ""
 
 
 class TestWarnings:

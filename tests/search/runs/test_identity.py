@@ -19,7 +19,7 @@ from search.kinds.search import Search
 from search.runs import life_cycle
 from search.runs.directory import RunDirectory
 from search.runs.record import read_run, write_record
-from tests.search.comparison.tiny_study import write_study
+from tests.search.comparison.tiny_comparison import write_comparison
 from tests.search.conftest import Outcome
 from tests.search.distillation.tiny_distillation import write_distillation
 from tests.search.proxies.tiny_evaluation import write_evaluation
@@ -65,7 +65,7 @@ def begin(winnow: Winnow, folder: Path, kind: str, *options: str) -> RunDirector
         model = {**network, "width": {"choice": [4, 8]}, "depth": None, "norm": None, "pooling": None}
         path = write_config(folder, space={"model": model})
     elif kind == "prune":
-        path = write_study(folder, models={"mine": network})
+        path = write_comparison(folder, models={"mine": network})
     elif kind == "proxy-eval":
         path = write_evaluation(folder, space={"models": {**network, "width": list(range(1, 13))}})
     else:
@@ -229,7 +229,7 @@ def test_what_may_be_changed_has_to_be_accepted_here_too(winnow: Winnow, folder:
 
 def test_a_run_of_another_kind_is_not_taken_up(winnow: Winnow, folder: Path) -> None:
     begin(winnow, folder, "search")
-    begin_path = write_study(folder)
+    begin_path = write_comparison(folder)
     sentence = refusal(winnow("prune", begin_path, "--resume-or-start"))
     assert "is of the kind 'search', not a comparison of ways to prune" in sentence
 

@@ -29,7 +29,7 @@ from search.runs.record import (
     write_record,
 )
 from tests.search import tiny
-from tests.search.comparison.tiny_study import ready_made, study_config
+from tests.search.comparison.tiny_comparison import comparison_config, ready_made
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def splits(folder: Path) -> Splits:
-    return splits_of(study_config(folder))
+    return splits_of(comparison_config(folder))
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def started(run: RunDirectory, config: SearchConfig | ComparisonConfig, splits: 
 
 
 def test_a_record_says_what_it_is_of(run: RunDirectory, folder: Path, splits: Splits) -> None:
-    recorded = started(run, study_config(folder, run={"seed": 3}), splits)
+    recorded = started(run, comparison_config(folder, run={"seed": 3}), splits)
     assert kind_of(recorded) == "comparison"
     assert recorded["command"] == "winnow do 'a b.yaml'"
     assert recorded["seed"] == 3
@@ -78,7 +78,7 @@ def test_a_config_comes_back_with_folders_in_full(
 ) -> None:
     monkeypatch.chdir(folder)
     places = {"data": {"root": "images", "cache": "cache"}, "distill": {"directory": "sets"}}
-    config = study_config(
+    config = comparison_config(
         folder, **places, methods={"x": {"source": "real", "steps": [2, 3], "learning_rate": [0.1, 0.2]}}
     )
     found = config_of(run, started(run, config, splits), ComparisonConfig)
@@ -112,20 +112,20 @@ def test_a_run_of_a_later_kind_is_named() -> None:
 def test_a_search_is_no_study_nor_the_other_way_round(
     run: RunDirectory, folder: Path, splits: Splits, model: Any, told: str
 ) -> None:
-    recorded = started(run, tiny.config_of(folder) if model is ComparisonConfig else study_config(folder), splits)
+    recorded = started(run, tiny.config_of(folder) if model is ComparisonConfig else comparison_config(folder), splits)
     with pytest.raises(UserError, match=told):
         config_of(run, recorded, model)
 
 
 def test_a_config_edited_into_something_wrong_is_named(run: RunDirectory, folder: Path, splits: Splits) -> None:
-    recorded = started(run, study_config(folder), splits)
+    recorded = started(run, comparison_config(folder), splits)
     recorded["config"]["run"]["seeds"] = 0
     with pytest.raises(UserError, match=r"run\.yaml: 'run\.seeds' must be an integer ≥ 1, not 0"):
         config_of(run, recorded, ComparisonConfig)
 
 
 def test_data_that_changed_are_refused(run: RunDirectory, folder: Path, splits: Splits) -> None:
-    recorded = started(run, study_config(folder), splits)
+    recorded = started(run, comparison_config(folder), splits)
     refuse_changed_data(run, recorded, splits, folder)
     changed = replace(splits, test=replace(splits.test, digest="0" * 64))
     with pytest.raises(UserError, match=r"data of the run .* have changed since it started"):
@@ -133,7 +133,7 @@ def test_data_that_changed_are_refused(run: RunDirectory, folder: Path, splits: 
 
 
 def test_a_run_from_before_there_was_one_judge_is_known(run: RunDirectory, folder: Path, splits: Splits) -> None:
-    recorded = started(run, study_config(folder), splits)
+    recorded = started(run, comparison_config(folder), splits)
     assert judged_otherwise(recorded) is None
     del recorded["judging"]
     assert "not on one scale" in str(judged_otherwise(recorded))
@@ -141,7 +141,7 @@ def test_a_run_from_before_there_was_one_judge_is_known(run: RunDirectory, folde
 
 
 def test_a_set_that_changed_is_refused(run: RunDirectory, folder: Path, splits: Splits) -> None:
-    started(run, study_config(folder), splits)
+    started(run, comparison_config(folder), splits)
     first, other = ready_made(), replace(ready_made(), images=ready_made().images + 1)
     record_sets(run, {"mtt": first})
     record_sets(run, {"mtt": first})
@@ -152,7 +152,7 @@ def test_a_set_that_changed_is_refused(run: RunDirectory, folder: Path, splits: 
 
 
 def test_a_name_that_is_taken_is_refused(run: RunDirectory, folder: Path, splits: Splits) -> None:
-    config = study_config(folder)
+    config = comparison_config(folder)
     refuse_taken(run, config.run)
     started(run, config, splits)
     with pytest.raises(UserError, match=r"go on with it by 'winnow resume .*/runs/tiny', or choose another run.name"):
@@ -162,10 +162,10 @@ def test_a_name_that_is_taken_is_refused(run: RunDirectory, folder: Path, splits
 def test_a_folder_of_something_else_is_not_written_to(run: RunDirectory, folder: Path) -> None:
     run.path.mkdir(parents=True)
     (run.path / "driver.lock").touch()
-    refuse_taken(run, study_config(folder).run)  # a driver that was stopped before it began
+    refuse_taken(run, comparison_config(folder).run)  # a driver that was stopped before it began
     (run.path / "thesis.tex").touch()
     with pytest.raises(UserError, match="is not empty and not a run"):
-        refuse_taken(run, study_config(folder).run)
+        refuse_taken(run, comparison_config(folder).run)
 
 
 @pytest.mark.parametrize("content", ["", "text", "[1, 2]", "config: {}", "data: {}", "a: [", "\x00"])
@@ -177,7 +177,7 @@ def test_what_is_no_record_is_named(run: RunDirectory, content: str) -> None:
 
 
 def test_a_record_is_plain_yaml(run: RunDirectory, folder: Path, splits: Splits) -> None:
-    recorded = started(run, study_config(folder), splits)
+    recorded = started(run, comparison_config(folder), splits)
     assert yaml.safe_load(run.config.read_text()) == recorded
 
 

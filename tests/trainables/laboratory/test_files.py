@@ -6,15 +6,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from tests.trainables.laboratory.comparisons import method, timeless
 
-from tests.trainables.laboratory.studies import method, timeless
-from trainables.laboratory import Cell, Job, StudyFiles, read_result
+from trainables.laboratory import Cell, ComparisonFiles, Job, read_result
 from trainables.laboratory.files import write_result
 from trainables.laboratory.timing import Stopwatch
 
 
 def test_paths_of_a_cell(tmp_path: Path) -> None:
-    files, cell = StudyFiles(tmp_path), Cell("net", 1, "imp-30", 0.956)
+    files, cell = ComparisonFiles(tmp_path), Cell("net", 1, "imp-30", 0.956)
     assert files.ticket(cell) == tmp_path / "tickets/net/seed1/imp-30/95.6"
     assert files.training(cell) == tmp_path / "trainings/net/seed1/imp-30/95.6.json"
     assert files.search(Cell("net", 1, "imp-30")) == tmp_path / "searches/net/seed1/imp-30.json"
@@ -29,7 +29,7 @@ def test_sparsities_of_thirty_rounds_have_folders_of_their_own(fraction: float) 
 
 
 def test_a_jobs_result_is_what_it_writes(tmp_path: Path) -> None:
-    files, cell = StudyFiles(tmp_path), Cell("net", 1, "imp")
+    files, cell = ComparisonFiles(tmp_path), Cell("net", 1, "imp")
     assert Job("tune", cell).result(files) == files.learning_rate("net", "imp")
     assert Job("find", cell).result(files) == files.search(cell)
     assert Job("train", Cell("net", 1, "imp", 0.5)).result(files) == files.training(Cell("net", 1, "imp", 0.5))

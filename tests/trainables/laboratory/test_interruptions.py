@@ -9,10 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-
-from dp_core.pruning import IterativePruning, Ticket
-from tests.dp_core.small import same
-from tests.trainables.laboratory.studies import (
+from tests.trainables.laboratory.comparisons import (
     BATCH_NORM,
     DENSE,
     NOTHING,
@@ -24,6 +21,9 @@ from tests.trainables.laboratory.studies import (
     method,
     train,
 )
+
+from dp_core.pruning import IterativePruning, Ticket
+from tests.dp_core.small import same
 from trainables.laboratory import finding, rounds, training
 from trainables.laboratory.context import Laboratory
 
@@ -37,14 +37,14 @@ METHODS = [
 STABILITY = replace(NOTHING, barrier_at=(0.75,), eigenvalue_at=(0.75,))
 
 
-def study(folder: Path) -> Laboratory:
+def comparison(folder: Path) -> Laboratory:
     final = replace(RETRAINING, optimizer="adamw", augmentation="flip_crop")
     return laboratory(folder, METHODS, network=BATCH_NORM, recipe=final, stability=STABILITY)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    lab = study(tmp_path_factory.mktemp("uninterrupted"))
+    lab = comparison(tmp_path_factory.mktemp("uninterrupted"))
     find(lab, "imp")
     find(lab, "combined")
     train(lab, "imp", 0.75)
@@ -90,8 +90,8 @@ def test_a_search_goes_on_after_any_round(
     with monkeypatch.context() as patch:
         modules: dict[str, Any] = {"save": Ticket, "save_state": rounds, "write_result": finding}
         interrupting(patch, modules[name], name, int(call), when)
-        until_interrupted(lambda: find(study(tmp_path), "imp"))
-    lab = study(tmp_path)
+        until_interrupted(lambda: find(comparison(tmp_path), "imp"))
+    lab = comparison(tmp_path)
     find(lab, "imp")
     expected = {key: value for key, value in uninterrupted.items() if "/imp" in key and "trainings" not in key}
     assert len(expected) == 4  # three tickets and a result
@@ -101,7 +101,7 @@ def test_a_search_goes_on_after_any_round(
 def test_a_search_does_not_repeat_the_rounds_that_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         interrupting(patch, rounds, "save_state", 2, "after")
-        until_interrupted(lambda: find(study(tmp_path), "imp"))
+        until_interrupted(lambda: find(comparison(tmp_path), "imp"))
     # The state of the second round was written but not yet renamed: the first one's is what there is.
     begun: list[int] = []
     run_round = IterativePruning.run_round
@@ -111,18 +111,18 @@ def test_a_search_does_not_repeat_the_rounds_that_are_done(tmp_path: Path, monke
         return run_round(self)
 
     monkeypatch.setattr(IterativePruning, "run_round", counted)
-    find(study(tmp_path), "imp")
+    find(comparison(tmp_path), "imp")
     assert begun == [1, 2]
 
 
 def test_a_combination_goes_on_from_its_own_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict[str, Any]
 ) -> None:
-    find(study(tmp_path), "imp")
+    find(comparison(tmp_path), "imp")
     with monkeypatch.context() as patch:
         interrupting(patch, rounds, "save_state", 2, "before")
-        until_interrupted(lambda: find(study(tmp_path), "combined"))
-    lab = study(tmp_path)
+        until_interrupted(lambda: find(comparison(tmp_path), "combined"))
+    lab = comparison(tmp_path)
     find(lab, "combined")
     assert same(
         contents(lab.folder), {key: value for key, value in uninterrupted.items() if not key.startswith("trainings")}
@@ -139,12 +139,12 @@ def test_a_training_goes_on_from_any_step(
     copy: int,
 ) -> None:
     name, call = moment
-    find(study(tmp_path), "imp")
+    find(comparison(tmp_path), "imp")
     with monkeypatch.context() as patch:
         patch.setattr(training, "_SAVE_EVERY", -1.0)  # after every step: eight for each of the two copies
         interrupting(patch, training, name, call + 8 * copy if name == "save_state" else 1, "before")
-        until_interrupted(lambda: train(study(tmp_path), "imp", 0.75))
-    lab = study(tmp_path)
+        until_interrupted(lambda: train(comparison(tmp_path), "imp", 0.75))
+    lab = comparison(tmp_path)
     train(lab, "imp", 0.75)
     found = contents(lab.folder)
     result = "trainings/tiny/seed0/imp/75.json"
@@ -153,7 +153,7 @@ def test_a_training_goes_on_from_any_step(
 
 def test_nothing_unfinished_is_left_of_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "_SAVE_EVERY", -1.0)
-    lab = study(tmp_path)
+    lab = comparison(tmp_path)
     find(lab, "imp")
     train(lab, "imp", 0.75)
     assert [path for path in (tmp_path / "unfinished").rglob("*") if path.is_file()] == []

@@ -9,12 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-
-from dp_core.data import ImageDataset
-from dp_core.pruning import Ticket
-from dp_core.training import Training
-from tests.trainables.driving import standardised, tiny_logits
-from tests.trainables.laboratory.studies import (
+from tests.trainables.laboratory.comparisons import (
     DENSE,
     NOTHING,
     find,
@@ -24,6 +19,11 @@ from tests.trainables.laboratory.studies import (
     train,
     untouchable,
 )
+
+from dp_core.data import ImageDataset
+from dp_core.pruning import Ticket
+from dp_core.training import Training
+from tests.trainables.driving import standardised, tiny_logits
 from trainables.laboratory import training
 from trainables.laboratory.context import Laboratory
 from trainables.trials.shared_dataset import SharedDataset
@@ -33,7 +33,7 @@ Prepared = Callable[..., Laboratory]
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Prepared:
-    """Return a function that makes a study whose tickets have been found."""
+    """Return a function that makes a comparison whose tickets have been found."""
 
     def of(**changes: Any) -> Laboratory:
         lab = laboratory(tmp_path, [DENSE, method("imp")], **changes)

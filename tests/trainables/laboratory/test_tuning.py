@@ -8,10 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-
-from dp_core.training import Training
-from tests.trainables.driving import standardised, tiny_logits
-from tests.trainables.laboratory.studies import (
+from tests.trainables.laboratory.comparisons import (
     CPU,
     DENSE,
     RETRAINING,
@@ -25,6 +22,9 @@ from tests.trainables.laboratory.studies import (
     tune,
     untouchable,
 )
+
+from dp_core.training import Training
+from tests.trainables.driving import standardised, tiny_logits
 from trainables.laboratory import FINAL, tuning
 from trainables.laboratory.context import Laboratory
 
@@ -106,7 +106,7 @@ def test_a_rate_is_chosen_once(tmp_path: Path) -> None:
 
 
 def final(folder: Path, rates: tuple[float, ...] = RATES, **changes: Any) -> Laboratory:
-    """Return a study that has the learning rate of its final training to choose."""
+    """Return a comparison that has the learning rate of its final training to choose."""
     recipe = replace(RETRAINING, learning_rate=rates[0])
     return laboratory(folder, [DENSE, method("imp")], recipe=recipe, learning_rates=rates, **changes)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.console import Console
 
-from search.distillation.evaluation_table import evaluation_markdown, evaluation_sheets, pool_note
+from search.distillation.evaluation_sheets import evaluation_markdown, evaluation_sheets, pool_note
 
 
 def accuracy(name: str, architecture: str, mean: float, **changed: Any) -> dict[str, Any]:

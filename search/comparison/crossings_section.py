@@ -18,7 +18,7 @@ FEW_SEEDS = 5
 """Below this many seeds a bootstrap has too few different draws for its interval to be more than a guess."""
 
 
-def crossings_table(rows: Sequence[Row]) -> str:
+def crossings_section(rows: Sequence[Row]) -> str:
     """Return as Markdown the crossings of all pairs of families with two budgets or more; empty if there is none.
 
     The seeds are those that every budget of both families has; if these are not all of the network's, it says so.

@@ -18,17 +18,17 @@ _NAMES = (6, 7)
 _OF_RECIPES = ("Trial", "Validation\naccuracy\n%", "Epochs", "Seeds", "Retrain\ns", "Rank", "Recipe")
 
 
-def leaderboard_table(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+def leaderboard_sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet:
     """Return the leaderboard for the terminal, which fits into 90 columns.
 
     The rank of a model that was drawn for the audit, rather than promoted, has the word before it. Rows without a rank
-    are left out, see `recipes_table`. Below it stands how many parameters the sparsities are about.
+    are left out, see `recipes_sheet`. Below it stands how many parameters the sparsities are about.
     """
     ranked = [row for row in rows if row["rank"] is not None]
     return Sheet(_HEADINGS, [_line(row) for row in ranked], "Leaderboard", prunable_by_rank(ranked), _NAMES)
 
 
-def recipes_table(rows: Sequence[Mapping[str, Any]]) -> Sheet | None:
+def recipes_sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet | None:
     """Return the tickets that were retrained by several recipes, None if there are none.
 
     They are compared by validation accuracy, by which the one that the leaderboard has was chosen.

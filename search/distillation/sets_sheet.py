@@ -11,7 +11,7 @@ from search.output.sheet import Sheet
 _HEADINGS = ("Set", "Method", "ipc", "Classes", "Validation %", "Seconds", "Image-gradients")
 
 
-def sets_table(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+def sets_sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet:
     """Return a sheet of the rows of `search.distillation.run.rows_of`; a dash is what is not known."""
     lines = [
         [

@@ -1,4 +1,4 @@
-"""A study so small that it ends in seconds, on the images of tests/search/tiny.py; and a network that fails."""
+"""A comparison so small that it ends in seconds, on the images of tests/search/tiny.py; and a network that fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TINY = {"name": "convnet", "depth": 1, "width": 4, "norm": "none", "pooling": "a
 TRAIN_IMAGES = 48  # 20 a class, a fifth of them held back
 
 
-def study_tree(folder: Path, **changes: Any) -> dict[str, Any]:
+def comparison_tree(folder: Path, **changes: Any) -> dict[str, Any]:
     """Return a config whose data are in `folder`/images and whose run would be `folder`/runs/tiny.
 
     A section in `changes` is merged into the one of its name, where a value of None removes a key; `methods`, `models`
@@ -48,16 +48,16 @@ def study_tree(folder: Path, **changes: Any) -> dict[str, Any]:
     return {key: value for key, value in tree.items() if value is not None}
 
 
-def study_config(folder: Path = Path("nowhere"), **changes: Any) -> ComparisonConfig:
-    return ComparisonConfig.model_validate(study_tree(folder, **changes))
+def comparison_config(folder: Path = Path("nowhere"), **changes: Any) -> ComparisonConfig:
+    return ComparisonConfig.model_validate(comparison_tree(folder, **changes))
 
 
-def write_study(folder: Path, **changes: Any) -> Path:
+def write_comparison(folder: Path, **changes: Any) -> Path:
     """Write the images, if they are not there, and the config; return the config's path."""
     if not (folder / "images").exists():
         write_images(folder / "images")
-    path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump(study_tree(folder, **changes)))
+    path = folder / "comparison.yaml"
+    path.write_text(yaml.safe_dump(comparison_tree(folder, **changes)))
     return path
 
 
@@ -68,7 +68,7 @@ def methods(
     **changes: Any,
 ) -> dict[str, Method]:
     """Return what `given` means for a network on 48 training images of three classes."""
-    config = study_config(methods=given, **changes)
+    config = comparison_config(methods=given, **changes)
     network = build(ModelSpec.from_dict(TINY), SHAPE, len(CLASSES), seed=0)
     dense = Mask.ones(network, Scope(config.scope.include, config.scope.exclude))
     final = config.retrain.parsed_recipe()

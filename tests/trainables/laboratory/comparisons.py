@@ -1,4 +1,4 @@
-"""A study small enough to be driven job by job in this process: TINY networks, a dozen image-gradients a round."""
+"""A comparison small enough to be driven job by job in this process: TINY networks, a dozen image-gradients a round."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ DISTILLED = method("distilled", source="distilled", images_per_class=2)
 
 
 def laboratory(folder: Path, methods: Iterable[Method], **changes: Any) -> Laboratory:
-    """Return a study of one network, `tiny`; its images are those of tests/trainables/driving.py."""
+    """Return a comparison of one network, `tiny`; its images are those of tests/trainables/driving.py."""
     settings: dict[str, Any] = {
         "train": SharedDataset.of(dataset(16, 1)),
         "validation": SharedDataset.of(dataset(4, 2)),
@@ -144,7 +144,7 @@ def timeless(value: Any) -> Any:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """Return all that the jobs of a study have found: results without times, and the tensors of every ticket."""
+    """Return all that the jobs of a comparison have found: results without times, and the tensors of every ticket."""
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))

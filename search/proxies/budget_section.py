@@ -26,7 +26,7 @@ def units(budgets: Sequence[Row]) -> list[str]:
     return [unit for unit in COSTS if unit in there]
 
 
-def budget_table(hits: Sequence[Row], order: Sequence[str], within: float) -> str:
+def budget_section(hits: Sequence[Row], order: Sequence[str], within: float) -> str:
     """Return a verdict and a table: what it takes to find an architecture `within` (a fraction) of the best.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search.pipeline.leaderboard_table import leaderboard_table, recipes_table
+from search.pipeline.leaderboard_sheet import leaderboard_sheet, recipes_sheet
 
 MODEL: dict[str, Any] = {
     "rank": 1,
@@ -37,7 +37,7 @@ MODEL: dict[str, Any] = {
 def printed(rows: Sequence[Mapping[str, Any]], width: int) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
-        console.print(leaderboard_table(rows))
+        console.print(leaderboard_sheet(rows))
     return capture.get()
 
 
@@ -81,10 +81,10 @@ def test_what_represents_no_ticket_is_shown_apart_by_its_validation_accuracy() -
     alone = {**MODEL, **told, "rank": 2, "trial": 13, "test_accuracy": 0.5}
     rows = [{**MODEL, **told}, alone, second]
     assert "99.00" not in printed(rows, 140)
-    assert recipes_table(rows[:2]) is None
+    assert recipes_sheet(rows[:2]) is None
     console = Console(width=140, color_system=None)
     with console.capture() as capture:
-        console.print(recipes_table(rows))
+        console.print(recipes_sheet(rows))
     *_, first, last = capture.get().splitlines()
     assert first.split() == ["12", "60.00", "5", "1", "12,346", "1", "5epochs-abc123", "learning_rate=0.1"]
     assert last.split() == ["12", "55.00", "9", "1", "12,346", "-", "9epochs-fff000", "learning_rate=0.2"]
