@@ -27,10 +27,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dp_core.files import digest_of_file
 from dp_core.pruning import Ticket
+from search import pipeline
 from search.cli.main import main
 from search.config.loader import load_config
 from search.config.models import SearchConfig
-from search.kinds import search as kind_module
 from search.pipeline import run as run_module
 from search.pipeline.preparation import prepare
 from search.pipeline.run import wanted_sets
@@ -155,7 +155,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             handlers.append(signal.getsignal(signal.SIGTERM))
             advance(*arguments)
 
-        patch.setattr(kind_module, "advance", listening)
+        patch.setattr(pipeline, "advance", listening)
         again = _winnow("resume", "tiny")
         yield Story(
             run,

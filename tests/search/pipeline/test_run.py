@@ -15,8 +15,8 @@ import yaml
 
 from dp_core.errors import UserError
 from dp_core.files import digest_of_file
+from search import pipeline
 from search.config.models import SearchConfig
-from search.kinds import search as kind_module
 from search.kinds.search import Search
 from search.pipeline.preparation import prepare
 from search.pipeline.run import parameter_types
@@ -139,7 +139,7 @@ def test_of_two_drivers_started_at_once_the_second_changes_nothing(
         quicker.enter_context(while_ray_starts())
         return found
 
-    monkeypatch.setattr(kind_module, "prepare", prepared_slowly)
+    monkeypatch.setattr(pipeline, "prepare", prepared_slowly)
     with ExitStack() as quicker, pytest.raises(UserError, match="already being driven"):
         life_cycle.start(Search(), relative_config(), "tiny.yaml", ["winnow"], HERE)
     assert run.config.read_text() == "the other driver's"
@@ -201,7 +201,7 @@ def test_a_driver_that_is_killed_while_it_begins_leaves_a_run_that_goes_on(
         shutil.copytree(run.path, folder / "as-it-was")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(kind_module, "make_study", killed)
+    monkeypatch.setattr(pipeline, "make_study", killed)
     with pytest.raises(KeyboardInterrupt):
         life_cycle.start(Search(), relative_config(), "tiny.yaml", ["winnow"], HERE)
     assert not run.path.exists(), "who is only interrupted tidies up"
