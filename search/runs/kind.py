@@ -97,7 +97,7 @@ class Kind(ABC, Generic[C, P]):
     def wanted(self, prepared: P) -> Any:
         """Return what the run is to make, as a dataclass of plain data that `status` counts by.
 
-        None where its config says it all. It follows from what may not change.
+        It is noted whenever the run starts or goes on. None where the config says it all.
         """
         return None
 
