@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.trainables.laboratory.comparisons import DENSE, method, untrained
 
 from search.comparison.planning import Plan
 from search.comparison.wanted import WantedComparison
+from tests.trainables.laboratory.comparisons import DENSE, method, untrained
 from trainables.laboratory import FINAL, Cell, ComparisonFiles, Job
 from trainables.laboratory.files import write_result
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.trainables.laboratory.comparisons import DENSE, DISTILLED, ROUND, untrained
 
 from search.comparison.rows import result_rows, round_rows
 from search.comparison.tables import RESULTS, ROUNDS
 from search.output.tables import read_rows, write_table
+from tests.trainables.laboratory.comparisons import DENSE, DISTILLED, ROUND, untrained
 from trainables.laboratory import Cell, ComparisonFiles
 from trainables.laboratory.files import write_result
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.trainables.laboratory.comparisons import DENSE, DISTILLED, method, untrained
 
 from dp_core.data.preprocessing import ZCA
 from dp_core.distillation import DistilledSet
@@ -17,6 +16,7 @@ from search.runs.distilled_sets import make_sets
 from search.runs.progress import Progress
 from tests.search.comparison.tiny_comparison import comparison_config, ready_made
 from tests.search.tiny import write_images
+from tests.trainables.laboratory.comparisons import DENSE, DISTILLED, method, untrained
 
 METHODS = {
     "dense": DENSE,

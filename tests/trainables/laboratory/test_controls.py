@@ -7,6 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from dp_core.data.preprocessing import ZCA
+from dp_core.pruning import Mask
+from dp_core.seeds import derive_seed
+from dp_core.training import Training, TrainingData
+from tests.dp_core.small import same
+from tests.trainables.driving import dataset, distilled_set
 from tests.trainables.laboratory.comparisons import (
     CPU,
     DENSE,
@@ -18,13 +25,6 @@ from tests.trainables.laboratory.comparisons import (
     train,
     untrained,
 )
-
-from dp_core.data.preprocessing import ZCA
-from dp_core.pruning import Mask
-from dp_core.seeds import derive_seed
-from dp_core.training import Training, TrainingData
-from tests.dp_core.small import same
-from tests.trainables.driving import dataset, distilled_set
 from trainables.laboratory import Cell
 
 REWOUND = untrained("rewound", "rewound", parent="distilled", rewind_step=3, sparsities=DISTILLED.sparsities)

@@ -6,8 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.trainables.laboratory.comparisons import method, timeless
 
+from tests.trainables.laboratory.comparisons import method, timeless
 from trainables.laboratory import Cell, ComparisonFiles, Job, read_result
 from trainables.laboratory.files import write_result
 from trainables.laboratory.timing import Stopwatch

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
+
+from dp_core.pruning import Mask, Scope, Ticket
+from tests.dp_core.small import same
+from tests.trainables.driving import CLASSES, SHAPE
 from tests.trainables.laboratory.comparisons import (
     DENSE,
     DISTILLED,
@@ -20,11 +25,6 @@ from tests.trainables.laboratory.comparisons import (
     untouchable,
     untrained,
 )
-from torch import Tensor, nn
-
-from dp_core.pruning import Mask, Scope, Ticket
-from tests.dp_core.small import same
-from tests.trainables.driving import CLASSES, SHAPE
 from trainables.laboratory import finding, rounds
 from trainables.laboratory.context import Laboratory
 from trainables.trials.shared_dataset import SharedDataset

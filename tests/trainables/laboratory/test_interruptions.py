@@ -9,6 +9,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from dp_core.pruning import IterativePruning, Ticket
+from tests.dp_core.small import same
 from tests.trainables.laboratory.comparisons import (
     BATCH_NORM,
     DENSE,
@@ -21,9 +24,6 @@ from tests.trainables.laboratory.comparisons import (
     method,
     train,
 )
-
-from dp_core.pruning import IterativePruning, Ticket
-from tests.dp_core.small import same
 from trainables.laboratory import finding, rounds, training
 from trainables.laboratory.context import Laboratory
 

@@ -9,6 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+
+from dp_core.data import ImageDataset
+from dp_core.pruning import Ticket
+from dp_core.training import Training
+from tests.trainables.driving import standardised, tiny_logits
 from tests.trainables.laboratory.comparisons import (
     DENSE,
     NOTHING,
@@ -19,11 +24,6 @@ from tests.trainables.laboratory.comparisons import (
     train,
     untouchable,
 )
-
-from dp_core.data import ImageDataset
-from dp_core.pruning import Ticket
-from dp_core.training import Training
-from tests.trainables.driving import standardised, tiny_logits
 from trainables.laboratory import training
 from trainables.laboratory.context import Laboratory
 from trainables.trials.shared_dataset import SharedDataset

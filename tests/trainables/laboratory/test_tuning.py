@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+
+from dp_core.training import Training
+from tests.trainables.driving import standardised, tiny_logits
 from tests.trainables.laboratory.comparisons import (
     CPU,
     DENSE,
@@ -22,9 +25,6 @@ from tests.trainables.laboratory.comparisons import (
     tune,
     untouchable,
 )
-
-from dp_core.training import Training
-from tests.trainables.driving import standardised, tiny_logits
 from trainables.laboratory import FINAL, tuning
 from trainables.laboratory.context import Laboratory
 
