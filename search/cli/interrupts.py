@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -12,8 +13,13 @@ import typer
 
 
 @contextmanager
-def stoppable(run: str) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a clean end that says how to go on, and keep standard output for the result."""
+def stoppable(run: str, begun: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into a clean end that says how to go on, and keep standard output for the result.
+
+    Args:
+        run: path or name of the run.
+        begun: whether there is something to go on with.
+    """
     stopped = False
 
     def interrupt(number: int, frame: Any) -> None:
@@ -29,7 +35,8 @@ def stoppable(run: str) -> Iterator[None]:
         # A library that was interrupted while it cleaned up may raise something else over the KeyboardInterrupt.
         if not stopped:
             raise
-        print(f"\nStopped. Nothing that was finished is lost; go on with: winnow resume {run}", file=sys.stderr)
+        told = f"Nothing that was finished is lost; go on with: winnow resume {shlex.quote(run)}"
+        print(f"\nStopped. {told if begun() else 'The run had not begun.'}", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
         for number, handler in previous.items():

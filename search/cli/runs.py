@@ -86,12 +86,13 @@ def begin(
     found = kind_named(kind)
     config: Any = load_config(found.config, path, overrides or [])
     driver, command = Driver(address, Progress()), ["winnow", *sys.argv[1:]]
-    with stoppable(str(config.run.directory / config.run.name)):
+    run = directory_of(config)
+    with stoppable(str(config.run.directory / config.run.name), run.config.exists):
         if beginning.resume_or_start:
             rows = resume_or_start(found, config, str(path), command, driver, accepted=beginning.accepted)
         else:
             rows = start(found, config, str(path), command, driver)
-    found.show(rows, directory_of(config).path, as_json)
+    found.show(rows, run.path, as_json)
 
 
 def found_run(run: str) -> tuple[RunDirectory, Kind[Any, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ def _as_it_is(value: Any) -> Any:
 
 
 def by_stem(paths: Any) -> Any:
-    """Return a list of files as a mapping from their names without ending; anything else as it is."""
+    """Return a list of files as a mapping from plain names, made of theirs, to them; anything else as it is."""
     if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
         return paths
-    named = {Path(path).stem: path for path in paths}
-    if len(named) < len(paths):
-        raise UserError("two of the sets have one name.")
+    named: dict[str, str] = {}
+    for path in paths:
+        plain = re.sub(r"[^A-Za-z0-9._-]", "-", Path(path).stem).lstrip("._-") or "set"
+        alike = sum(name == plain or name.startswith(f"{plain}-again") for name in named)
+        named[f"{plain}-again{alike}" if alike else plain] = path
     return named
 
 

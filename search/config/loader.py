@@ -30,6 +30,7 @@ __all__ = [
     "override_config",
     "recorded_config",
     "schema_of",
+    "with_names_of_today",
     "write_schema",
 ]
 
@@ -64,11 +65,16 @@ def recorded_config(model: type[T], config: Mapping[str, Any], path: Path) -> T:
     Raises:
         UserError: it was changed into something wrong.
     """
+    return with_names_of_today(model, config, path)[1]
+
+
+def with_names_of_today(model: type[T], config: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], T]:
+    """Return what `recorded_config` reads, as plain data whose keys have their names of today and as a config."""
     tree = copy.deepcopy(dict(config))
     with naming(path):
         list(with_new_names(tree, _former(model)))
     try:
-        return model.model_validate(tree)
+        return tree, model.model_validate_json(json.dumps(tree, default=str), strict=True)
     except ValidationError as error:
         raise UserError(describe(error, model, path, ())) from error
 
@@ -83,6 +89,9 @@ def _checked(model: type[T], config: DictConfig, path: Path, overrides: Sequence
         found += [key for key in (old,) if key is not None and key not in found]
         override.apply(config)
         given.append(override)
+    with naming(path):
+        config, inside = _with_new_names(config, former)  # an override may have put a whole section in its place
+    found += [key for key in inside if key not in found]
     _advise(path, found)
     tree = _plain(_resolve(config, path, given), path, given, ())
     try:

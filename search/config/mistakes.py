@@ -126,11 +126,11 @@ def _unknown_key(mistake: Mistake, model: type[BaseModel]) -> str:
         return f"'{mistake.dotted}' belongs to another variant than the one chosen. {here}"
     elsewhere = _elsewhere(mistake, {*every, *held_keys(model)})
     there = f" There is a key {' and '.join(repr(key) for key in elsewhere)}." if elsewhere else ""
-    advice = nearest(word, mistake.known) + there
-    if not advice and "settings" in mistake.known:
+    advice = (nearest(word, mistake.known) + there) or f" {here}"
+    if not elsewhere and "settings" in mistake.known:
         holder = ".".join((*map(str, mistake.key[:-1]), "settings"))
-        advice = f" {here} Settings of what is chosen here stand in '{holder}'."
-    return f"unknown key '{mistake.dotted}'.{advice or ' ' + here}"
+        advice += f" Settings of what is chosen here stand in '{holder}'."
+    return f"unknown key '{mistake.dotted}'.{advice}"
 
 
 def _elsewhere(mistake: Mistake, every: Collection[str]) -> list[str]:

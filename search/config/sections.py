@@ -91,7 +91,10 @@ class DataSection(ImagesSection):
 
 
 class ResourcesSection(Section):
-    """What runs where. It decides nothing of the results, and may be changed whenever a run is resumed."""
+    """What runs where.
+
+    It decides nothing of the results but how they are rounded, and may be changed whenever a run is resumed.
+    """
 
     concurrency: int = Field(default=2, ge=1)
     """Jobs (trials, retrainings, trainings, scores) that run at a time."""

@@ -11,7 +11,8 @@ from dp_core.distillation.card import card_path
 from dp_core.errors import UserError, naming
 from search.distillation.config import DistillConfig
 from search.distillation.plan import DistillPlan, WantedSets
-from search.runs.checks import check_folder, sound_splits
+from search.runs.checks import sound_splits
+from search.runs.folders import check_folder
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,16 @@ def prepare_distillation(config: DistillConfig, run: Path, where: str) -> Distil
         distiller = config.distill.distiller()
     splits = sound_splits(config, where)
     with naming(where):
+        if config.distill.output is not None:
+            check_folder(config.distill.output, "distill.output")
         for ipc in config.distill.images_per_class:
             distiller.check(splits.train, ipc)
     return DistillPreparation(config, run, WantedSets.of(distiller), splits.train.digest, distiller, splits)
 
 
 def refuse_taken_outputs(prepared: DistillPreparation) -> None:
-    """Raise UserError if a file that a new run would write is there, or cannot be written."""
+    """Raise UserError if a file that a new run would write is there."""
     for ipc in prepared.config.distill.images_per_class:
         for path in (prepared.path(ipc), card_path(prepared.path(ipc))):
             if path.exists():
                 raise UserError(f"{path} exists: choose another run.name or distill.output, or move it away.")
-    if (folder := prepared.config.distill.output) is not None:
-        check_folder(folder, "distill.output")

@@ -87,6 +87,7 @@ def advance(run: RunDirectory, prepared: DistillPreparation, progress: Progress)
             progress.say("distilling", f"{'making' if made is None else 'found'} {prepared.path(ipc)}")
             if made is None:
                 run.enter("distilling")
+                prepared.path(ipc).parent.mkdir(parents=True, exist_ok=True)
                 made = _make(prepared, ipc, watch, _without_folders(read_run(run)["command"]))
             if key_of(ipc) not in read_run(run)["distilled_sets"]:
                 watch.finished(made)

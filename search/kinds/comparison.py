@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dp_core.errors import UserError
 from search import comparison
@@ -14,6 +14,9 @@ from search.output.terminal import console_of_width
 from search.runs.directory import RunDirectory
 from search.runs.kind import Kind, Row
 from search.runs.progress import Progress
+
+if TYPE_CHECKING:
+    from dp_core.distillation import DistilledSet
 
 
 class Comparison(Kind[ComparisonConfig, "comparison.ComparisonPreparation"]):
@@ -30,6 +33,10 @@ class Comparison(Kind[ComparisonConfig, "comparison.ComparisonPreparation"]):
     def wanted(self, prepared: comparison.ComparisonPreparation) -> Any:
         """See `Kind`."""
         return prepared.wanted
+
+    def ready_sets(self, prepared: comparison.ComparisonPreparation) -> Mapping[str, DistilledSet]:
+        """See `Kind`."""
+        return prepared.sets
 
     def cpus(self, run: RunDirectory, prepared: comparison.ComparisonPreparation) -> int:
         """See `Kind`."""

@@ -40,11 +40,6 @@ class Distillation(Kind[DistillConfig, "distillation.DistillPreparation"]):
         """See `Kind`."""
         return distillation.estimate(prepared)
 
-    def begin(self, run: RunDirectory, prepared: distillation.DistillPreparation) -> None:
-        """See `Kind`."""
-        if prepared.config.distill.output is not None:
-            prepared.config.distill.output.mkdir(parents=True, exist_ok=True)
-
     def facts(self, prepared: distillation.DistillPreparation) -> Sequence[Fact]:
         """See `Kind`."""
         return (Fact("identity", prepared.identity, "config", str(prepared.run / "run.yaml"), by_config=True),)

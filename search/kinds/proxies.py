@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search import proxies
 from search.output.json_rows import of_run, print_rows
@@ -15,6 +15,9 @@ from search.proxies.tables import REGRETS, SUBSETS
 from search.runs.directory import RunDirectory
 from search.runs.kind import Fact, Kind, Row
 from search.runs.progress import Progress
+
+if TYPE_CHECKING:
+    from dp_core.distillation import DistilledSet
 
 
 class Proxies(Kind[ProxyEvaluationConfig, "proxies.ProxyPreparation"]):
@@ -35,6 +38,10 @@ class Proxies(Kind[ProxyEvaluationConfig, "proxies.ProxyPreparation"]):
     def wanted(self, prepared: proxies.ProxyPreparation) -> Any:
         """See `Kind`."""
         return prepared.wanted
+
+    def ready_sets(self, prepared: proxies.ProxyPreparation) -> Mapping[str, DistilledSet]:
+        """See `Kind`."""
+        return prepared.inputs.sets
 
     def cpus(self, run: RunDirectory, prepared: proxies.ProxyPreparation) -> int:
         """See `Kind`."""

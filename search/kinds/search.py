@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from search.runs.progress import Progress
 from search.runs.record import config_of, read_run
 
 if TYPE_CHECKING:
+    from dp_core.distillation import DistilledSet
     from search.runs.estimate import Estimate
 
 
@@ -48,6 +49,10 @@ class Search(Kind[SearchConfig, "pipeline.Preparation"]):
     def begin(self, run: RunDirectory, prepared: pipeline.Preparation) -> None:
         """See `Kind`."""
         pipeline.make_study(run, prepared.config)
+
+    def ready_sets(self, prepared: pipeline.Preparation) -> Mapping[str, DistilledSet]:
+        """See `Kind`."""
+        return {f"distilled-{ipc}": found for ipc, found in prepared.ready.items()}
 
     def meaning(self, run: RunDirectory, config: SearchConfig, key: Key) -> Meaning | None:
         """See `Kind`: the last rung of a ladder trains by the recipe of retraining, for epochs of its own."""

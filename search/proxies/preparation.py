@@ -22,7 +22,8 @@ from search.proxies.pricing import architectures, known_names
 from search.proxies.truth_cache import TruthCache
 from search.proxies.truth_table import FEWEST, TruthTable, read_truth_table
 from search.proxies.wanted import WantedEvaluation
-from search.runs.checks import check_folder, check_machine, scoring_images, some_of, sound_splits
+from search.runs.checks import check_machine, scoring_images, some_of, sound_splits
+from search.runs.folders import check_folder
 from search.runs.images import ImageFacts, facts_of
 
 

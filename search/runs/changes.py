@@ -64,9 +64,16 @@ def changes_between(
     """
     model = type(config)
     return [
-        Change(key, old, new, meaning(key) or meaning_of(model, key).changing or model.otherwise)
+        Change(key, old, new, meaning(key) or _meaning(model, key, old, new))
         for key, old, new in _differences(before, config.in_full(), (), model)
     ]
+
+
+def _meaning(model: type[RunConfig], key: Key, before: Any, after: Any) -> Meaning:
+    found = meaning_of(model, key)
+    # An entry of a user's own that was not there before, or no longer is, was not moved.
+    moved_here = found.changing is PLACE and not found.declared and None in (before, after)
+    return model.otherwise if found.changing is None or moved_here else found.changing
 
 
 def refuse_changes(run: RunDirectory, changes: Sequence[Change], accepted: bool, instead: str) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -72,13 +70,6 @@ def scoring_images(validation: ImageDataset, count: int | None, seed: int) -> Im
     each = min(math.ceil(count / validation.classes), smallest)
     chosen = draw_images(validation, each, generator(seed, "scoring images"))
     return validation.select(torch.sort(chosen).values)
-
-
-def check_folder(folder: Path, key: str, *, written: bool = True) -> None:
-    """Raise UserError unless a folder, named by `key`, can be made if need be and (if `written` here) be written to."""
-    there = next(part for part in (folder.absolute(), *folder.absolute().parents) if part.exists())
-    if not there.is_dir() or (written and not os.access(there, os.W_OK)):
-        raise UserError(f"'{key}': nothing can be kept in {folder}, as {there} is no folder that can be written to.")
 
 
 def check_machine(resources: ResourcesSection) -> None:

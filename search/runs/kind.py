@@ -16,6 +16,7 @@ from search.runs.progress import Progress
 
 if TYPE_CHECKING:
     from dp_core.data import Splits
+    from dp_core.distillation import DistilledSet
     from search.runs.estimate import Estimate
 
 Row = Mapping[str, Any]
@@ -101,13 +102,17 @@ class Kind(ABC, Generic[C, P]):
         """
         return None
 
+    def ready_sets(self, prepared: P) -> Mapping[str, DistilledSet]:
+        """Return the distilled sets that were there already, by the names that run.yaml has for them."""
+        return {}
+
     def meaning(self, run: RunDirectory, config: C, key: Key) -> Meaning | None:
         """Return what it means to change a key of a run that was begun with `config`; None if its field says it all."""
         return None
 
     def instead(self, run: RunDirectory, config: C) -> str:
         """Return what may be done where another run would be needed, as the end of "start another run"."""
-        return " with this"
+        return " with this config"
 
     def changed(self, run: RunDirectory, changes: Sequence[Change]) -> None:
         """Take in that the run goes on with these changes of its config; the lock is held."""

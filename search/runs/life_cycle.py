@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Generic
 
 from dp_core.data.registry import check_format
 from dp_core.errors import UserError, naming
-from search.config.loader import override_config, recorded_config
+from search.config.loader import override_config, with_names_of_today
 from search.runs.changes import Change, agree, agreed_config, changes_between, moved, refuse_changes
 from search.runs.directory import RunDirectory
+from search.runs.folders import check_folder
 from search.runs.images import say_data
 from search.runs.kind import C, Fact, Kind, P
 from search.runs.progress import Progress
@@ -22,6 +23,7 @@ from search.runs.record import (
     new_record,
     read_run,
     refuse_changed_data,
+    refuse_changed_sets,
     refuse_taken,
     write_record,
 )
@@ -72,6 +74,7 @@ def start(kind: Kind[C, P], config: C, where: str, command: Sequence[str], drive
     # What can be told without importing PyTorch comes first.
     refuse_taken(run, config.run)
     with naming(where):
+        check_folder(config.run.directory, "run.directory")
         config.check()
         with naming("data"):
             check_format(config.data.format, config.data.root)
@@ -81,9 +84,13 @@ def start(kind: Kind[C, P], config: C, where: str, command: Sequence[str], drive
         driver.progress.say("estimate", sentence)
     with claimed(run, config.run), driver.session(kind.cpus(run, prepared)):
         record = new_record(command, prepared.config, prepared.splits, None if estimate is None else estimate.to_dict())
-        # The record is first: a driver that is killed from here on leaves a run that can be resumed.
+        # The record is first: a driver that is killed or stopped from here on leaves a run that can be resumed.
         write_record(run, {**record, **{fact.name: fact.value for fact in kind.facts(prepared)}})
-        kind.begin(run, prepared)
+        try:
+            kind.begin(run, prepared)
+        except Exception:
+            run.config.unlink(missing_ok=True)
+            raise
         agree(run, prepared.config)
         note_wanted(run, kind.wanted(prepared))
         return _advance(kind, run, prepared, driver.progress)
@@ -147,14 +154,15 @@ def reopen(kind: Kind[C, P], run: RunDirectory, config: C, driver: Driver, *, ac
         UserError: it may not.
     """
     record = read_run(run)
-    tree = agreed_config(run) or record["config"]
-    before = recorded_config(type(config), tree, run.agreed)
+    config = _where_it_is(run, config)
+    tree, before = with_names_of_today(type(config), agreed_config(run) or record["config"], run.agreed)
     changes = changes_between(tree, config, lambda key: kind.meaning(run, before, key))
     refuse_changes(run, changes, accepted, kind.instead(run, before))
     record["config"] = config.in_full()
     record[SOURCES] = refuse_changed_sources(run, record, record["config"], accepted)
     prepared = kind.prepare(config, run, str(run.config), local=driver.local)
     refuse_changed_data(run, record, prepared.splits, config.data.place)
+    refuse_changed_sets(run, record, kind.ready_sets(prepared))
     for fact in kind.facts(prepared):
         _refuse_changed_fact(run, record, fact, changes)
         record[fact.name] = fact.value
@@ -193,7 +201,12 @@ def _recorded_config(kind: Kind[C, P], run: RunDirectory, overrides: Sequence[st
     """Return the config that a run was last driven with, by run.yaml, with overrides on top."""
     model: type[C] = kind.config  # type: ignore[assignment]
     config = config_of(run, read_run(run), model)
-    return kind.settled(override_config(model, config.in_full(), run.config, overrides)) if overrides else config
+    return kind.settled(override_config(model, config.in_full(), run.config, overrides) if overrides else config)
+
+
+def _where_it_is(run: RunDirectory, config: C) -> C:
+    """Return the config with the folder that the run is in, wherever it was started."""
+    return config.model_copy(update={"run": config.run.model_copy(update={"directory": run.path.parent})})
 
 
 def _refuse_changed_fact(run: RunDirectory, record: dict[str, Any], fact: Fact, changes: Sequence[Change]) -> None:
@@ -206,8 +219,13 @@ def _advance(kind: Kind[C, P], run: RunDirectory, prepared: P, progress: Progres
     say_data(prepared.splits, progress)
     try:
         kind.advance(run, prepared, progress)
-    finally:
+    except BaseException:
         run.enter("reporting")
-        rows = kind.report(run)
+        # What ended the run is to be said, rather than that its tables cannot be written either.
+        with suppress(UserError, OSError):
+            kind.report(run)
+        raise
+    run.enter("reporting")
+    rows = kind.report(run)
     kind.refuse_empty(run, prepared, rows)
     return rows

@@ -49,6 +49,8 @@ def refuse_taken(run: RunDirectory, section: NamedRunSection) -> None:
             f"The run {section.name} exists in {section.directory}: go on with it by "
             f"'winnow resume {section.directory / section.name}', or choose another run.name."
         )
+    if run.path.exists() and not run.path.is_dir():
+        raise UserError(f"{run.path} is a file: choose another run.name.")
     if run.path.exists() and any(not _is_leftover(entry.name) for entry in run.path.iterdir()):
         raise UserError(f"The folder {run.path} is not empty and not a run: choose another run.name.")
 
@@ -60,7 +62,7 @@ def _is_leftover(name: str) -> bool:
 
 @contextmanager
 def claimed(run: RunDirectory, section: NamedRunSection) -> Iterator[None]:
-    """Hold the lock of a new run's folder; if the run has not begun in the end, the folder goes.
+    """Hold the lock of a new run's folder; if no record is in it in the end, the folder goes.
 
     Raises:
         UserError: another driver was quicker.
@@ -71,7 +73,7 @@ def claimed(run: RunDirectory, section: NamedRunSection) -> Iterator[None]:
         try:
             yield
         finally:
-            if not run.agreed.exists():
+            if not run.config.exists():
                 shutil.rmtree(run.path, ignore_errors=True)
 
 
@@ -119,6 +121,11 @@ def read_run(run: RunDirectory) -> dict[str, Any]:
         raise UserError(f"{run.config} is not the record of a run.")
     if _LAST not in recorded:
         raise UserError(f"{run.config} is damaged: it ends before '{_LAST}'.")
+    for key in ("config", "data", _LAST):
+        if not isinstance(recorded[key], dict):
+            raise UserError(f"{run.config} is damaged: '{key}' is no mapping.")
+    if missing := [split for split in ("train", "validation", "test") if split not in recorded["data"]]:
+        raise UserError(f"{run.config} is damaged: 'data' has no '{missing[0]}'.")
     return recorded
 
 
@@ -158,9 +165,13 @@ def record_sets(run: RunDirectory, sets: Mapping[str, DistilledSet]) -> None:
         UserError: it has used another set under one of these names before.
     """
     recorded = read_run(run)
-    found = {key: used.digest for key, used in sets.items()}
-    for key, digest in recorded["distilled_sets"].items():
-        if found.get(key, digest) != digest:
-            raise UserError(f"The distilled set '{key}' of the run {run.path} has changed since it started.")
-    recorded["distilled_sets"] |= found
+    refuse_changed_sets(run, recorded, sets)
+    recorded["distilled_sets"] |= {key: used.digest for key, used in sets.items()}
     write_record(run, recorded)
+
+
+def refuse_changed_sets(run: RunDirectory, recorded: Mapping[str, Any], sets: Mapping[str, DistilledSet]) -> None:
+    """Raise UserError if the run has used another set under one of these names before."""
+    for key, digest in recorded["distilled_sets"].items():
+        if key in sets and sets[key].digest != digest:
+            raise UserError(f"The distilled set '{key}' of the run {run.path} has changed since it started.")

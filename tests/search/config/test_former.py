@@ -63,10 +63,27 @@ def test_a_list_of_sets_becomes_a_mapping(tmp_path: Path) -> None:
     }
 
 
-def test_sets_of_one_name_are_refused(tmp_path: Path) -> None:
-    path = written(tmp_path, distill={"sets": ["one/a.safetensors", "two/a.safetensors"]})
-    with pytest.raises(UserError, match="two of the sets have one name"):
-        load_config(SearchConfig, path)
+def test_sets_get_plain_names_of_their_own(tmp_path: Path) -> None:
+    paths = ["one/a.safetensors", "two/a.safetensors", "my set.safetensors", "..safetensors", "three/a.safetensors"]
+    found = load_config(SearchConfig, written(tmp_path, distill={"sets": paths})).sets
+    assert list(found) == ["a", "a-again1", "my-set", "set", "a-again2"]
+    assert list(found.values()) == [Path(path) for path in paths]
+
+
+def test_a_section_that_an_override_replaces_may_have_former_names(tmp_path: Path) -> None:
+    tree = config_tree(tmp_path)
+    del tree["resources"]
+    path = tmp_path / "old.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    found = load_config(SearchConfig, path, ["search={trials: 3, concurrency: 4}"])
+    assert (found.search.trials, found.resources.concurrency) == (3, 4)
+
+
+def test_text_is_no_number_in_a_record_either(tmp_path: Path) -> None:
+    tree = config_tree(tmp_path)
+    tree["resources"]["cpus_per_job"] = "2"
+    with pytest.raises(UserError, match=r"run\.yaml: 'resources\.cpus_per_job' must be an integer ≥ 1, not '2'"):
+        recorded_config(SearchConfig, tree, Path("run.yaml"))
 
 
 def test_a_wrong_value_is_named_by_the_name_of_today(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ CONFIGS = Path(__file__).parents[3] / "configs"
         ),
         (ProxyEvaluationConfig, "proxy/mini.yaml", "truth.momentum=0", "There is a key 'truth.recipe.momentum'."),
         (DistillConfig, "distill/mini.yaml", "distill.real_images=3", "chosen here stand in 'distill.settings'."),
+        (DistillConfig, "distill/mini.yaml", "distill.iterations=3", "chosen here stand in 'distill.settings'."),
     ],
 )
 def test_a_key_in_the_wrong_place_is_pointed_to_the_right_one(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -192,20 +191,47 @@ def test_searched_parameters_are_told_with_the_types_of_their_values() -> None:
     assert parameter_types(space) == {"a": int, "b": float, "group.c": str, "group.d": bool, "group.e": str}
 
 
-def test_a_driver_that_is_killed_while_it_begins_leaves_a_run_that_goes_on(
+def test_a_driver_that_is_stopped_while_it_begins_leaves_a_run_that_goes_on(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunDirectory((folder / "runs" / "tiny").resolve())
 
-    def killed(*arguments: object) -> None:
-        shutil.copytree(run.path, folder / "as-it-was")
+    def stopped(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "make_study", killed)
+    monkeypatch.setattr(pipeline, "make_study", stopped)
     with pytest.raises(KeyboardInterrupt):
         life_cycle.start(Search(), relative_config(), "tiny.yaml", ["winnow"], HERE)
-    assert not run.path.exists(), "who is only interrupted tidies up"
-    shutil.move(folder / "as-it-was", run.path)
+    assert run.config.exists()
     assert not run.agreed.exists()
     assert life_cycle.resume_or_start(Search(), relative_config(), "tiny.yaml", ["winnow"], HERE) == [ROW]
     assert run.agreed.exists()
+
+
+def test_what_cannot_begin_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object) -> None:
+        raise UserError("the database is gone")
+
+    monkeypatch.setattr(pipeline, "make_study", refused)
+    with pytest.raises(UserError, match="the database is gone"):
+        life_cycle.start(Search(), relative_config(), "tiny.yaml", ["winnow"], HERE)
+    assert not (folder / "runs" / "tiny").exists()
+
+
+def test_the_error_of_the_work_is_told_rather_than_that_of_its_report(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin()
+    monkeypatch.undo()
+
+    def fails(text: str) -> Callable[..., None]:
+        def failing(*arguments: object) -> None:
+            raise UserError(text)
+
+        return failing
+
+    monkeypatch.setattr("search.runs.ray_session.ray_session", lambda *arguments: nullcontext())
+    monkeypatch.setattr(Search, "advance", fails("the work went wrong"))
+    monkeypatch.setattr(Search, "report", fails("no tables either"))
+    with pytest.raises(UserError, match="the work went wrong"):
+        resume(run)

@@ -162,3 +162,10 @@ def test_what_scores_depend_on(tmp_path: Path) -> None:
         "search.ladder.ipc",
         "search.ladder.real_epochs",
     }
+
+
+def test_a_set_that_is_added_was_not_moved(run: RunDirectory, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has changed: sets\.mine: null → '/x/mine\.safetensors'"):
+        go_on(run, tmp_path, sets={"mine": "/x/mine.safetensors"})
+    agree(run, config_of(tmp_path, sets={"mine": "/x/mine.safetensors"}))
+    assert len(go_on(run, tmp_path, sets={"mine": "/y/mine.safetensors"})) == 1

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from search.kinds.proxies import Proxies
 from search.kinds.search import Search
 from search.runs import life_cycle
 from search.runs.directory import RunDirectory
-from search.runs.record import read_run, write_record
-from tests.search.comparison.tiny_comparison import write_comparison
+from search.runs.record import read_run, record_sets, write_record
+from tests.search.comparison.tiny_comparison import ready_made, write_comparison
 from tests.search.conftest import Outcome
 from tests.search.distillation.tiny_distillation import write_distillation
 from tests.search.proxies.tiny_evaluation import write_evaluation
@@ -249,3 +250,29 @@ def test_a_run_that_is_driven_is_left_to_its_driver(winnow: Winnow, folder: Path
 def test_changes_are_accepted_of_what_there_is(winnow: Winnow, folder: Path) -> None:
     path = write_config(folder)
     assert "--accept-changes goes with --resume-or-start" in refusal(winnow("search", path, "--accept-changes"))
+
+
+def test_a_set_that_is_not_the_runs_own_is_refused_before_anything_is_written(winnow: Winnow, folder: Path) -> None:
+    run = begin(winnow, folder, "search")
+    record_sets(run, {"distilled-2": ready_made()})
+    replace(ready_made(), images=ready_made().images + 1).save(folder / "mine.safetensors")
+    before = run.config.read_bytes(), run.agreed.read_bytes()
+    changed = ("resume", run.path, "sets={mine: mine.safetensors}", "--accept-changes")
+    assert "distilled set 'distilled-2' of the run" in refusal(winnow(*changed))
+    assert (run.config.read_bytes(), run.agreed.read_bytes()) == before
+    assert winnow("resume", run.path).status == 0
+
+
+def test_a_folder_for_runs_that_is_a_file_is_refused_at_once(winnow: Winnow, folder: Path) -> None:
+    path = write_config(folder)
+    assert "'run.directory': nothing can be kept in" in refusal(winnow("search", path, f"run.directory={path}"))
+
+
+def test_a_run_is_where_its_folder_is(winnow: Winnow, folder: Path) -> None:
+    run = begin(winnow, folder, "search")
+    shutil.move(folder / "runs", folder / "moved")
+    moved = winnow("resume", folder / "moved" / "tiny", "run.directory=nowhere")
+    assert moved.status == 0, moved.err
+    recorded = read_run(RunDirectory(folder / "moved" / "tiny"))["config"]["run"]
+    assert recorded["directory"] == str(folder / "moved")
+    assert not run.path.exists()

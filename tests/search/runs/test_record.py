@@ -199,3 +199,22 @@ def test_what_a_driver_killed_at_once_has_left_is_in_nobodys_way(tmp_path: Path)
     (tmp_path / "mine.txt").touch()
     with pytest.raises(UserError, match="is not empty and not a run"):
         refuse_taken(run, section)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("config", None, "'config' is no mapping"),
+        ("config", [1], "'config' is no mapping"),
+        ("data", None, "'data' is no mapping"),
+        ("data", {}, "'data' has no 'train'"),
+        ("distilled_sets", None, "'distilled_sets' is no mapping"),
+    ],
+)
+def test_a_record_with_something_else_in_a_place_is_damaged(
+    run: RunDirectory, folder: Path, splits: Splits, key: str, value: Any, told: str
+) -> None:
+    recorded = started(run, comparison_config(folder), splits)
+    run.config.write_text(yaml.safe_dump({**recorded, key: value}))
+    with pytest.raises(UserError, match=rf"run\.yaml is damaged: {told}"):
+        read_run(run)
