@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,9 @@ class Search(Kind[SearchConfig, "pipeline.Preparation"]):
         pipeline.advance(run, prepared, progress)
 
     def report(self, run: RunDirectory) -> list[dict[str, Any]]:
-        """See `Kind`."""
+        """See `Kind`; what is damaged and written anew is said on standard error."""
+        for sentence in pipeline.damaged_tables(run):
+            print(f"{sentence} It is written anew from the study.", file=sys.stderr)
         rows = pipeline.write_tables(run, pipeline.trials_of(run, config_of(run, read_run(run), SearchConfig)))
         report.write_report(run.path)
         return rows

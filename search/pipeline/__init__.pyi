@@ -22,3 +22,4 @@ from .study_opening import make_study as make_study
 from .study_opening import refuse_used_database as refuse_used_database
 from .study_reading import refuse_lost_study as refuse_lost_study
 from .study_reading import trials_of as trials_of
+from .tables import damaged_tables as damaged_tables

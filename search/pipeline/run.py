@@ -9,7 +9,6 @@ from search.pipeline.promotion_file import set_aside
 from search.pipeline.retraining_phase import retrain_chosen, retrain_requested
 from search.pipeline.screening import phase_storage, screen
 from search.pipeline.study_opening import open_record
-from search.pipeline.tables import damaged_tables
 from search.pipeline.tensorboard import TensorBoardLog
 from search.runs.directory import RunDirectory
 from search.runs.distilled_sets import make_sets
@@ -37,8 +36,6 @@ def advance(run: RunDirectory, prepared: Preparation, progress: Progress) -> Non
     """
     for sentence in prepared.space.notes:
         progress.say("run", sentence)
-    for sentence in damaged_tables(run):
-        progress.say("run", f"{sentence} It is written anew from the study.")
     ready = {f"distilled-{ipc}": found for ipc, found in prepared.ready.items()}
     folder, seed = prepared.config.distill.directory, prepared.config.run.seed
     sets = {**ready, **make_sets(wanted_sets(prepared), prepared.splits, folder, seed, run, progress)}

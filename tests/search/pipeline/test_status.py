@@ -23,7 +23,11 @@ SETTINGS: dict[str, Any] = {"search": {"trials": 5}, "promote": {"top": 2}, "ret
 def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory(tmp_path / "runs" / "tiny")
     run.path.mkdir(parents=True)
-    recorded = {"data": dict.fromkeys(("train", "validation", "test"), "0"), "config": config_tree(tmp_path, **SETTINGS), "distilled_sets": {}}
+    recorded = {
+        "data": dict.fromkeys(("train", "validation", "test"), "0"),
+        "config": config_tree(tmp_path, **SETTINGS),
+        "distilled_sets": {},
+    }
     run.config.write_text(yaml.safe_dump(recorded))
     return run
 
