@@ -13,9 +13,7 @@ from search.pipeline.tensorboard import TensorBoardLog
 from search.runs.directory import RunDirectory
 from search.runs.distilled_sets import make_sets
 from search.runs.progress import Progress
-from search.runs.record import (
-    record_sets,
-)
+from search.runs.record import record_sets
 from search.space import ChoiceParameter, FloatParameter, IntParameter, Space
 from search.tune.checkpoints import CheckpointStore
 
