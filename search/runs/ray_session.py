@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import ray
+from ray._private import ray_constants, utils
 
 from dp_core.errors import UserError
 from search.runs.ray_folder import ray_folder
@@ -26,17 +30,62 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     if address is not None:
         _check_reachable(address)
     with nullcontext() if address is not None else ray_folder() as folder:
-        on_termination = signal.getsignal(signal.SIGTERM)
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         logging.getLogger("ray.train").setLevel(logging.ERROR)
-        _connect(address, cpus, folder)
-        if on_termination is not None and threading.current_thread() is threading.main_thread():
-            # Ray puts a handler of its own in place, which would end the process without a word.
-            signal.signal(signal.SIGTERM, on_termination)
         try:
+            with _signals_deferred(), _signals_left_alone():
+                _connect(address, cpus, folder)
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Handle Ctrl-C and SIGTERM at the end of the block, as a half-started Ray crashes; a second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    received: list[int] = []
+
+    def restore() -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    def defer(number: int, frame: Any) -> None:
+        received.append(number)
+        restore()
+
+    for number in handlers:
+        signal.signal(number, defer)
+    try:
+        yield
+    finally:
+        restore()
+        for arrived in received:
+            signal.raise_signal(arrived)
+
+
+@contextmanager
+def _signals_left_alone() -> Iterator[None]:
+    """Keep Ray from handling the signals of this process, and its processes from having those of our process group.
+
+    Its own handlers, in Python and in C++, would end this process without a word. What is sent to a process group, as
+    by a terminal or `timeout`, would end Ray's server while this process still needs it.
+    """
+    end_with_parent: Callable[[], None] = utils.set_kill_on_parent_death_linux
+
+    def end_with_parent_only() -> None:
+        os.setpgid(0, 0)
+        end_with_parent()
+
+    with (
+        patch.object(utils, "set_sigterm_handler", lambda handler: None),
+        patch.object(utils, "set_kill_on_parent_death_linux", end_with_parent_only),
+        patch.object(ray_constants, "RAY_DISABLE_FAILURE_SIGNAL_HANDLER", new=True),
+    ):
+        yield
 
 
 def _connect(address: str | None, cpus: int, folder: Path | None) -> None:

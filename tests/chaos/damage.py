@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from pyarrow.fs import LocalFileSystem
 
 from tests.chaos.evidence import Kept
+from trainables.trials.resuming import sound_checkpoints
 
 
 def truncate(path: Path) -> None:
@@ -55,9 +57,10 @@ def overwrite_page(path: Path) -> None:
 
 
 def checkpoints(run: Path, number: int) -> list[Path]:
-    """Return the complete checkpoints of a trial in its latest session, the newest last."""
+    """Return the complete checkpoints of a trial in its latest session, the newest last; a kill leaves others."""
     sessions = sorted((run / "screening").glob(f"session-*/{number:05d}"))
-    return sorted(folder.parent for folder in sessions[-1].glob("checkpoint_*/state.sha256")) if sessions else []
+    found = sound_checkpoints(LocalFileSystem(), str(sessions[-1])) if sessions else ()
+    return sorted(Path(path) for path in found)
 
 
 def half_done(run: Path, trials: Mapping[int, Kept]) -> list[Path]:

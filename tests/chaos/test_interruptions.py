@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import signal
 import time
 
@@ -18,7 +19,7 @@ from tests.chaos.runs import Arena
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos]
 
-TRIALS, TIMES = 30, 6
+TRIALS, TIMES, STARTS = 30, 6, 6
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
@@ -64,3 +65,32 @@ def test_asked_to_stop_it_does_so_cleanly(
     assert (toll.lost, toll.changed, toll.forgotten) == ([], [], [])
     for index, trial in trials.items():
         assert evidence.result(trial) == evidence.result(undisturbed.trials[index])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_asked_to_stop_while_ray_starts_it_does_so_cleanly(
+    arena: Arena, figures: Figures, number: signal.Signals
+) -> None:
+    slowest, began = 0.0, figures.seconds
+    moments = [0.8 * step for step in range(STARTS)]
+    for moment in moments:
+        program = arena.start("search", "tiny.yaml", "search.trials=2")
+        while "estimate" not in program.output and program.process.poll() is None:  # said before Ray is started
+            time.sleep(0.02)
+        time.sleep(moment)
+        asked = time.monotonic()
+        assert program.signal(number, seconds=90) == 130, program.output
+        slowest = max(slowest, time.monotonic() - asked)
+        assert "Traceback" not in program.output, program.output
+        last = program.output.rstrip().splitlines()[-1]
+        begun = arena.run.exists()
+        assert last.endswith("winnow resume runs/tiny" if begun else "The run had not begun."), program.output
+        assert program.survivors() == []
+        shutil.rmtree(arena.folder / "runs", ignore_errors=True)
+    figures.add(
+        f"{'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'} while Ray starts",
+        storage="journal",
+        kills=STARTS,
+        slowest_stop=round(slowest, 1),
+        seconds=round(figures.seconds - began),
+    )
