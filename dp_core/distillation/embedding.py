@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from dp_core.data import ImageDataset
 from dp_core.data.preprocessing import Preprocessing
-from dp_core.distillation.base import HERE, Workspace, pixels, provenance, standardisation_of
+from dp_core.distillation.base import HERE, Workspace, check_images_per_class, pixels, provenance, standardisation_of
 from dp_core.distillation.distilled_set import DistilledSet
 from dp_core.distillation.teacher import teacher_gradients, train_teacher, untrained
 from dp_core.errors import UserError
-
-# Maps the embeddings of a class, float [n, features], and a count of 1 to n to the places of as many images in
-# 0 to n - 1, all different, in the order in which they were chosen; int64 [count].
-Selection = Callable[[Tensor, int], Tensor]
 
 _BATCH = 250  # images embedded at once
 
@@ -74,51 +72,78 @@ def embed_images(model: nn.Module, source: ImageDataset, space: Preprocessing, i
     return embedded
 
 
-def selected_set(
-    select: Selection,
-    settings: Mapping[str, Any],
-    source: ImageDataset,
-    images_per_class: int,
-    seed: int,
-    workspace: Workspace = HERE,
-) -> DistilledSet:
-    """Make a distilled set of the real images that `select` chooses, class by class, by a network's embeddings.
+@dataclass(frozen=True)
+class SelectedByEmbedding(ABC):
+    """A distiller that chooses real images, class by class, by where a network trained on the source puts them.
 
-    Args:
-        select: chooses among the images of a class.
-        settings: a distiller's, with `model` (name and hyperparameters of the network) and the `steps` for which it is
-            trained on `source` (0 for none) among them.
-        source: training images.
-        images_per_class: ipc, in the range that Distiller names.
-        seed: of the network.
-        workspace: where to tell how far it is.
-
-    Returns:
-        The set; its provenance has the chosen `indices` of `source`, in the order of the set, and as cost the
-        image-gradients of the network's training.
+    The provenance of its sets has the chosen `indices` of the source, in the order of the set, and as cost the
+    image-gradients of the network's training.
     """
-    started = time.perf_counter()
-    space, steps = standardisation_of(source), settings["steps"]
-    total = steps + source.classes
-    if steps:
-        workspace.say(f"Training the network that embeds the images for {steps} steps.")
-    network = train_teacher(
-        source, space, settings["model"], steps, seed, lambda done, _, loss: workspace.progress(done, total, loss)
-    )
-    chosen = []
-    for label in range(source.classes):
-        members = source.class_indices(label)
-        chosen.append(members[select(embed_images(network, source, space, members), images_per_class)])
-        workspace.progress(steps + label + 1, total, 0.0)
-    indices = torch.cat(chosen)
-    seconds, gradients = time.perf_counter() - started, teacher_gradients(source, steps)
-    made = provenance(dict(settings), source, seed, seconds=seconds, image_gradients=gradients)
-    return DistilledSet(
-        images=space(pixels(source, indices)),
-        labels=source.labels[indices],
-        preprocessing=space,
-        class_names=source.class_names,
-        images_per_class=images_per_class,
-        learning_rate=None,
-        provenance={**made, "indices": indices.tolist()},
-    )
+
+    method: ClassVar[str]
+
+    model: Mapping[str, Any] = field(default_factory=lambda: {"name": "convnet", "depth": 3, "width": 64})
+    """The network that embeds: `name` and hyperparameters."""
+    steps: int = 1000
+    """Steps of 128 images that it is trained for, 0 or more; 0 embeds with a random network."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise UserError(f"{self.method} needs steps of 0 or more, not {self.steps}.")
+
+    @staticmethod
+    @abstractmethod
+    def select(embeddings: Tensor, count: int) -> Tensor:
+        """Choose among the images of a class.
+
+        Args:
+            embeddings: float [n, features].
+            count: how many, from 1 to n.
+
+        Returns:
+            int64 [count], places in 0 to n - 1, all different, in the order chosen.
+        """
+
+    def settings(self) -> dict[str, Any]:
+        """See Distiller."""
+        return {"method": self.method, **asdict(self), "model": dict(self.model)}
+
+    def check(self, source: ImageDataset, images_per_class: int) -> None:
+        """See Distiller."""
+        check_images_per_class(source, images_per_class)
+        check_embedding(source, self.model)
+
+    def distill(
+        self, source: ImageDataset, images_per_class: int, seed: int, workspace: Workspace = HERE
+    ) -> DistilledSet:
+        """See Distiller."""
+        self.check(source, images_per_class)
+        started = time.perf_counter()
+        space, total = standardisation_of(source), self.steps + source.classes
+        if self.steps:
+            workspace.say(f"Training the network that embeds the images for {self.steps} steps.")
+        network = train_teacher(
+            source,
+            space,
+            self.model,
+            self.steps,
+            seed,
+            lambda done, _, loss: workspace.progress(done, total, loss),
+        )
+        chosen = []
+        for label in range(source.classes):
+            members = source.class_indices(label)
+            chosen.append(members[self.select(embed_images(network, source, space, members), images_per_class)])
+            workspace.progress(self.steps + label + 1, total, 0.0)
+        indices = torch.cat(chosen)
+        seconds, gradients = time.perf_counter() - started, teacher_gradients(source, self.steps)
+        made = provenance(self.settings(), source, seed, seconds=seconds, image_gradients=gradients)
+        return DistilledSet(
+            images=space(pixels(source, indices)),
+            labels=source.labels[indices],
+            preprocessing=space,
+            class_names=source.class_names,
+            images_per_class=images_per_class,
+            learning_rate=None,
+            provenance={**made, "indices": indices.tolist()},
+        )

@@ -11,7 +11,6 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
 from dp_core.distillation import DistilledSet, Herding
-from dp_core.distillation.herding import herd
 from dp_core.errors import UserError
 from tests.dp_core.small import random_dataset
 
@@ -25,13 +24,13 @@ def test_a_selection_worked_out_by_hand() -> None:
     a, b, c, d, e, f = [0.0, 0.0], [1.0, 3.0], [4.0, 0.0], [1.5, 0.0], [1.0, -3.0], [4.5, 0.0]
     cloud = torch.tensor([a, b, c, d, e, f])
     assert cloud.mean(0).tolist() == [2.0, 0.0]
-    assert herd(cloud, 3).tolist() == [3, 2, 0]
+    assert Herding.select(cloud, 3).tolist() == [3, 2, 0]
 
 
 @given(CLOUDS)
 @settings(max_examples=200, deadline=None)
 def test_every_choice_is_the_best_there_is(cloud: np.ndarray) -> None:
-    chosen = herd(torch.from_numpy(cloud), len(cloud)).tolist()
+    chosen = Herding.select(torch.from_numpy(cloud), len(cloud)).tolist()
     assert sorted(chosen) == list(range(len(cloud)))
     for k in range(1, len(cloud) + 1):
         before, after = chosen[: k - 1], [i for i in range(len(cloud)) if i not in chosen[: k - 1]]
@@ -44,12 +43,12 @@ def test_every_choice_is_the_best_there_is(cloud: np.ndarray) -> None:
 def test_a_shorter_selection_is_the_beginning_of_a_longer_one(cloud: np.ndarray, count: int) -> None:
     embeddings = torch.from_numpy(cloud)
     count = min(count, len(cloud))
-    assert herd(embeddings, count).tolist() == herd(embeddings, len(cloud)).tolist()[:count]
+    assert Herding.select(embeddings, count).tolist() == Herding.select(embeddings, len(cloud)).tolist()[:count]
 
 
 def test_of_equals_the_first_is_chosen() -> None:
-    assert herd(torch.ones(4, 2), 4).tolist() == [0, 1, 2, 3]
-    assert herd(torch.tensor([[1.0], [-1.0], [1.0], [-1.0]]), 4).tolist() == [0, 1, 2, 3]
+    assert Herding.select(torch.ones(4, 2), 4).tolist() == [0, 1, 2, 3]
+    assert Herding.select(torch.tensor([[1.0], [-1.0], [1.0], [-1.0]]), 4).tolist() == [0, 1, 2, 3]
 
 
 def pixel_embedding(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -103,7 +102,7 @@ def test_the_network_is_trained_and_its_training_is_the_cost() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"steps": -1}, "Herding needs steps of 0 or more, not -1"),
+        ({"steps": -1}, "herding needs steps of 0 or more, not -1"),
         ({"model": {"name": "convnt"}}, r"no architecture 'convnt'\. Did you mean 'convnet'"),
         ({"model": {"name": f"{__name__}:no_linear_layer"}}, "no linear layer whose input could serve as embedding"),
         ({"model": {"name": f"{__name__}:unreached_linear_layer"}}, "no linear layer whose input could serve"),

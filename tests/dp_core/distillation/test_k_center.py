@@ -12,7 +12,6 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from dp_core.distillation import KCenter
-from dp_core.distillation.k_center import k_centers
 from dp_core.errors import UserError
 from tests.dp_core.small import random_dataset
 
@@ -29,14 +28,14 @@ def test_a_selection_worked_out_by_hand() -> None:
     # their centre: 0. Then 1, 11, 2 are 1, 1, 2 from theirs: 2. Then 1 and 11 are 1: the first of them.
     line = torch.tensor([[0.0], [1.0], [4.0], [11.0], [12.0], [2.0]])
     assert float(line.mean()) == 5.0
-    assert k_centers(line, 5).tolist() == [2, 4, 0, 5, 1]
+    assert KCenter.select(line, 5).tolist() == [2, 4, 0, 5, 1]
 
 
 @given(CLOUDS, st.integers(1, 8))
 @settings(max_examples=200, deadline=None)
 def test_the_radius_is_at_most_twice_the_best(cloud: np.ndarray, count: int) -> None:
     count = min(count, len(cloud))
-    chosen = k_centers(torch.from_numpy(cloud), count).tolist()
+    chosen = KCenter.select(torch.from_numpy(cloud), count).tolist()
     assert len(set(chosen)) == count
     best = min(radius(cloud, centres) for centres in combinations(range(len(cloud)), count))
     assert radius(cloud, chosen) <= 2 * best + 1e-9
@@ -45,7 +44,7 @@ def test_the_radius_is_at_most_twice_the_best(cloud: np.ndarray, count: int) -> 
 @given(CLOUDS)
 @settings(max_examples=100, deadline=None)
 def test_every_choice_is_the_farthest_and_of_those_the_first(cloud: np.ndarray) -> None:
-    chosen = k_centers(torch.from_numpy(cloud), len(cloud)).tolist()
+    chosen = KCenter.select(torch.from_numpy(cloud), len(cloud)).tolist()
     assert sorted(chosen) == list(range(len(cloud)))
     from_mean = np.linalg.norm(cloud - cloud.mean(0), axis=1)
     assert from_mean[chosen[0]] <= from_mean.min() + 1e-9
@@ -60,8 +59,8 @@ def test_every_choice_is_the_farthest_and_of_those_the_first(cloud: np.ndarray) 
 
 
 def test_of_duplicates_none_is_chosen_twice() -> None:
-    assert k_centers(torch.ones(4, 3), 4).tolist() == [0, 1, 2, 3]
-    assert k_centers(torch.tensor([[0.0], [0.0], [3.0], [3.0]]), 3).tolist() == [0, 2, 1]
+    assert KCenter.select(torch.ones(4, 3), 4).tolist() == [0, 1, 2, 3]
+    assert KCenter.select(torch.tensor([[0.0], [0.0], [3.0], [3.0]]), 3).tolist() == [0, 2, 1]
 
 
 def pixel_embedding(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -88,7 +87,7 @@ def test_centres_are_of_each_class_by_itself() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"steps": -1}, "k-center needs steps of 0 or more, not -1"),
+        ({"steps": -1}, "k_center needs steps of 0 or more, not -1"),
         ({"model": {"name": "convnt"}}, r"no architecture 'convnt'\. Did you mean 'convnet'"),
         ({"model": {"depth": 1}}, "needs a 'name'"),
     ],
