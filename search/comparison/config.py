@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from dp_core.data.reading import Stream
 from dp_core.errors import naming
@@ -14,14 +14,16 @@ from search.config.distillers import DistillSection
 from search.config.meaning import FIXED, FREE, PLACE
 from search.config.models import RealTrainingSection
 from search.config.sections import (
+    PLAIN_NAMES,
     REST_OF_RECIPE,
+    SOME_LEFT,
     WHOLE_RECIPE,
     DataSection,
     NamedRunSection,
     ResourcesSection,
     RunConfigWithSets,
     Section,
-    with_plain_names,
+    chosen,
 )
 from trainables.laboratory import Kind
 
@@ -138,7 +140,7 @@ class ComparisonConfig(RunConfigWithSets):
     """The images."""
     distill: DistillSection = Field(default_factory=DistillSection)
     """How the `distilled` source is made; as many sets as methods have values of `ipc`."""
-    models: dict[str, dict[str, Any] | None] = Field(min_length=1)
+    models: Annotated[dict[str, dict[str, Any] | None], PLAIN_NAMES, SOME_LEFT] = Field(min_length=1)
     """Networks by a name of yours, each with `name` and hyperparameters; one after the other."""
     scope: ScopeSection = Field(default_factory=ScopeSection)
     """Which weights are prunable."""
@@ -150,7 +152,7 @@ class ComparisonConfig(RunConfigWithSets):
     """What the rounds of all methods have in common; each may say otherwise in its `recipe`."""
     round_images: int = Field(default=1000, ge=1)
     """Validation images that each round is scored on, to notice a dead network."""
-    methods: dict[str, MethodSection | None] = Field(min_length=1)
+    methods: Annotated[dict[str, MethodSection | None], PLAIN_NAMES, SOME_LEFT] = Field(min_length=1)
     """The methods by name, in the order in which they are done."""
     retrain: FinalTrainingSection = Field(default_factory=FinalTrainingSection)
     """How every ticket is trained on the real training images."""
@@ -162,20 +164,6 @@ class ComparisonConfig(RunConfigWithSets):
     resources: Annotated[ResourcesSection, FREE] = Field(default_factory=ResourcesSection)
     """What runs where."""
 
-    @field_validator("models", "methods")
-    @classmethod
-    def _plain(cls, named: dict[str, Any]) -> dict[str, Any]:
-        return with_plain_names(named)
-
-    # An override takes an entry of the file out by setting it to null.
-
-    @field_validator("models", "methods")
-    @classmethod
-    def _some_left(cls, named: dict[str, Any]) -> dict[str, Any]:
-        if all(entry is None for entry in named.values()):
-            raise ValueError("every entry is null, so that nothing is left")
-        return named
-
     def check(self) -> None:
         """See `RunConfig`."""
         self.retrain.parsed_recipe()
@@ -186,9 +174,9 @@ class ComparisonConfig(RunConfigWithSets):
     @property
     def chosen_models(self) -> dict[str, dict[str, Any]]:
         """The networks that are not null."""
-        return {name: model for name, model in self.models.items() if model is not None}
+        return chosen(self.models)
 
     @property
     def chosen_methods(self) -> dict[str, MethodSection]:
         """The methods that are not null."""
-        return {name: section for name, section in self.methods.items() if section is not None}
+        return chosen(self.methods)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dp_core.data import Reading
 from dp_core.data.reading import Stream
@@ -18,6 +18,33 @@ from search.config.keys import Holds
 from search.config.meaning import FIXED, PLACE, Meaning, with_paths_in_full
 
 T = TypeVar("T")
+
+
+def plain_name(name: str) -> str:
+    """Return `name` if it can be that of a file on every system, else raise ValueError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"must be letters, digits, '.', '_' and '-', not {name!r}")
+    return name
+
+
+def _with_plain_names(named: dict[str, Any]) -> dict[str, Any]:
+    for name in named:
+        plain_name(name)
+    return named
+
+
+def _some_left(named: dict[str, Any]) -> dict[str, Any]:
+    if not chosen(named):
+        raise ValueError("every entry is null, so that nothing is left")
+    return named
+
+
+PLAIN_NAMES = AfterValidator(_with_plain_names)
+"""Stands on a mapping whose keys must be possible names of files on every system."""
+SOME_LEFT = AfterValidator(_some_left)
+"""Stands on a mapping of which not every entry may be null."""
+PLAIN_NAME = AfterValidator(plain_name)
+"""Stands on such a name."""
 
 WHOLE_RECIPE = Holds(settings=(("", Recipe),))
 RECIPE_WITHOUT_LENGTH = Holds(settings=(("", Recipe),), without=("steps", "epochs"))
@@ -34,18 +61,13 @@ class Section(BaseModel):
 class NamedRunSection(Section):
     """The run directory and the seed."""
 
-    name: Annotated[str, FIXED]
+    name: Annotated[str, FIXED, PLAIN_NAME]
     """Name of the run; its directory is `run.directory`/`run.name`."""
     directory: Annotated[Path, PLACE] = Path("runs")
     """Where runs are kept."""
     seed: Annotated[int, FIXED] = Field(default=0, ge=0)
     """The seed that every random choice of the run follows from: validation split, distilled sets, what is proposed,
     initial weights, data orders."""
-
-    @field_validator("name")
-    @classmethod
-    def _plain(cls, name: str) -> str:
-        return plain_name(name)
 
 
 class ImagesSection(Section):
@@ -147,34 +169,20 @@ class RunConfig(Section):
 class RunConfigWithSets(RunConfig):
     """The config of a kind of run that trains on distilled sets which are there."""
 
-    sets: Annotated[dict[str, Path | None], PLACE] = Field(default_factory=dict)
+    sets: Annotated[dict[str, Path | None], PLACE, PLAIN_NAMES] = Field(default_factory=dict)
     """Ready-made distilled sets (`<name>.safetensors` with the card beside it) by names of yours; null takes one out.
     A search trains on each instead of one that it would make with as many images a class; a comparison's methods, and
     scores, call them by their names."""
 
-    @field_validator("sets")
-    @classmethod
-    def _plain_names(cls, named: dict[str, Path | None]) -> dict[str, Path | None]:
-        return with_plain_names(named)
-
     @property
     def chosen_sets(self) -> dict[str, Path]:
         """The ready-made sets that are not null."""
-        return {name: path for name, path in self.sets.items() if path is not None}
+        return chosen(self.sets)
 
 
-def with_plain_names(named: dict[str, T]) -> dict[str, T]:
-    """Return a mapping whose keys can be those of files on every system, else raise ValueError."""
-    for name in named:
-        plain_name(name)
-    return named
-
-
-def plain_name(name: str) -> str:
-    """Return `name` if it can be that of a file on every system, else raise ValueError."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError(f"must be letters, digits, '.', '_' and '-', not {name!r}")
-    return name
+def chosen(named: Mapping[str, T | None]) -> dict[str, T]:
+    """Return the entries that are not null, as which an override takes one of the file out."""
+    return {name: entry for name, entry in named.items() if entry is not None}
 
 
 def one_of(value: str, known: Iterable[str]) -> str:

@@ -12,14 +12,16 @@ from dp_core.proxies import PROXIES, TruthPlan
 from dp_core.training import Recipe
 from search.config.meaning import FREE, PLACE
 from search.config.sections import (
+    PLAIN_NAMES,
     REST_OF_RECIPE,
+    SOME_LEFT,
     ImagesSection,
     NamedRunSection,
     ResourcesSection,
     RunConfigWithSets,
     Section,
+    chosen,
     one_of,
-    with_plain_names,
 )
 from search.proxies.space import SpaceSection
 from trainables.trials.settings import parse_settings
@@ -144,9 +146,9 @@ class ProxyEvaluationConfig(RunConfigWithSets):
     """The images."""
     space: SpaceSection = Field(default_factory=SpaceSection)
     """The architectures."""
-    proxies: dict[str, ProxySection | None] = Field(min_length=1)
+    proxies: Annotated[dict[str, ProxySection | None], PLAIN_NAMES, SOME_LEFT] = Field(min_length=1)
     """The scores by names of yours; null takes one out."""
-    combinations: dict[str, CombinationSection | None] = Field(default_factory=dict)
+    combinations: Annotated[dict[str, CombinationSection | None], PLAIN_NAMES] = Field(default_factory=dict)
     """Scores made of several, by names of yours."""
     validation_images: int | None = Field(default=2000, ge=1)
     """How many of the held-back images score a trained proxy, balanced over classes; null is all of them."""
@@ -157,19 +159,11 @@ class ProxyEvaluationConfig(RunConfigWithSets):
     resources: Annotated[ResourcesSection, FREE] = Field(default_factory=ResourcesSection)
     """What runs where."""
 
-    @field_validator("proxies", "combinations")
-    @classmethod
-    def _plain(cls, named: dict[str, Any]) -> dict[str, Any]:
-        return with_plain_names(named)
-
     @field_validator("proxies")
     @classmethod
     def _known(cls, named: dict[str, ProxySection | None]) -> dict[str, ProxySection | None]:
-        if all(section is None for section in named.values()):
-            raise ValueError("every entry is null, so that nothing is left")
-        for name, section in named.items():
-            if section is not None:
-                one_of(section.kind or name, PROXIES)
+        for name, section in chosen(named).items():
+            one_of(section.kind or name, PROXIES)
         return named
 
     def check(self) -> None:
@@ -180,12 +174,12 @@ class ProxyEvaluationConfig(RunConfigWithSets):
     @property
     def chosen_proxies(self) -> dict[str, ProxySection]:
         """The proxies that are not null."""
-        return {name: section for name, section in self.proxies.items() if section is not None}
+        return chosen(self.proxies)
 
     @property
     def chosen_combinations(self) -> dict[str, CombinationSection]:
         """The combinations that are not null."""
-        return {name: section for name, section in self.combinations.items() if section is not None}
+        return chosen(self.combinations)
 
     def parsed_proxies(self) -> dict[str, Proxy]:
         """Return the proxies by name; UserError if a setting is none of its kind's."""
