@@ -32,7 +32,7 @@ def test_asked_to_stop_it_does_so_cleanly(
     for _ in range(TIMES):
         program = arena.start(*command, pause=0.15)
         # Before the run is there, there is nothing to go on with; from then on any moment will do.
-        while "screening " not in program.output and program.process.poll() is None:
+        while str(arena.run) not in program.output and program.process.poll() is None:
             time.sleep(0.02)
         time.sleep(draw.uniform(0, 9))
         if program.process.poll() == 0:
