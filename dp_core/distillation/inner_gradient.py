@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dp_core.distillation.lowering import NotLowered, lowered
 from dp_core.errors import UserError, in_one_line
-from dp_core.kernels import takes_any_format
+from dp_core.kernels import takes_any_format, without_skipping
 from dp_core.models import ModelSpec, build
 from dp_core.seeds import generator
 from dp_core.training import Network
@@ -95,6 +95,7 @@ class InnerGradient:
             self._engine = executed, Network(executed)
             self._engine[1].train()
         self._compiled: dict[Any, Callable[..., Any] | None] = {}
+        without_skipping(self._model)
 
     def gradient(self, parameters: Parameters, images: Tensor, labels: Tensor) -> Parameters:
         """Return ∇_θ ℓ, float32 by parameter name."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dp_core.kernels.build import block_library
+from dp_core.kernels.pointwise import seen, spread
 
 
 class Norm(IntEnum):
@@ -36,12 +37,16 @@ class Pool(IntEnum):
 
 @dataclass(frozen=True)
 class Convolution:
-    """Stride, padding, dilation and groups of a convolution."""
+    """Stride, padding, dilation and groups of a convolution on `every` so many rows and columns of pixels.
+
+    Convolutions that skip pixels are given as such of stride 1 on those they see; see pointwise.py.
+    """
 
     stride: Sequence[int]
     padding: Sequence[int]
     dilation: Sequence[int]
     groups: int
+    every: Sequence[int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -122,10 +127,12 @@ class _Block(torch.autograd.Function):
         settings: BlockSettings,
     ) -> tuple[Tensor, Tensor | None]:
         cast = None
-        ctx.image_channels, ctx.weight_channels = images.shape[1], 0 if weight is None else weight.shape[1]
+        ctx.shape, ctx.weight_channels = images.shape, 0 if weight is None else weight.shape[1]
         inner = images
         if weight is not None:
             assert settings.convolution is not None
+            if max(settings.convolution.every) > 1:
+                images = seen(images, settings.convolution.every).contiguous(memory_format=torch.channels_last)
             cast = weight.to(images.dtype, memory_format=torch.channels_last)
             if _is_grey(weight, settings.convolution):
                 images, cast = _padded(images), _padded(cast)
@@ -201,7 +208,9 @@ class _Block(torch.autograd.Function):
         if weight_gradient is not None:
             weight_gradient = weight_gradient[:, : ctx.weight_channels].float()
         if images_gradient is not None:
-            images_gradient = images_gradient[:, : ctx.image_channels]
+            images_gradient = images_gradient[:, : ctx.shape[1]]
+            if max(how.every) > 1:
+                images_gradient = spread(images_gradient, ctx.shape, how.every)
         bias_gradient = parameters[2] if ctx.has_bias else None
         return images_gradient, weight_gradient, bias_gradient, gamma_gradient, beta_gradient, None, None
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dp_core.kernels.block import BlockSettings, Convolution, Norm, Pool, block
 from dp_core.kernels.build import block_library
 from dp_core.kernels.formats import FORMAT_KEEPING, Chain, is_altered, takes_any_format
+from dp_core.kernels.pointwise import skips_pixels, without_skipping
 
 _Item = Callable[[Tensor], Tensor]  # what a Sequential runs: a layer, a block, a chain of them
 
@@ -45,6 +46,7 @@ def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     sequentials = [module for module in copied.modules() if type(module) is nn.Sequential]
     seen = not takes_any_format(model)
     changed = [_fuse(sequential, dtype, seen=seen) for sequential in sequentials]
+    without_skipping(copied)
     return copied if any(changed) else None
 
 
@@ -208,7 +210,10 @@ def _plain(convolution: nn.Conv2d) -> bool:
 
 def _geometry(convolution: nn.Conv2d) -> Convolution:
     assert not isinstance(convolution.padding, str)
-    return Convolution(convolution.stride, convolution.padding, convolution.dilation, convolution.groups)
+    stride, every = convolution.stride, (1, 1)
+    if skips_pixels(convolution):
+        stride, every = every, stride
+    return Convolution(stride, convolution.padding, convolution.dilation, convolution.groups, every)
 
 
 def _known(norm: nn.Module) -> bool:

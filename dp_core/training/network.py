@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from dp_core.kernels import Twins, fused, keep_freed_memory, takes_any_format, unfused_norms
+from dp_core.kernels import Twins, fused, has_skipping, keep_freed_memory, takes_any_format, unfused_norms
 from dp_core.training.precision import uses_bfloat16
 from dp_core.training.recipe import Mode, Precision
 
@@ -35,13 +35,18 @@ class Network:
     def __init__(self, model: nn.Module, *, mode: Mode = "auto", precision: Precision = "auto") -> None:
         self._device = next(model.parameters()).device
         self._any_format = takes_any_format(model)
+        skipping = self._device.type == "cpu" and has_skipping(model)
+        self._contiguous = skipping or not self._any_format  # but within fused blocks
         self.executed = model
         self.mode: Literal["eager", "fused", "compiled"] = "eager"
         self.stance: Stance = "default"
         if self._device.type == "cpu":
             keep_freed_memory()
         if mode == "compiled":
-            self.executed, self.mode = torch.compile(model, dynamic=False), "compiled"  # type: ignore[assignment]
+            # The compiler chooses channels-last memory on CPUs.
+            options: dict[str, Any] | None = {"layout_optimization": False} if skipping else None
+            self.executed = torch.compile(model, dynamic=False, options=options)  # type: ignore[assignment]
+            self.mode = "compiled"
         elif mode != "eager" and self._device.type == "cpu":
             self._fuse(model, precision)
         unfit = (self.mode != "compiled" and unfused_norms(self.executed) > 0) or _has_bilinear_layers(model)
@@ -49,7 +54,7 @@ class Network:
         self._is_fused = self.executed is not model and mode != "compiled"
         own_copy = self._is_fused and not self._any_format
         self._twins: AbstractContextManager[None] = Twins(model, self.executed) if own_copy else nullcontext()
-        if self._any_format and (self.bfloat16 or self._is_fused):
+        if not self._contiguous and (self.bfloat16 or self._is_fused):
             _in_channels_last(model)
 
     def _fuse(self, model: nn.Module, precision: Precision) -> None:
@@ -70,7 +75,9 @@ class Network:
         """Map float32 images [N, C, H, W] in the network's space to logits, float32 [N, classes]."""
         if not self._any_format:
             images = images.clone(memory_format=torch.contiguous_format)
-        elif self.bfloat16 and not self._is_fused:  # fused blocks change format and layout in one go
+        elif (
+            self.bfloat16 and not self._is_fused and not self._contiguous
+        ):  # fused blocks change format and layout in one go
             images = images.contiguous(memory_format=torch.channels_last)
         stance = torch.compiler.set_stance(self.stance) if self.mode == "compiled" else nullcontext()
         with stance, self._twins, torch.autocast(self._device.type, torch.bfloat16, enabled=self.bfloat16):

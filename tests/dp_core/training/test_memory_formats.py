@@ -176,7 +176,7 @@ def test_members_of_a_population_end_as_alone(name: str) -> None:
 
 @pytest.mark.usefixtures("kernels")
 def test_our_own_architectures_keep_the_fast_format() -> None:
-    for name, choice in (("convnet", {"depth": 2, "width": 4}), ("resnet20", {"width": 4}), ("vit", {"width": 8})):
+    for name, choice in (("convnet", {"depth": 2, "width": 4}), ("resnet20", {"width": 16}), ("vit", {"width": 8})):
         model = build(ModelSpec(name, choice), SHAPE, CLASSES, seed=0)
         Network(model, mode="eager", precision="bfloat16")
         wide = [p for p in model.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
