@@ -88,14 +88,14 @@ def test_a_compiled_network_is_torchs(monkeypatch: pytest.MonkeyPatch, units: Ca
     units(True)
     compiled: list[Any] = []
 
-    def compile_(model: nn.Module, *, dynamic: bool) -> nn.Module:
-        compiled.append((model, dynamic))
+    def compile_(model: nn.Module, *, dynamic: bool, options: dict[str, bool] | None) -> nn.Module:
+        compiled.append((model, dynamic, options))
         return model
 
     monkeypatch.setattr(torch, "compile", compile_)
     model = small_model("instance")
     network = Network(model, mode="compiled")
-    assert compiled == [(model, False)]
+    assert compiled == [(model, False, None)]
     assert (network.mode, network.bfloat16) == ("compiled", True)  # compiled norms are fast
     assert network(random_data().images).dtype == torch.float32
 
