@@ -1,7 +1,7 @@
 # make setup        create .venv and install Winnow with the pinned libraries (skipped when nothing changed)
 # make search       set-up, then the quickstart search; ARGS="run.name=mine run.seed=1" passes overrides
 # make test         set-up, lint, types, import contracts, tests
-# make chaos        set-up, then every way in which a run may be hurt, half an hour; writes benchmarks/results/chaos.md
+# make chaos        set-up, then every way in which a run may be hurt, an hour; writes benchmarks/results/chaos.md
 # make lint         set-up, lint, types, import contracts
 # make constraints  renew the pins in constraints.txt from today's newest releases
 # make clean        remove .venv and the caches (runs/ is kept)

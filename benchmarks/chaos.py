@@ -1,7 +1,7 @@
 """What a run survives: the scenarios of tests/chaos, with what was lost in each (`make chaos`).
 
 Drivers, workers and disks of tiny searches are killed, filled and damaged while they run; every scenario is a test that
-says what must be left of the run. This script runs them all, some half an hour on two cores, and writes the figures as
+says what must be left of the run. This script runs them all, an hour on two cores, and writes the figures as
 JSON and as a table.
 """
 
