@@ -37,9 +37,9 @@ class Pool(IntEnum):
 
 @dataclass(frozen=True)
 class Convolution:
-    """Stride, padding, dilation and groups of a convolution on `every` so many rows and columns of pixels.
+    """Stride, padding, dilation and groups of a convolution, and which of the images' pixels it is given.
 
-    Convolutions that skip pixels are given as such of stride 1 on those they see; see pointwise.py.
+    `every` is 1 but for a convolution of 1×1 that skips pixels, which has it in place of its stride; see pointwise.py.
     """
 
     stride: Sequence[int]

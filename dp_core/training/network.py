@@ -75,9 +75,8 @@ class Network:
         """Map float32 images [N, C, H, W] in the network's space to logits, float32 [N, classes]."""
         if not self._any_format:
             images = images.clone(memory_format=torch.contiguous_format)
-        elif (
-            self.bfloat16 and not self._is_fused and not self._contiguous
-        ):  # fused blocks change format and layout in one go
+        elif self.bfloat16 and not (self._is_fused or self._contiguous):
+            # Fused blocks change type and format in one go.
             images = images.contiguous(memory_format=torch.channels_last)
         stance = torch.compiler.set_stance(self.stance) if self.mode == "compiled" else nullcontext()
         with stance, self._twins, torch.autocast(self._device.type, torch.bfloat16, enabled=self.bfloat16):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,13 +71,14 @@ def write_model(
     return folder
 
 
-COMPLETE: Callable[..., End] = lambda *scores: (list(scores), TrialState.COMPLETE, None)  # noqa: E731
+def complete(*scores: float) -> End:
+    return list(scores), TrialState.COMPLETE, None
 
 
 def test_rounds_and_trials_are_the_studys(run: RunDirectory) -> None:
     candidates = write_comparison(
         run,
-        COMPLETE(0.7, 0.6),
+        complete(0.7, 0.6),
         ([0.4], TrialState.PRUNED, "others were better"),
         ([0.3], TrialState.FAIL, "the loss became nan"),
         ([], TrialState.FAIL, "its worker was lost"),
@@ -110,7 +111,7 @@ def test_rounds_and_trials_are_the_studys(run: RunDirectory) -> None:
 
 
 def test_seeds_are_averaged_and_the_best_mean_is_first(run: RunDirectory) -> None:
-    write_comparison(run, COMPLETE(0.7, 0.6), COMPLETE(0.5), COMPLETE(0.9))
+    write_comparison(run, complete(0.7, 0.6), complete(0.5), complete(0.9))
     for seed, accuracy in enumerate((0.5, 0.6, 0.7)):
         write_model(run, 0, seed, accuracy, validation_accuracy=accuracy + 0.05, seconds=1.5)
     write_model(run, 2, 0, 0.65)
@@ -154,7 +155,7 @@ WORSE = Recipe(epochs=6.0, learning_rate=3.0)
 
 def test_the_recipe_of_the_best_validation_accuracy_represents_a_ticket(run: RunDirectory) -> None:
     """Never that of the best test accuracy: here it is the shortest training, and the one with a mean of 0.7."""
-    write_comparison(run, COMPLETE(0.7), COMPLETE(0.5))
+    write_comparison(run, complete(0.7), complete(0.5))
     write_model(run, 0, 0, 0.9, validation_accuracy=0.60)
     write_model(run, 0, 0, 0.5, LONGER, validation_accuracy=0.61)
     write_model(run, 0, 1, 0.7, LONGER, validation_accuracy=0.65)
@@ -174,14 +175,14 @@ def test_the_recipe_of_the_best_validation_accuracy_represents_a_ticket(run: Run
 
 
 def test_of_equal_validation_accuracy_the_longer_training_is_shown(run: RunDirectory) -> None:
-    write_comparison(run, COMPLETE(0.7))
+    write_comparison(run, complete(0.7))
     for recipe in (LONGER, RECIPE):
         write_model(run, 0, 0, 0.5, recipe)
     assert [row["epochs"] for row in write_tables(run, read_trials(run.journal, None, STUDY))] == [6, 2]
 
 
 def test_a_model_from_a_version_that_named_no_recipe_is_ranked(run: RunDirectory) -> None:
-    write_comparison(run, COMPLETE(0.7))
+    write_comparison(run, complete(0.7))
     folder = write_model(run, 0, 0, 0.5)
     told = TrainedModel.load(folder)
     results = {**told.results, "history": [{}, {}, {}]}
@@ -192,14 +193,14 @@ def test_a_model_from_a_version_that_named_no_recipe_is_ranked(run: RunDirectory
 
 
 def test_equal_accuracies_are_ranked_by_trial(run: RunDirectory) -> None:
-    write_comparison(run, COMPLETE(0.5), COMPLETE(0.9), COMPLETE(0.7))
+    write_comparison(run, complete(0.5), complete(0.9), complete(0.7))
     for trial in (2, 1, 0):
         write_model(run, trial, 0, 0.5)
     assert [row["trial"] for row in write_tables(run, read_trials(run.journal, None, STUDY))] == [0, 1, 2]
 
 
 def test_a_run_without_models_has_an_empty_leaderboard_of_the_same_columns(run: RunDirectory) -> None:
-    write_comparison(run, COMPLETE(0.5))
+    write_comparison(run, complete(0.5))
     assert write_tables(run, read_trials(run.journal, None, STUDY)) == []
     empty = pq.read_table(run.leaderboard)
     write_model(run, 0, 0, 0.5)
@@ -209,14 +210,14 @@ def test_a_run_without_models_has_an_empty_leaderboard_of_the_same_columns(run: 
 
 
 def test_a_damaged_model_is_named_rather_than_ranked(run: RunDirectory) -> None:
-    write_comparison(run, COMPLETE(0.5))
+    write_comparison(run, complete(0.5))
     (write_model(run, 0, 0, 0.5) / "model.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="00000-seed0"):
         write_tables(run, read_trials(run.journal, None, STUDY))
 
 
 def test_tables_made_again_are_the_same(run: RunDirectory) -> None:
-    write_comparison(run, COMPLETE(0.7, 0.6), COMPLETE(0.5))
+    write_comparison(run, complete(0.7, 0.6), complete(0.5))
     write_model(run, 1, 0, 0.5)
     write_tables(run, read_trials(run.journal, None, STUDY))
     before = [pq.read_table(path) for path in (run.rounds, run.trials, run.leaderboard)]
@@ -297,7 +298,7 @@ def test_an_audited_trial_that_was_stopped_has_what_its_ticket_came_to(run: RunD
 
 
 def test_a_promoted_model_is_not_audited(run: RunDirectory) -> None:
-    write_comparison(run, COMPLETE(0.5))
+    write_comparison(run, complete(0.5))
     write_model(run, 0, 0, 0.5)
     (row,) = write_tables(run, read_trials(run.journal, None, STUDY))
     assert not row["audited"]
@@ -306,7 +307,7 @@ def test_a_promoted_model_is_not_audited(run: RunDirectory) -> None:
 
 
 def test_a_rejected_proposal_names_the_constraints_that_it_broke(run: RunDirectory) -> None:
-    write_comparison(run, COMPLETE(0.5), still_running=1)
+    write_comparison(run, complete(0.5), still_running=1)
     fine, rejected = read_trials(run.journal, None, STUDY)
     rejected.state = TrialState.PRUNED
     rejected.set_user_attr("rejected", True)

@@ -55,7 +55,7 @@ def test_a_stopwatch_adds_up_and_goes_on() -> None:
     with watch.running():
         sum(range(1000))
     with pytest.raises(ZeroDivisionError), watch.running():
-        1 / 0  # noqa: B018
+        raise ZeroDivisionError
     told = watch.so_far()
     assert 2 < told["seconds"] < 3
     assert 1 <= told["processor_seconds"] < 2
