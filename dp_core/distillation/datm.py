@@ -43,6 +43,7 @@ class DATM(TrajectoryMatching):
             f"above min_start_epoch {self.min_start_epoch} and at most max_start_epoch {self.max_start_epoch}",
         )
         self._require("expansion", 0 <= self.expansion <= 1, "from 0 to 1")
+        self._require("minutes", self.minutes is None, "to be null, as it goes from easy to hard by its iterations")
 
     def epochs_at(self, iteration: int) -> tuple[int, int]:
         """See TrajectoryMatching; the bound rises linearly, in whole epochs."""

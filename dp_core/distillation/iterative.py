@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
@@ -26,6 +28,7 @@ from dp_core.distillation.distilled_set import DistilledSet
 from dp_core.distillation.identity import Identity
 from dp_core.distillation.judging import few_step_accuracy
 from dp_core.distillation.learned_rate import LearnedRate
+from dp_core.distillation.length import Length
 from dp_core.distillation.pool import Pool
 from dp_core.distillation.running import Choice, Objective, Outcome, Running
 from dp_core.distillation.synthetic import Synthetic
@@ -66,6 +69,9 @@ class IterativeDistiller(ABC):
 
     iterations: int = 1000
     """Steps on the images, at least 1."""
+    minutes: float | None = None
+    """Wall-clock minutes for a set, above 0, instead of `iterations`: the schedule goes by them, and of a few late
+    states that one is kept whose set trains fresh networks to the highest validation accuracy."""
     image_rate: float = 1.0
     """Learning rate of the images, above 0."""
     optimizer: Literal["sgd", "adam"] = "sgd"
@@ -97,6 +103,7 @@ class IterativeDistiller(ABC):
         for name, fine, wanted in (
             ("iterations", self.iterations >= 1, "at least 1"),
             ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
+            ("minutes", self.minutes is None or 0 < self.minutes < math.inf, "above 0"),
             ("validate_every", self.validate_every >= 0, "0 or more"),
             ("validate_steps", self.validate_steps >= 1, "at least 1"),
         ):
@@ -148,7 +155,10 @@ class IterativeDistiller(ABC):
 
     def settings(self) -> dict[str, Any]:
         """See Distiller."""
-        return {"method": self.method, **_plain(asdict(self))}
+        given = _plain(asdict(self))
+        if self.minutes is None:  # so that sets are what they were before there was this setting
+            del given["minutes"]
+        return {"method": self.method, **given}
 
     def check(self, source: ImageDataset, images_per_class: int) -> None:
         """See Distiller."""
@@ -165,6 +175,7 @@ class IterativeDistiller(ABC):
         self, source: ImageDataset, images_per_class: int, seed: int, workspace: Workspace = HERE
     ) -> DistilledSet:
         """See Distiller."""
+        began = time.perf_counter()
         self.check(source, images_per_class)
         if self.validate_every and workspace.validation is None:
             raise UserError(f"{self.method} needs validation images where validate_every is {self.validate_every}.")
@@ -185,11 +196,12 @@ class IterativeDistiller(ABC):
             objective,
             self.build_optimizer(synthetic),
             lambda: self._sizes(synthetic, images_per_class),
-            self.iterations,
+            Length(self.iterations, None if self.minutes is None else 60 * self.minutes),
             SCHEDULES[self.schedule],
-            self._choice(task) if self.validate_every else None,
+            self._choice(task) if self._judged(task) else None,
             self._identity(task),
             workspace,
+            began=None if self.minutes is None else began,
         )
         outcome = running.run(
             lambda done: workspace.snapshot(done, self._result(synthetic, task, {"iterations_done": done}))
@@ -228,9 +240,13 @@ class IterativeDistiller(ABC):
         lasting = {name: value for name, value in settings.items() if name not in self.step_sizes}
         return Identity(digest_of_json([settings, *others]), digest_of_json([lasting, *others]), self.step_sizes)
 
+    def _judged(self, task: Task) -> bool:
+        """Return whether the state that is kept is chosen by validation images."""
+        return task.workspace.validation is not None and bool(self.validate_every or self.minutes)
+
     def _validation_digest(self, task: Task) -> str | None:
         validation = task.workspace.validation
-        return validation.digest if self.validate_every and validation is not None else None
+        return validation.digest if validation is not None and self._judged(task) else None
 
     def _space(self, source: ImageDataset) -> Preprocessing:
         if self.space == "standardisation":
@@ -250,7 +266,7 @@ class IterativeDistiller(ABC):
             ]
             return sum(accuracies) / len(accuracies)
 
-        return Choice(score, self.validate_every)
+        return Choice(score, self.validate_every or None)
 
     def _result(self, synthetic: Synthetic, task: Task, made: dict[str, Any]) -> DistilledSet:
         return synthetic.distilled(task.space, task.source.class_names, made)

@@ -15,9 +15,11 @@ from dp_core.distillation.base import Workspace
 from dp_core.distillation.broken import Broken, smaller
 from dp_core.distillation.checkpoint import load_states, save_state
 from dp_core.distillation.identity import Identity
+from dp_core.distillation.length import Length
 from dp_core.distillation.recovery import SHRINKING, SoundStates
 from dp_core.distillation.state_file import Damaged
 from dp_core.distillation.synthetic import Synthetic
+from dp_core.errors import UserError
 from dp_core.training.schedule import Schedule
 
 
@@ -52,12 +54,20 @@ class Objective(Protocol):
         """Go back to what `state_dict` returned."""
 
 
+# The shares of a budget of time at which states are looked at, unless every so many iterations is asked for. The best
+# state is nearly always a late one, as steps become smaller, and looking costs time that steps could have.
+_LOOKS = (0.5, 0.75)
+
+
 @dataclass(frozen=True)
 class Choice:
-    """How to choose the state that is kept: the one of the highest `score`, looked at every `every` iterations."""
+    """How to choose the state that is kept: the one of the highest `score`.
+
+    It is looked at every `every` iterations or, where that is None, a few times in a budget of time; and at the end.
+    """
 
     score: Callable[[Synthetic], float]
-    every: int
+    every: int | None
 
 
 @dataclass(frozen=True)
@@ -86,11 +96,13 @@ class Running:
         objective: gives the gradients.
         optimizer: over the leaves of `synthetic`, in groups with a `name`.
         sizes: returns the present learning rate of each of these groups by its name, before schedule and halving.
-        iterations: in all.
+        length: of the whole.
         schedule: of all groups' learning rates.
         choice: None keeps the last state.
         identity: a checkpoint of another one is refused.
         workspace: where checkpoints are kept.
+        began: of a budget of time, when it began to be spent in this process, by `time.perf_counter`: what was prepared
+            since then is part of it. None is when `run` is called.
     """
 
     def __init__(
@@ -99,21 +111,23 @@ class Running:
         objective: Objective,
         optimizer: torch.optim.Optimizer,
         sizes: Callable[[], Mapping[str, float]],
-        iterations: int,
+        length: Length,
         schedule: Schedule,
         choice: Choice | None,
         identity: Identity,
         workspace: Workspace,
+        began: float | None = None,
     ) -> None:
         self._synthetic, self._objective = synthetic, objective
         self._optimizer, self._sizes = optimizer, sizes
-        self._iterations, self._schedule, self._choice = iterations, schedule, choice
+        self._length, self._schedule, self._choice = length, schedule, choice
         self._identity, self._workspace = identity, workspace
         self._iteration, self._scale, self._divergences = 0, 1.0, 0
         self._losses: list[float] = []
         self._changes: list[Mapping[str, Any]] = []
         self._best: dict[str, Any] | None = None
-        self._seconds = 0.0
+        self._seconds, self._began = 0.0, began
+        self._look_seconds = 0.0
 
     def run(self, snapshot: Callable[[int], None]) -> Outcome:
         """Go on from the checkpoint, if there is one, to the end; the synthetic data are then those that are kept.
@@ -123,11 +137,14 @@ class Running:
 
         Raises:
             DistillationDiverged: it diverged once more than it may, or however small its steps.
-            UserError: the checkpoint is another distillation's, or the disk is full.
+            UserError: the checkpoint is another distillation's, the disk is full, or a budget of time is over before
+                the first iteration is.
         """
         sound = self._restored()
-        self._clock = time.perf_counter()
-        while self._iteration < self._iterations:
+        self._clock = time.perf_counter() if self._began is None else self._began
+        over = self._is_over()
+        while not over:
+            before = self._share()
             try:
                 loss = self._step()
             except Broken as broken:
@@ -135,10 +152,14 @@ class Running:
                 continue
             self._iteration += 1
             self._losses.append(loss)
-            self._workspace.progress(self._iteration, self._iterations, loss)
-            if self._choice is not None and (self._is_due(self._choice.every)):
+            self._count_seconds()
+            self._check_budget()
+            over = self._is_over()
+            total = self._iteration if over else self._length.expected(self._iteration, self._seconds)
+            self._workspace.progress(self._iteration, total, loss)
+            if self._choice is not None and (over or self._is_look_due(self._choice.every, before)):
                 self._choose(self._choice)
-            if self._is_due(self._workspace.checkpoint_every):
+            if over or self._iteration % self._workspace.checkpoint_every == 0:
                 sound.keep(self._saved_state())
                 snapshot(self._iteration)
         self._count_seconds()
@@ -155,12 +176,30 @@ class Running:
             kept["score"],
         )
 
-    def _is_due(self, every: int) -> bool:
-        return self._iteration % every == 0 or self._iteration == self._iterations
+    def _is_over(self) -> bool:
+        # The last look at the validation images is to fit in, too.
+        return self._length.is_over(self._iteration, self._seconds + self._look_seconds)
+
+    def _share(self) -> float:
+        return self._length.share(self._iteration, self._seconds)
+
+    def _check_budget(self) -> None:
+        """Raise UserError if a budget of time was not enough for one iteration."""
+        budget = self._length.seconds
+        if self._iteration == 1 and budget is not None and self._seconds > budget:
+            raise UserError(
+                f"A budget of {budget / 60:g} minutes is less than one iteration takes with what comes before it: "
+                f"{self._seconds / 60:.2g} minutes here."
+            )
+
+    def _is_look_due(self, every: int | None, before: float) -> bool:
+        if every is not None:
+            return self._iteration % every == 0
+        return any(before < look <= self._share() for look in _LOOKS)
 
     def _step(self) -> float:
         """Do one step on the synthetic data and return its loss; Broken if something is no longer sound."""
-        sizes, share = self._sizes(), self._schedule(self._iteration, self._iterations)
+        sizes, share = self._sizes(), self._schedule(*self._length.place(self._iteration, self._seconds))
         for group in self._optimizer.param_groups:
             group["lr"] = sizes[group["name"]] * share * self._scale
         self._optimizer.zero_grad(set_to_none=True)
@@ -189,6 +228,9 @@ class Running:
 
     def _choose(self, choice: Choice) -> None:
         score = choice.score(self._synthetic)
+        before = self._seconds
+        self._count_seconds()
+        self._look_seconds = max(self._look_seconds, self._seconds - before)
         if self._best is None or score > self._best["score"]:
             self._best = {"score": score, "iteration": self._iteration, "synthetic": self._synthetic.state_dict()}
 
@@ -230,6 +272,12 @@ class Running:
         self._optimizer.load_state_dict(copy.deepcopy(dict(state["optimizer"])))
         self._objective.load_state_dict(state["objective"])
 
+    def _of(self) -> str:
+        seconds = self._length.seconds
+        if seconds is None:
+            return f" of {self._length.iterations}"
+        return f", with {max(0.0, seconds - self._seconds) / 60:.1f} of {seconds / 60:g} minutes left"
+
     def _restored(self) -> SoundStates:
         """Load the newest checkpoint, if there is one; return the states that can be gone back to."""
         folder, begin = self._workspace.folder, self._state()
@@ -246,5 +294,5 @@ class Running:
         if not states:
             return SoundStates([begin])
         self._load(states[-1])
-        self._workspace.say(f"goes on from iteration {self._iteration} of {self._iterations}")
+        self._workspace.say(f"goes on from iteration {self._iteration}{self._of()}")
         return SoundStates([begin, *states] if len(found) == 1 else states)

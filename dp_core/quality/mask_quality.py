@@ -7,31 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import nn
-
 from dp_core.data import ImageDataset
-from dp_core.device import default_device
 from dp_core.distillation import DistilledSet
-from dp_core.distillation.base import standardisation_of
 from dp_core.distillation.judging import judging_recipe
-from dp_core.judging import calibration_images, judge
-from dp_core.models import ModelSpec, build
-from dp_core.pruning import (
-    ErdosRenyiKernel,
-    GlobalMagnitude,
-    IterativePruning,
-    Mask,
-    PruningPlan,
-    check_sparsity,
-    geometric_schedule,
-    no_examples,
-)
-from dp_core.seeds import derive_seed, generator
-from dp_core.training import Diverged, Recipe, Training, TrainingData
+from dp_core.models import ModelSpec
+from dp_core.pruning import geometric_schedule
+from dp_core.quality.ticket_bench import RANDOM_MASK, TicketBench
+from dp_core.training import Recipe, TrainingData
 
 REAL = "real"
 """What rows call real data with as many image-gradients as the set."""
-RANDOM_MASK = "random_mask"
 DENSE = "dense"
 
 
@@ -98,17 +83,21 @@ def mask_quality(
         UserError: the set is not for such images, or the network cannot be built or be as sparse.
     """
     distilled.check_fits(train.image_shape, train.class_names)
-    bench = _Bench(train, validation, spec, trial)
+    bench = TicketBench(train, validation, spec, trial.retraining)
+    bench.check(trial.sparsity)
+    # The first of a schedule is the dense network.
+    sparsities = geometric_schedule(trial.sparsity, trial.rounds)[1:]
     rows = []
     for seed, steps in itertools.product(seeds, trial.steps):
         for source, (data, recipe) in _sources(bench, distilled, controls, steps).items():
             tell(f"{source}, {steps} steps a round")
-            mask, gradients = bench.ticket(data, recipe, seed)
+            masks, gradients = bench.find(data, recipe, sparsities, seed)
+            mask = masks[-1] if masks else None
             found = {"source": source, "steps": steps, "sparsity": trial.sparsity, "rounds": trial.rounds, "seed": seed}
             rows.append({**found, "image_gradients": gradients, "accuracy": bench.retrained(mask, seed)})
     for seed in seeds:
         for source, mask, sparsity in (
-            (RANDOM_MASK, bench.random_mask(seed), trial.sparsity),
+            (RANDOM_MASK, bench.random_mask(trial.sparsity, seed), trial.sparsity),
             (DENSE, bench.dense, 0.0),
         ):
             tell(source)
@@ -118,59 +107,10 @@ def mask_quality(
 
 
 def _sources(
-    bench: _Bench, distilled: DistilledSet, controls: Mapping[str, DistilledSet], steps: int
+    bench: TicketBench, distilled: DistilledSet, controls: Mapping[str, DistilledSet], steps: int
 ) -> dict[str, tuple[TrainingData, Recipe]]:
     """Return for every source what is trained on between prunings, and how."""
     recipe = judging_recipe(replace(distilled, learning_rate=None), steps)
     sets = {"distilled": distilled, **controls}
     found = {name: (TrainingData(*each.training_data()), recipe) for name, each in sets.items()}
     return {**found, REAL: (bench.real, recipe)}
-
-
-class _Bench:
-    """The network, its real data, and retraining."""
-
-    def __init__(self, train: ImageDataset, validation: ImageDataset, spec: ModelSpec, trial: TicketTrial) -> None:
-        space, device = standardisation_of(train), default_device()
-        self.spec, self.trial, self.classes, self._shape = spec, trial, train.classes, train.image_shape
-        self.real = TrainingData(train.images, train.labels, space).to(device)
-        self._validation = TrainingData(validation.images, validation.labels, space)
-        self._calibration = calibration_images(train, space)
-        self.dense = Mask.ones(self.network(0))
-        check_sparsity(trial.sparsity, {name: kept.numel() for name, kept in self.dense.items()})
-
-    def network(self, seed: int) -> nn.Module:
-        """Return the network as initialised."""
-        made = build(self.spec, self._shape, self.classes, seed=derive_seed(seed, "initial weights"))
-        return made.to(default_device())
-
-    def ticket(self, data: TrainingData, recipe: Recipe, seed: int) -> tuple[Mask | None, int]:
-        """Find a mask by training on `data`; return it, or None if a training diverges, and its image-gradients."""
-        plan = PruningPlan(geometric_schedule(self.trial.sparsity, self.trial.rounds), GlobalMagnitude(), recipe)
-        pruning = IterativePruning(
-            self.network(seed), data.to(default_device()), plan, seed=derive_seed(seed, "finding")
-        )
-        try:
-            for _ in range(self.trial.rounds):
-                pruning.run_round()
-        except Diverged:
-            return None, pruning.image_gradients
-        return pruning.prune(), pruning.image_gradients
-
-    def random_mask(self, seed: int) -> Mask:
-        """Draw a mask of the sparsity that the tickets have."""
-        draw = generator(seed, RANDOM_MASK)
-        return ErdosRenyiKernel()(self.network(seed), self.dense, self.trial.sparsity, draw, no_examples)
-
-    def retrained(self, mask: Mask | None, seed: int) -> float:
-        """Return the validation accuracy of a ticket that was retrained on real data from initialisation."""
-        if mask is None:
-            return 1 / self.classes
-        model = self.network(seed)
-        recipe = self.trial.retraining
-        training = Training(model, self.real, recipe, seed=derive_seed(seed, "retraining"), mask=mask)
-        try:
-            training.run()
-        except Diverged:
-            return 1 / self.classes
-        return judge(model, self._validation, self._calibration, recipe).accuracy

@@ -30,6 +30,10 @@ class DistillerSection(Section):
     """The networks that the set is made with, instead of `settings.architectures`: `name` and hyperparameters. A list
     of values, or `{choice: [...]}`, for a hyperparameter, or a list of networks, makes it a pool from which one is
     drawn at a time; null is the distiller's own."""
+    minutes: Annotated[float | None, FIXED] = Field(default=None, gt=0, allow_inf_nan=False)
+    """Wall-clock minutes for each set, instead of `settings.iterations`: steps become smaller as they run out, and of a
+    few late states that one is kept which trains fresh networks best on validation images. What comes out depends on
+    the machine's speed."""
 
     @field_validator("method")
     @classmethod
@@ -42,10 +46,20 @@ class DistillerSection(Section):
         if self.architectures is not None:
             self._check_architectures(kind)
             settings["architectures"] = self.architectures
+        if self.minutes is not None:
+            self._check_minutes(kind)
+            settings["minutes"] = self.minutes
         return parse_settings(kind, settings, "distill.settings")
 
+    def _check_minutes(self, kind: type[Distiller]) -> None:
+        if "minutes" not in _settings_of(kind):
+            raise UserError(f"'distill.minutes' has no meaning for {self.method}, which takes as long as it takes.")
+        for name in ("minutes", "iterations"):
+            if name in self.settings:
+                raise UserError(f"'distill.minutes' and 'distill.settings.{name}' cannot both be given.")
+
     def _check_architectures(self, kind: type[Distiller]) -> None:
-        known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+        known = _settings_of(kind)
         if "architectures" not in known:
             instead = ": its network is 'distill.settings.model'" if "model" in known else ""
             raise UserError(f"'distill.architectures' has no meaning for {self.method}{instead}.")
@@ -55,6 +69,10 @@ class DistillerSection(Section):
             Families.of(self.architectures or ())
         except UserError as error:
             raise UserError(f"'distill.architectures': {error}") from error
+
+
+def _settings_of(kind: type[Distiller]) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
 
 
 class DistillSection(DistillerSection):

@@ -39,6 +39,7 @@ def _next(plan: DistillPlan, images_per_class: int | None) -> dict[str, Any]:
     return {
         "images_per_class": images_per_class,
         "iteration": unfinished.iteration(),
-        "iterations": plan.wanted.settings.get("iterations"),
+        # A budget of minutes stands in their place.
+        "iterations": None if "minutes" in plan.wanted.settings else plan.wanted.settings.get("iterations"),
         "best_validation_accuracy": unfinished.best_score(),
     }

@@ -40,8 +40,9 @@ class Watch:
     ) -> None:
         self._name = f"{images_per_class}ipc"
         # By their number the steps of the distillation proper are told from what comes before, if anything does.
-        self._iterations = getattr(distiller, "iterations", None)
-        self._judged = bool(getattr(distiller, "validate_every", 0))
+        timed = getattr(distiller, "minutes", None) is not None
+        self._iterations = None if timed else getattr(distiller, "iterations", None)
+        self._judged = timed or bool(getattr(distiller, "validate_every", 0))
         self._unfinished, self._progress = unfinished, progress
         self._album = Album(run / "images")
         self._board = run / "tensorboard"

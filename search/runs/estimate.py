@@ -76,6 +76,8 @@ def distilling_phases(
         return (), ("distilling",)
     if sum(seconds) < _WORTH_TELLING:
         return (), ()
+    if all(getattr(maker, "minutes", None) is not None for maker, _ in makers):
+        return (Phase("distilling", sum(seconds), sum(seconds), "the minutes that each set may take"),), ()
     judged = any(getattr(maker, "validate_every", 0) for maker, _ in makers)
     looks = ", looking at validation images not counted" if judged else ""
     rests_on = f"{plural(len(makers), 'set')}, some iterations of each timed here{looks}"

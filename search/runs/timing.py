@@ -96,6 +96,8 @@ def distilling_seconds(
     None where something else is to be made first, such as experts, whose number tells nothing of the set's, and where
     it fails, which it will say when it is made.
     """
+    if (minutes := getattr(distiller, "minutes", None)) is not None:
+        return float(60 * minutes)
     wanted = getattr(distiller, "iterations", None)
     if hasattr(distiller, "experts"):
         return None

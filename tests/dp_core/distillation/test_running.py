@@ -16,6 +16,7 @@ from dp_core.distillation.broken import Broken
 from dp_core.distillation.checkpoint import load_states, save_state
 from dp_core.distillation.identity import Identity
 from dp_core.distillation.learned_rate import LearnedRate
+from dp_core.distillation.length import Length
 from dp_core.distillation.recovery import DistillationDiverged
 from dp_core.distillation.running import Choice, Outcome, Running
 from dp_core.distillation.synthetic import Synthetic
@@ -136,7 +137,7 @@ class Case:
             objective,
             self.optimizer,
             lambda: sizes,
-            iterations,
+            Length(iterations),
             SCHEDULES[schedule],
             choice,
             Identity(f"{identity} at {rate}", identity, {"image_rate": rate}),

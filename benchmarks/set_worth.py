@@ -1,0 +1,258 @@
+"""What is a distilled set worth for what Winnow does with it: for masks, for ranks, and beside that for fresh networks?
+
+    python -m benchmarks.set_worth --data-root PATH SET...      # complete CIFAR-10; some ten minutes a set on one core
+    python -m benchmarks.set_worth                              # the page and the figure again from what was measured
+
+Sets are .safetensors files, or `random_images` (ten a class, other ones for every seed), `real` (all training images at
+equal image-gradients) and `random_mask` (Erdős–Rényi-Kernel densities). Whatever was measured of a set is kept by its
+digest in results/set_worth.json, and not measured again. Nothing here looks at a test image.
+
+    mask     masks of two ConvNet-3 of width 32, with instance and with batch norm, from nine rounds of 30 steps on 100
+             images, 28 % a round, after which the ticket is trained on the real images for one epoch from its
+             initialisation: accuracy on validation images at 90 and 95 % sparsity
+    rank     Spearman's correlation of the accuracy after 30 steps with the committed truth of ConvNet-720, over 24 of
+             its architectures of at most 60 MFLOPs, as many of each depth, width, norm, activation and pooling
+    fresh    accuracy on validation images of a ConvNet-3 of width 64 after 300 steps
+
+The figure sets masks against fresh networks, set by set: does a set that trains networks well find masks well?
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.measuring import RESULTS, as_a_program
+from dp_core.data import Splits, open_splits
+from dp_core.distillation import DistilledSet, RandomImages
+from dp_core.distillation.judging import judging_recipe, trained_accuracy
+from dp_core.errors import UserError
+from dp_core.files import write_json, write_text
+from dp_core.models import ModelSpec
+from dp_core.models.sampling import stratified
+from dp_core.models.spaces import convnet720
+from dp_core.proxies.base import ProxyInputs
+from dp_core.proxies.distilled_training import DistilledTraining
+from dp_core.proxies.real_training import RealDataTraining
+from dp_core.quality.ticket_bench import RANDOM_MASK, TicketBench
+from dp_core.training import Recipe, TrainingData
+from search.output.drawing import save
+from search.output.panels import Axis, Line, Panel, style
+from search.output.rank_correlation import rank_correlation, spearman
+from search.output.sheet import Sheet
+from search.output.tables import read_rows
+from search.proxies.tables import TRUTHS
+
+Row = dict[str, Any]
+
+REAL, RANDOM = "real", "random_images"
+NETWORKS = tuple(ModelSpec("convnet", {"depth": 3, "width": 32, "norm": norm}) for norm in ("instance", "batch"))
+FRESH = ModelSpec("convnet", {"depth": 3, "width": 64})
+STEPS, FRESH_STEPS, IMAGES = 30, 300, 100
+SPARSITIES = tuple(1 - 0.72**number for number in range(1, 10))
+TRIED = (6, 8)  # 90 and 95 %
+TRAINING = Recipe(
+    optimizer="adamw", learning_rate=3e-3, schedule="one_cycle", epochs=1, batch_size=100, augmentation="flip_crop"
+)
+TRUTH = RESULTS / "proxies" / "convnet720" / "truth.parquet"
+ARCHITECTURES, MOST_FLOPS = 24, 6e7
+KEPT = RESULTS / "set_worth.json"
+
+
+def main() -> None:
+    """Measure what is missing; write the page and the figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", metavar="SET")
+    parser.add_argument("--data-root", type=Path, help="folder of complete CIFAR-10 as Parquet shards")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/winnow"))
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--measures", nargs="+", choices=("mask", "rank", "fresh"), default=("mask", "rank", "fresh"))
+    parser.add_argument("--kept", type=Path, default=KEPT)
+    arguments = parser.parse_args()
+    rows = json.loads(arguments.kept.read_text()) if arguments.kept.exists() else []
+    if arguments.sets:
+        if arguments.data_root is None:
+            raise UserError("Measuring needs --data-root, the folder of complete CIFAR-10.")
+        splits = open_splits("parquet", arguments.data_root, cache=arguments.cache, validation=0.1, seed=0)
+        worth = Worth(splits)
+        for name in arguments.sets:
+            arm = arm_of(name)
+            for wanted in worth.wanted(arm, range(arguments.seeds), arguments.measures):
+                if any(wanted.items() <= row.items() for row in rows):
+                    continue
+                rows += worth.measured(arm, wanted)
+                write_json(arguments.kept, rows)
+    write_text(arguments.kept.with_suffix(".md"), page(rows))
+    if (panel := scatter(rows)) is not None:
+        save([panel], arguments.kept.with_suffix(".svg"))
+    print(page(rows))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is measured: a set, or one of the controls, which have none."""
+
+    name: str
+    distilled: DistilledSet | None
+
+    @property
+    def facts(self) -> Row:
+        """What every row says of it."""
+        if self.distilled is None:
+            return {"set": self.name, "digest": None}
+        made = self.distilled.provenance
+        return {"set": self.name, "digest": self.distilled.digest, "method": made.get("distiller", {}).get("method")}
+
+
+def arm_of(name: str) -> Arm:
+    """Return the control of this name, or the set in this file."""
+    controls = (REAL, RANDOM, RANDOM_MASK)
+    if name in controls:
+        return Arm(name, None)
+    if not Path(name).is_file():
+        raise UserError(f"There is no distilled set {name}; the controls are {', '.join(controls)}.")
+    return Arm(Path(name).name.removesuffix(".safetensors"), DistilledSet.load(Path(name)))
+
+
+class Worth:
+    """Measures arms on the training and validation images of one data set."""
+
+    def __init__(self, splits: Splits) -> None:
+        self._train, self._validation = splits.train, splits.validation
+        self._benches = {spec.label(): TicketBench(self._train, self._validation, spec, TRAINING) for spec in NETWORKS}
+
+    def wanted(self, arm: Arm, seeds: Sequence[int], measures: Sequence[str]) -> Iterator[Row]:
+        """Yield what tells the rows of an arm from one another."""
+        for seed in seeds:
+            if "fresh" in measures and arm.name != RANDOM_MASK:
+                yield {**arm.facts, "measure": "fresh", "network": FRESH.label(), "seed": seed}
+            if "rank" in measures and arm.name != RANDOM_MASK:
+                yield {**arm.facts, "measure": "rank", "seed": seed}
+            if "mask" in measures:
+                for label in self._benches:
+                    yield {**arm.facts, "measure": "mask", "network": label, "seed": seed}
+
+    def measured(self, arm: Arm, wanted: Row) -> list[Row]:
+        """Return the rows that begin with `wanted`."""
+        measures: Mapping[str, Callable[[Arm, Row], list[Row]]] = {
+            "mask": self._masks,
+            "rank": self._ranks,
+            "fresh": self._fresh,
+        }
+        print(", ".join(str(wanted[key]) for key in ("set", "measure", "network", "seed") if key in wanted), flush=True)
+        return [{**wanted, **found} for found in measures[wanted["measure"]](arm, wanted)]
+
+    def _masks(self, arm: Arm, wanted: Row) -> list[Row]:
+        bench, seed = self._benches[wanted["network"]], wanted["seed"]
+        if arm.name == RANDOM_MASK:
+            masks = [bench.random_mask(sparsity, seed) for sparsity in SPARSITIES]
+        else:
+            found = bench.find(self._data(arm, seed, bench.real), round_recipe(STEPS), SPARSITIES, seed)[0]
+            masks = found or [None] * len(SPARSITIES)  # type: ignore[list-item]
+        return [{"sparsity": SPARSITIES[place], "value": bench.retrained(masks[place], seed)} for place in TRIED]
+
+    def _ranks(self, arm: Arm, wanted: Row) -> list[Row]:
+        seed = wanted["seed"]
+        truth = {row["architecture"]: row for row in read_rows(TRUTH, TRUTHS)}
+        cheap = [spec for spec in convnet720() if truth.get(spec.label(), {}).get("forward_flops", 1e99) <= MOST_FLOPS]
+        specs = stratified(cheap, ARCHITECTURES, 0)
+        sets = {} if arm.name == REAL else {"set": self._set(arm, seed)}
+        steps = (STEPS,)
+        proxy = RealDataTraining(steps=steps) if arm.name == REAL else DistilledTraining(set="set", steps=steps)
+        inputs = ProxyInputs(self._train, self._validation, sets)
+        scores = [proxy.score(spec, inputs, seed)[0].value for spec in specs]
+        return [{"value": spearman(scores, [truth[spec.label()]["accuracy"] for spec in specs])}]
+
+    def _fresh(self, arm: Arm, wanted: Row) -> list[Row]:
+        seed = wanted["seed"]
+        if arm.name == REAL:
+            return []
+        made = replace(self._set(arm, seed), learning_rate=None)
+        recipe = judging_recipe(made, FRESH_STEPS)
+        value = trained_accuracy(made, self._validation, FRESH, recipe, seed, train=self._train)
+        return [{"value": value}]
+
+    def _data(self, arm: Arm, seed: int, real: TrainingData) -> TrainingData:
+        return real if arm.name == REAL else TrainingData(*self._set(arm, seed).training_data())
+
+    def _set(self, arm: Arm, seed: int) -> DistilledSet:
+        return arm.distilled or RandomImages().distill(self._train, 10, seed)
+
+
+def round_recipe(steps: int) -> Recipe:
+    """Return how a round trains, whatever it trains on."""
+    return Recipe(
+        optimizer="adamw",
+        learning_rate=3e-3,
+        schedule="one_cycle",
+        steps=steps,
+        batch_size=IMAGES,
+        augmentation="siamese",
+    )
+
+
+def means(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Return the means over seeds of each set by column; `mask` is the mean over networks and sparsities."""
+    cells: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        columns = [row["measure"]]
+        if row["measure"] == "mask":
+            columns.append(f"{'batch' if 'batch' in row['network'] else 'instance'} {row['sparsity']:.0%}")
+        for column in columns:
+            cells.setdefault(row["set"], {}).setdefault(column, []).append(row["value"])
+    return {name: {column: fmean(values) for column, values in own.items()} for name, own in cells.items()}
+
+
+def page(rows: Sequence[Row]) -> str:
+    """Return a table of all sets, the best masks first, and how masks go with fresh networks."""
+    found = means(rows)
+    columns = ["instance 90%", "instance 95%", "batch 90%", "batch 95%", "mask", "fresh"]
+    lines = [
+        [
+            name,
+            *(f"{100 * own[key]:.1f}" if key in own else "" for key in columns),
+            f"{own.get('rank', float('nan')):.2f}",
+        ]
+        for name, own in sorted(found.items(), key=lambda each: -each[1].get("mask", 0))
+    ]
+    both = complete(found)
+    correlation = rank_correlation([own["fresh"] for own in both], [own["mask"] for own in both], seed=0)
+    note = (
+        ""
+        if correlation is None
+        else (
+            f"Over {correlation.pairs} sets, masks and fresh networks have a rank correlation of {correlation.rho:.2f} "
+            f"[{correlation.low:.2f}, {correlation.high:.2f}]."
+        )
+    )
+    title = "What sets are worth: tickets and fresh networks, validation accuracy %; rank correlation with the truth"
+    return "# What distilled sets are worth\n\n" + Sheet(["Set", *columns, "rank"], lines, title, note).markdown()
+
+
+def complete(found: Mapping[str, Mapping[str, float]]) -> list[Mapping[str, float]]:
+    """Return the sets, and random images, that have both masks and fresh networks."""
+    return [own for own in found.values() if {"fresh", "mask"} <= own.keys()]
+
+
+def scatter(rows: Sequence[Row]) -> Panel | None:
+    """Return masks against fresh networks, a point a set; None where there are fewer than three."""
+    both = complete(means(rows))
+    if len(both) < 3:
+        return None
+    ordered = sorted((100 * own["fresh"], 100 * own["mask"]) for own in both)
+    points = Line("", [x for x, _ in ordered], [y for _, y in ordered], replace(style(0), dashes=""))
+    return Panel(
+        "Distilled sets: masks against fresh networks",
+        Axis("accuracy of fresh networks after 300 steps, %"),
+        Axis("accuracy of tickets, %"),
+        [points],
+    )
+
+
+if __name__ == "__main__":
+    as_a_program(main)
