@@ -6,10 +6,12 @@ Every arm starts from the ticket's own rewind weights and trains by the run's re
 
     ticket          the mask that the search found
     random          weights drawn uniformly over the whole network, the same sparsity
+    erk             weights drawn at random, layers as dense as Erdős–Rényi-Kernel has them, the same sparsity
     layerwise       the ticket's mask shuffled inside each layer, the same number of weights in every layer
     dense           no mask
 
-Each seed draws its own random masks and data order, the same order for all arms. Writes JSON and prints a table.
+Each seed draws its own random masks and data order, the same order for all arms, so that what the ticket is ahead by is
+paired by seed; its interval is Student's. Writes JSON and prints a table.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import t as student_t
 
 from dp_core.data import Splits
 from dp_core.distillation.base import standardisation_of
@@ -40,7 +44,8 @@ from search.runs.checks import splits_of
 from search.runs.directory import find_run
 from search.runs.record import config_of, read_run
 
-ARMS = ("ticket", "layerwise", "random", "dense")
+ARMS = ("ticket", "layerwise", "random", "erk", "dense")
+CONFIDENCE = 0.95
 
 
 def main() -> None:
@@ -81,11 +86,15 @@ def main() -> None:
         "training_images": len(splits.train),
         "seconds": round(time.perf_counter() - started, 1),
         "test_accuracy": results,
+        "ahead_by": {arm: ahead(results["ticket"], results[arm]) for arm in ARMS if arm != "ticket"},
     }
     output = arguments.output or Path("benchmarks/results") / f"random_mask_{run.path.name}.json"
     write_json(output, report)
     Console().print(table_of(report))
     print(output)
+
+
+_CRITERIA = {"random": "random", "erk": "random_erk"}
 
 
 def mask_of(arm: str, ticket: Ticket, seed: int) -> Mask:
@@ -98,7 +107,7 @@ def mask_of(arm: str, ticket: Ticket, seed: int) -> Mask:
     draw = generator(seed, "control", arm)
     if arm == "layerwise":
         return shuffle_within_layers(ticket.mask, draw)
-    return CRITERIA["random"](ticket.build(dense), dense, ticket.mask.sparsity, draw, no_examples)
+    return CRITERIA[_CRITERIA[arm]](ticket.build(dense), dense, ticket.mask.sparsity, draw, no_examples)
 
 
 def retrained_accuracy(ticket: Ticket, mask: Mask, splits: Splits, recipe: Recipe, seed: int) -> float:
@@ -111,15 +120,36 @@ def retrained_accuracy(ticket: Ticket, mask: Mask, splits: Splits, recipe: Recip
     return judge(model, test, calibration_images(splits.train, space), recipe).accuracy
 
 
+def ahead(ticket: Sequence[float], other: Sequence[float]) -> dict[str, float | None]:
+    """Return by how much the ticket is ahead, a mean over seeds, with its interval; None with a single seed."""
+    differences = [one - two for one, two in zip(ticket, other, strict=True)]
+    mean = statistics.fmean(differences)
+    if len(differences) < 2:
+        return {"mean": mean, "low": None, "high": None}
+    half = student_t.ppf(0.5 + CONFIDENCE / 2, len(differences) - 1) * statistics.stdev(differences)
+    half /= len(differences) ** 0.5
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
 def table_of(report: dict[str, Any]) -> Table:
     """Return the arms with mean and standard deviation over seeds, in percent."""
     table = Table(title=f"{report['architecture']} at sparsity {report['sparsity']:.1%}, {report['epochs']} epochs")
-    for heading in ("mask", "test accuracy %", "std", "seeds"):
+    for heading in ("mask", "test accuracy %", "std", "seeds", "ticket ahead by, points"):
         table.add_column(heading, justify="left" if heading == "mask" else "right")
     for arm, accuracies in report["test_accuracy"].items():
         spread = statistics.stdev(accuracies) if len(accuracies) > 1 else float("nan")
-        table.add_row(arm, f"{100 * statistics.fmean(accuracies):.2f}", f"{100 * spread:.2f}", str(len(accuracies)))
+        cells = [f"{100 * statistics.fmean(accuracies):.2f}", f"{100 * spread:.2f}", str(len(accuracies))]
+        table.add_row(arm, *cells, _lead(report["ahead_by"].get(arm)))
     return table
+
+
+def _lead(found: Mapping[str, float | None] | None) -> str:
+    if found is None:
+        return ""
+    mean, low, high = (found[key] for key in ("mean", "low", "high"))
+    assert mean is not None
+    interval = "" if low is None or high is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"{100 * mean:+.1f}{interval}"
 
 
 if __name__ == "__main__":
