@@ -9,17 +9,21 @@ digest in results/set_worth.json, and not measured again. Nothing here looks at 
 
     mask     masks of two ConvNet-3 of width 32, with instance and with batch norm, from nine rounds of 30 steps on 100
              images, 28 % a round, after which the ticket is trained on the real images for one epoch from its
-             initialisation: accuracy on validation images at 90 and 95 % sparsity
+             initialisation: accuracy on validation images at 90 and 95 % sparsity. The rounds are done at three
+             learning rates, and that counts which is best for a network: which one suits differs from set to set
+             and is worth more than the difference between sets
     rank     Spearman's correlation of the accuracy after 30 steps with the committed truth of ConvNet-720, over 24 of
              its architectures of at most 60 MFLOPs, as many of each depth, width, norm, activation and pooling
-    fresh    accuracy on validation images of a ConvNet-3 of width 64 after 300 steps
+    fresh    accuracy on validation images of a ConvNet-3 of width 64 after 300 steps on the set, and of the two
+             networks whose masks are found, after 30
 
-The figure sets masks against fresh networks, set by set: does a set that trains networks well find masks well?
+The figures set masks against fresh networks, set by set: does a set that trains networks well find masks well?
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,8 +56,10 @@ Row = dict[str, Any]
 
 REAL, RANDOM = "real", "random_images"
 NETWORKS = tuple(ModelSpec("convnet", {"depth": 3, "width": 32, "norm": norm}) for norm in ("instance", "batch"))
-FRESH = ModelSpec("convnet", {"depth": 3, "width": 64})
-STEPS, FRESH_STEPS, IMAGES = 30, 300, 100
+STEPS, IMAGES = 30, 100
+FRESH = ((ModelSpec("convnet", {"depth": 3, "width": 64}), 300), *((spec, STEPS) for spec in NETWORKS))
+LEARNT = ("fresh, 30 steps", "fresh, 300 steps")
+RATES = (3e-3, 1e-2, 3e-2)
 SPARSITIES = tuple(1 - 0.72**number for number in range(1, 10))
 TRIED = (6, 8)  # 90 and 95 %
 TRAINING = Recipe(
@@ -70,7 +76,7 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", metavar="SET")
     parser.add_argument("--data-root", type=Path, help="folder of complete CIFAR-10 as Parquet shards")
     parser.add_argument("--cache", type=Path, default=Path(".cache/winnow"))
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--measures", nargs="+", choices=("mask", "rank", "fresh"), default=("mask", "rank", "fresh"))
     parser.add_argument("--kept", type=Path, default=KEPT)
     arguments = parser.parse_args()
@@ -88,8 +94,8 @@ def main() -> None:
                 rows += worth.measured(arm, wanted)
                 write_json(arguments.kept, rows)
     write_text(arguments.kept.with_suffix(".md"), page(rows))
-    if (panel := scatter(rows)) is not None:
-        save([panel], arguments.kept.with_suffix(".svg"))
+    if all(complete(means(rows), learnt) for learnt in LEARNT):
+        save([scatter(rows, learnt, place) for place, learnt in enumerate(LEARNT)], arguments.kept.with_suffix(".svg"))
     print(page(rows))
 
 
@@ -129,13 +135,14 @@ class Worth:
     def wanted(self, arm: Arm, seeds: Sequence[int], measures: Sequence[str]) -> Iterator[Row]:
         """Yield what tells the rows of an arm from one another."""
         for seed in seeds:
-            if "fresh" in measures and arm.name != RANDOM_MASK:
-                yield {**arm.facts, "measure": "fresh", "network": FRESH.label(), "seed": seed}
+            if "fresh" in measures and arm.name not in (REAL, RANDOM_MASK):
+                for spec, steps in FRESH:
+                    yield {**arm.facts, "measure": "fresh", "network": spec.label(), "steps": steps, "seed": seed}
             if "rank" in measures and arm.name != RANDOM_MASK:
                 yield {**arm.facts, "measure": "rank", "seed": seed}
             if "mask" in measures:
-                for label in self._benches:
-                    yield {**arm.facts, "measure": "mask", "network": label, "seed": seed}
+                for label, rate in itertools.product(self._benches, (None,) if arm.name == RANDOM_MASK else RATES):
+                    yield {**arm.facts, "measure": "mask", "network": label, "rate": rate, "seed": seed}
 
     def measured(self, arm: Arm, wanted: Row) -> list[Row]:
         """Return the rows that begin with `wanted`."""
@@ -144,7 +151,10 @@ class Worth:
             "rank": self._ranks,
             "fresh": self._fresh,
         }
-        print(", ".join(str(wanted[key]) for key in ("set", "measure", "network", "seed") if key in wanted), flush=True)
+        print(
+            ", ".join(str(wanted[key]) for key in ("set", "measure", "network", "rate", "seed") if key in wanted),
+            flush=True,
+        )
         return [{**wanted, **found} for found in measures[wanted["measure"]](arm, wanted)]
 
     def _masks(self, arm: Arm, wanted: Row) -> list[Row]:
@@ -152,7 +162,7 @@ class Worth:
         if arm.name == RANDOM_MASK:
             masks = [bench.random_mask(sparsity, seed) for sparsity in SPARSITIES]
         else:
-            found = bench.find(self._data(arm, seed, bench.real), round_recipe(STEPS), SPARSITIES, seed)[0]
+            found = bench.find(self._data(arm, seed, bench.real), round_recipe(wanted["rate"]), SPARSITIES, seed)[0]
             masks = found or [None] * len(SPARSITIES)  # type: ignore[list-item]
         return [{"sparsity": SPARSITIES[place], "value": bench.retrained(masks[place], seed)} for place in TRIED]
 
@@ -169,13 +179,11 @@ class Worth:
         return [{"value": spearman(scores, [truth[spec.label()]["accuracy"] for spec in specs])}]
 
     def _fresh(self, arm: Arm, wanted: Row) -> list[Row]:
-        seed = wanted["seed"]
-        if arm.name == REAL:
-            return []
+        seed, steps = wanted["seed"], wanted["steps"]
         made = replace(self._set(arm, seed), learning_rate=None)
-        recipe = judging_recipe(made, FRESH_STEPS)
-        value = trained_accuracy(made, self._validation, FRESH, recipe, seed, train=self._train)
-        return [{"value": value}]
+        (spec,) = [spec for spec, _ in FRESH if spec.label() == wanted["network"]]
+        recipe = judging_recipe(made, steps)
+        return [{"value": trained_accuracy(made, self._validation, spec, recipe, seed, train=self._train)}]
 
     def _data(self, arm: Arm, seed: int, real: TrainingData) -> TrainingData:
         return real if arm.name == REAL else TrainingData(*self._set(arm, seed).training_data())
@@ -184,13 +192,13 @@ class Worth:
         return arm.distilled or RandomImages().distill(self._train, 10, seed)
 
 
-def round_recipe(steps: int) -> Recipe:
+def round_recipe(rate: float) -> Recipe:
     """Return how a round trains, whatever it trains on."""
     return Recipe(
         optimizer="adamw",
-        learning_rate=3e-3,
+        learning_rate=rate,
         schedule="one_cycle",
-        steps=steps,
+        steps=STEPS,
         batch_size=IMAGES,
         augmentation="siamese",
     )
@@ -199,8 +207,8 @@ def round_recipe(steps: int) -> Recipe:
 def means(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """Return the means over seeds of each set by column; `mask` is the mean over networks and sparsities."""
     cells: dict[str, dict[str, list[float]]] = {}
-    for row in rows:
-        columns = [row["measure"]]
+    for row in at_best_rates(rows):
+        columns = [row["measure"] if row["measure"] != "fresh" else f"fresh, {row['steps']} steps"]
         if row["measure"] == "mask":
             columns.append(f"{'batch' if 'batch' in row['network'] else 'instance'} {row['sparsity']:.0%}")
         for column in columns:
@@ -208,10 +216,20 @@ def means(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     return {name: {column: fmean(values) for column, values in own.items()} for name, own in cells.items()}
 
 
+def at_best_rates(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows without those of masks that were found at another rate than the best of their set and network."""
+    values: dict[tuple[str, str], dict[float | None, list[float]]] = {}
+    for row in rows:
+        if row["measure"] == "mask":
+            values.setdefault((row["set"], row["network"]), {}).setdefault(row["rate"], []).append(row["value"])
+    best = {key: max(found, key=lambda rate: fmean(found[rate])) for key, found in values.items()}
+    return [row for row in rows if row["measure"] != "mask" or row["rate"] == best[row["set"], row["network"]]]
+
+
 def page(rows: Sequence[Row]) -> str:
     """Return a table of all sets, the best masks first, and how masks go with fresh networks."""
     found = means(rows)
-    columns = ["instance 90%", "instance 95%", "batch 90%", "batch 95%", "mask", "fresh"]
+    columns = ["instance 90%", "instance 95%", "batch 90%", "batch 95%", "mask", *LEARNT]
     lines = [
         [
             name,
@@ -220,35 +238,32 @@ def page(rows: Sequence[Row]) -> str:
         ]
         for name, own in sorted(found.items(), key=lambda each: -each[1].get("mask", 0))
     ]
-    both = complete(found)
-    correlation = rank_correlation([own["fresh"] for own in both], [own["mask"] for own in both], seed=0)
-    note = (
-        ""
-        if correlation is None
-        else (
-            f"Over {correlation.pairs} sets, masks and fresh networks have a rank correlation of {correlation.rho:.2f} "
-            f"[{correlation.low:.2f}, {correlation.high:.2f}]."
-        )
-    )
-    title = "What sets are worth: tickets and fresh networks, validation accuracy %; rank correlation with the truth"
-    return "# What distilled sets are worth\n\n" + Sheet(["Set", *columns, "rank"], lines, title, note).markdown()
+    notes = []
+    for learnt in LEARNT:
+        both = complete(found, learnt)
+        correlation = rank_correlation([own[learnt] for own in both], [own["mask"] for own in both], seed=0)
+        if correlation is not None:
+            notes.append(
+                f"Masks and {learnt} have a rank correlation of {correlation.rho:.2f} "
+                f"[{correlation.low:.2f}, {correlation.high:.2f}] over {correlation.pairs} sets."
+            )
+    title = "Tickets and fresh networks, validation accuracy %; rank correlation of 30 steps with the truth"
+    sheet = Sheet(["Set", *columns, "rank"], lines, title, " ".join(notes))
+    return f"# What distilled sets are worth\n\n{sheet.markdown()}"
 
 
-def complete(found: Mapping[str, Mapping[str, float]]) -> list[Mapping[str, float]]:
-    """Return the sets, and random images, that have both masks and fresh networks."""
-    return [own for own in found.values() if {"fresh", "mask"} <= own.keys()]
+def complete(found: Mapping[str, Mapping[str, float]], learnt: str) -> list[Mapping[str, float]]:
+    """Return the sets, and random images, of which both masks and fresh networks are known."""
+    return [own for own in found.values() if {learnt, "mask"} <= own.keys()]
 
 
-def scatter(rows: Sequence[Row]) -> Panel | None:
-    """Return masks against fresh networks, a point a set; None where there are fewer than three."""
-    both = complete(means(rows))
-    if len(both) < 3:
-        return None
-    ordered = sorted((100 * own["fresh"], 100 * own["mask"]) for own in both)
-    points = Line("", [x for x, _ in ordered], [y for _, y in ordered], replace(style(0), dashes=""))
+def scatter(rows: Sequence[Row], learnt: str, number: int) -> Panel:
+    """Return masks against fresh networks, a point a set."""
+    ordered = sorted((100 * own[learnt], 100 * own["mask"]) for own in complete(means(rows), learnt))
+    points = Line("", [x for x, _ in ordered], [y for _, y in ordered], replace(style(number), dashes=""))
     return Panel(
-        "Distilled sets: masks against fresh networks",
-        Axis("accuracy of fresh networks after 300 steps, %"),
+        f"Masks against {learnt}",
+        Axis("accuracy of fresh networks, %"),
         Axis("accuracy of tickets, %"),
         [points],
     )

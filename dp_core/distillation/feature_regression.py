@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
@@ -21,6 +21,7 @@ from dp_core.distillation.iterative import IterativeDistiller, Labels, Task
 from dp_core.distillation.pool import Pool
 from dp_core.distillation.running import Objective
 from dp_core.distillation.synthetic import Synthetic
+from dp_core.models.families import Architectures
 from dp_core.seeds import generator
 from dp_core.training import Network
 
@@ -42,6 +43,9 @@ class FeatureRegression(IterativeDistiller):
     drawn, then trained on the synthetic images for one step, and replaced by a new one after 1 to `network_steps` such
     steps, so that the set meets networks from untrained to trained on it. With several `architectures`, it meets all
     of them.
+
+    The defaults make sets for pruning rounds and short trainings: networks of three norms, narrow ones as wider ones
+    make a set slower and not better, trained as a round of some 30 steps trains them (benchmarks/set_worth.py).
     """
 
     method: ClassVar[str] = "feature_regression"
@@ -56,15 +60,20 @@ class FeatureRegression(IterativeDistiller):
     """Of the images' and labels' rates: `constant`, `cosine`, `one_cycle` or `half_step`."""
     labels: Labels = "learned"
     """`hard`, or `learned`: soft labels that are optimised with the images, from 95 % certainty on."""
-    real_images: int = 512
+    architectures: Architectures = field(
+        default_factory=lambda: {"name": "convnet", "depth": 3, "width": 32, "norm": ["instance", "batch", "none"]}
+    )
+    """The networks that the set is made with: `name` and hyperparameters. A list of values (or `choice: [...]`) for a
+    hyperparameter, or a list of networks, makes it a pool from which one is drawn at a time."""
+    real_images: int = 384
     """Real images an iteration, of all classes; all of them where there are fewer."""
     ridge: float = 1e-3
     """λ above, above 0: the regression's penalty as a share of the kernel's trace."""
     networks: int = 10
     """Networks in use at a time, at least 1."""
-    network_steps: int = 100
+    network_steps: int = 30
     """Most steps that a network is trained for before it is replaced, at least 1."""
-    network_rate: float = 3e-4
+    network_rate: float = 3e-3
     """Adam's learning rate of the networks, above 0."""
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class DistillerSection(Section):
     """A distiller with its settings."""
 
-    method: Annotated[str, FIXED] = "distribution_matching"
+    method: Annotated[str, FIXED] = "feature_regression"
     """A distiller; configs/README.md has them all with their settings."""
     settings: Annotated[dict[str, Any], FIXED] = Field(default_factory=dict)
     """The distiller's own settings, such as `iterations`."""
