@@ -65,6 +65,9 @@ class FeatureRegression(IterativeDistiller):
     )
     """The networks that the set is made with: `name` and hyperparameters. A list of values (or `choice: [...]`) for a
     hyperparameter, or a list of networks, makes it a pool from which one is drawn at a time."""
+    synthetic_images: int = 200
+    """Most synthetic images an iteration; of a larger set so many are drawn, of every class as many as can be, anew for
+    the regression and for the training of its network. So time and memory are the same for sets of any size."""
     real_images: int = 384
     """Real images an iteration, of all classes; all of them where there are fewer."""
     ridge: float = 1e-3
@@ -78,6 +81,7 @@ class FeatureRegression(IterativeDistiller):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._require("synthetic_images", self.synthetic_images >= 1, "at least 1")
         self._require("real_images", self.real_images >= 1, "at least 1")
         self._require("networks", self.networks >= 1, "at least 1")
         self._require("network_steps", self.network_steps >= 1, "at least 1")
@@ -108,6 +112,24 @@ def ridge_regression_loss(synthetic: Tensor, labels: Tensor, real: Tensor, real_
     weights = torch.linalg.solve_ex(kernel + penalty, labels).result  # not finite, no error, where all features are 0
     loss: Tensor = 0.5 * (real @ synthetic.T @ weights - real_labels).square().sum(1).mean()
     return loss
+
+
+def balanced(labels: Tensor, count: int, draw: torch.Generator) -> Tensor:
+    """Draw `count` of the images with these labels, int64 [N], their numbers a class differing by one at most.
+
+    Every class must have as many images as any other.
+
+    Returns:
+        int64 [count], rising.
+    """
+    shuffled = torch.randperm(len(labels), generator=draw)
+    # The first of every class come first, then the second ones; which classes have one more is up to the shuffle.
+    ordered = shuffled[torch.argsort(labels[shuffled], stable=True)]
+    places = torch.empty_like(ordered)
+    classes = int(labels.max()) + 1
+    places[ordered] = torch.arange(len(labels)) % (len(labels) // classes)
+    turns = shuffled[torch.argsort(places[shuffled], stable=True)]
+    return torch.sort(turns[:count]).values
 
 
 class _Member:
@@ -176,24 +198,35 @@ class _RidgeRegression:
         place = int(torch.randint(settings.networks, (), generator=draws))
         member = self._members[place]
         drawn = torch.randperm(len(task.source), generator=draws)[: settings.real_images]
-        features = member.features(self._augmented(synthetic.images, "matching", iteration))
+        images, labels = self._drawn(synthetic, "matching", iteration)
+        features = member.features(self._augmented(images, "matching", iteration))
         with torch.no_grad():
             real = task.space(pixels(task.source, drawn).to(device))
             real_features = member.features(self._augmented(real, "matching", iteration))
         classes = task.source.classes
         one_hot = F.one_hot(task.source.labels[drawn], classes).float().to(device)
         loss = ridge_regression_loss(
-            features, synthetic.probabilities() - 1 / classes, real_features, one_hot - 1 / classes, settings.ridge
+            features, labels - 1 / classes, real_features, one_hot - 1 / classes, settings.ridge
         )
         if not math.isfinite(loss.item()):
             _explain(features, real_features, member.number)
         loss.backward()
-        images = self._augmented(synthetic.images.detach(), "training", iteration)
-        member.train(images, synthetic.probabilities().detach(), scale)
+        images, labels = (each.detach() for each in self._drawn(synthetic, "training", iteration))
+        member.train(self._augmented(images, "training", iteration), labels, scale)
         if member.trained >= member.lifetime:
             self._members[place] = self._new_member(device)
         self.image_gradients += 2 * len(images)
         return loss.item()
+
+    def _drawn(self, synthetic: Synthetic, purpose: str, iteration: int) -> tuple[Tensor, Tensor]:
+        """Return images of an iteration and their labels, float [n, classes]: all, or as many of each class."""
+        labels, count = synthetic.probabilities(), self._settings.synthetic_images
+        if count >= len(synthetic.images):
+            return synthetic.images, labels
+        chosen = balanced(
+            synthetic.hard.cpu(), count, generator(self._task.seed, "synthetic batch", purpose, iteration)
+        )
+        return synthetic.images[chosen.to(synthetic.images.device)], labels[chosen.to(labels.device)]
 
     def _new_member(self, device: torch.device) -> _Member:
         self._made += 1

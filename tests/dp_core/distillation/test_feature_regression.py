@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dp_core.data import ImageDataset
 from dp_core.distillation import DistilledSet, FeatureRegression
 from dp_core.distillation.base import Workspace, standardisation_of
-from dp_core.distillation.feature_regression import ridge_regression_loss
+from dp_core.distillation.feature_regression import balanced, ridge_regression_loss
 from dp_core.distillation.iterative import Task
 from dp_core.distillation.synthetic import Synthetic
 from dp_core.errors import UserError
@@ -265,7 +265,9 @@ def test_networks_of_every_architecture_are_met() -> None:
 
 def test_the_loss_goes_down_and_labels_are_learned() -> None:
     source = random_dataset(per_class=20)
-    made, losses = distil(source, 2, iterations=60, image_rate=0.05, network_steps=20, label_rate=0.05)
+    made, losses = distil(
+        source, 2, iterations=60, image_rate=0.05, network_rate=3e-4, network_steps=20, label_rate=0.05
+    )
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
     assert made.labels.is_floating_point()
     assert made.labels.argmax(1).tolist() == [0, 0, 1, 1, 2, 2]
@@ -322,3 +324,38 @@ def test_large_images_are_not_whitened() -> None:
     source = random_dataset(shape=(3, 64, 64))
     with pytest.raises(UserError, match=r"Whitening \(space zca\) is for images of up to 4096 values, not for 12288"):
         FeatureRegression(space="zca").check(source, 1)
+
+
+# --- of large sets some images at a time ---
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.data(), st.integers(0, 99))
+def test_a_draw_has_as_many_images_of_every_class_as_can_be(
+    classes: int, images_per_class: int, data: st.DataObject, seed: int
+) -> None:
+    labels = torch.arange(classes).repeat_interleave(images_per_class)
+    count = data.draw(st.integers(1, len(labels)))
+    drawn = balanced(labels, count, torch.Generator().manual_seed(seed))
+    assert len(drawn.unique()) == len(drawn) == count
+    numbers = torch.bincount(labels[drawn], minlength=classes)
+    assert numbers.max() - numbers.min() <= 1
+
+
+def test_every_image_is_drawn_about_as_often() -> None:
+    labels, draw = torch.arange(3).repeat_interleave(4), torch.Generator().manual_seed(0)
+    counts = sum(torch.bincount(balanced(labels, 4, draw), minlength=12) for _ in range(900))
+    assert isinstance(counts, Tensor)
+    assert counts.sum() == 3600
+    assert (counts - 300).abs().max() < 75  # five standard deviations of a binomial
+
+
+def test_a_set_that_is_larger_than_a_draw_is_made_from_draws_and_costs_no_more() -> None:
+    source = random_dataset(per_class=12)
+    costs = []
+    for ipc in (2, 4):
+        made, losses = distil(source, ipc, iterations=30, synthetic_images=2 * CLASSES, image_rate=0.05)
+        start, _ = distil(source, ipc, iterations=1, image_rate=NO_STEP)
+        assert (made.images - start.images).abs().flatten(1).amax(1).min() > 0.01  # every image has been moved
+        assert np.mean(losses[-5:]) < np.mean(losses[:5])
+        costs.append(made.provenance["cost"]["image_gradients"])
+    assert costs == [2 * 2 * CLASSES * 30] * 2
