@@ -46,6 +46,8 @@ _WHITENED = 4096
 _LARGEST = 1e30
 # Deviations of real pixels from which on something must have gone wrong; the shipped sets reach six.
 _FAR = 100
+# What a state is judged by in a budget of time: so many validation images and steps at most.
+_LOOKED_AT, _LOOK_STEPS = 500, 30
 # Networks of a pool that judge a state, where the pool has as many.
 _JUDGES = 3
 
@@ -254,14 +256,17 @@ class IterativeDistiller(ABC):
         return ZCA.fit(source.images.float().div_(255), self.zca_eps)
 
     def _choice(self, task: Task) -> Choice:
-        validation, pool = task.workspace.validation, self.pool
+        validation, pool, steps = task.workspace.validation, self.pool, self.validate_steps
         assert validation is not None
+        if not self.validate_every:  # in a budget of time, of which little may be spent on looking
+            some = torch.randperm(len(validation), generator=generator(task.seed, "judging images"))[:_LOOKED_AT]
+            validation, steps = validation.select(some), min(steps, _LOOK_STEPS)
         networks = [pool.draw(task.seed, "judge", index) for index in range(min(_JUDGES, pool.size))]
 
         def score(synthetic: Synthetic) -> float:
             made = self._result(synthetic, task, {})
             accuracies = [
-                few_step_accuracy(made, validation, network, self.validate_steps, task.seed, train=task.source)
+                few_step_accuracy(made, validation, network, steps, task.seed, train=task.source)
                 for network in networks
             ]
             return sum(accuracies) / len(accuracies)

@@ -55,15 +55,18 @@ class Objective(Protocol):
 
 
 # The shares of a budget of time at which states are looked at, unless every so many iterations is asked for. The best
-# state is nearly always a late one, as steps become smaller, and looking costs time that steps could have.
+# state is nearly always a late one, as steps become smaller, and looking costs time that steps could have: some forty
+# iterations a look, so that nothing is looked at where half of the budget allows few.
 _LOOKS = (0.5, 0.75)
+_LOOKED_FROM = 500
 
 
 @dataclass(frozen=True)
 class Choice:
     """How to choose the state that is kept: the one of the highest `score`.
 
-    It is looked at every `every` iterations or, where that is None, a few times in a budget of time; and at the end.
+    It is looked at every `every` iterations and at the end or, where `every` is None, a few times late in a budget of
+    time, unless that has room for few iterations: then the last state is kept.
     """
 
     score: Callable[[Synthetic], float]
@@ -157,7 +160,7 @@ class Running:
             over = self._is_over()
             total = self._iteration if over else self._length.expected(self._iteration, self._seconds)
             self._workspace.progress(self._iteration, total, loss)
-            if self._choice is not None and (over or self._is_look_due(self._choice.every, before)):
+            if self._choice is not None and self._is_look_due(self._choice.every, before, over=over):
                 self._choose(self._choice)
             if over or self._iteration % self._workspace.checkpoint_every == 0:
                 sound.keep(self._saved_state())
@@ -192,10 +195,12 @@ class Running:
                 f"{self._seconds / 60:.2g} minutes here."
             )
 
-    def _is_look_due(self, every: int | None, before: float) -> bool:
+    def _is_look_due(self, every: int | None, before: float, *, over: bool) -> bool:
         if every is not None:
-            return self._iteration % every == 0
-        return any(before < look <= self._share() for look in _LOOKS)
+            return over or self._iteration % every == 0
+        if over:
+            return self._best is not None
+        return self._iteration >= _LOOKED_FROM and any(before < look <= self._share() for look in _LOOKS)
 
     def _step(self) -> float:
         """Do one step on the synthetic data and return its loss; Broken if something is no longer sound."""

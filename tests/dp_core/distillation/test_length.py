@@ -87,12 +87,18 @@ def test_what_was_prepared_is_part_of_the_budget(monkeypatch: pytest.MonkeyPatch
 def test_a_few_late_states_are_looked_at_within_the_budget_and_the_best_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    case = Timed(Clock(monkeypatch), budget=100.0, look=3.0)
+    case = Timed(Clock(monkeypatch), budget=1000.0, look=30.0)
     outcome = case.run()
-    # At 50 and, three seconds of looking later, at 75 (72 iterations and 3 s); 3 are left for the last look.
-    assert case.looks == [50, 72, 91]
-    assert (outcome.iteration, outcome.score) == (50, 1.0)
-    assert outcome.seconds == 100.0
+    # At 500 and, thirty seconds of looking later, at 750 (720 iterations and 30 s); 30 are left for the last look.
+    assert case.looks == [500, 720, 910]
+    assert (outcome.iteration, outcome.score) == (500, 1.0)
+    assert outcome.seconds == 1000.0
+
+
+def test_nothing_is_looked_at_where_the_budget_allows_few_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Timed(Clock(monkeypatch), budget=1000.0, pace=4.0, look=30.0)
+    outcome = case.run()
+    assert (case.looks, outcome.iteration, outcome.score) == ([], 250, None)
 
 
 def test_a_budget_that_is_over_before_the_first_iteration_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
