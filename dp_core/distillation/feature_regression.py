@@ -44,8 +44,8 @@ class FeatureRegression(IterativeDistiller):
     steps, so that the set meets networks from untrained to trained on it. With several `architectures`, it meets all
     of them.
 
-    The defaults make sets for pruning rounds and short trainings: networks of three norms, narrow ones as wider ones
-    make a set slower and not better, trained as a round of some 30 steps trains them (benchmarks/set_worth.py).
+    The defaults make sets for pruning rounds and short trainings of narrow networks of three norms, which are trained
+    as a round of some 30 steps trains them. For wider ones make a set with wider ones (benchmarks/set_worth.py).
     """
 
     method: ClassVar[str] = "feature_regression"
