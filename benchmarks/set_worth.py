@@ -58,6 +58,7 @@ REAL, RANDOM = "real", "random_images"
 NETWORKS = tuple(ModelSpec("convnet", {"depth": 3, "width": 32, "norm": norm}) for norm in ("instance", "batch"))
 STEPS, IMAGES = 30, 100
 FRESH = ((ModelSpec("convnet", {"depth": 3, "width": 64}), 300), *((spec, STEPS) for spec in NETWORKS))
+MASKS = ("instance 90%", "instance 95%", "batch 90%", "batch 95%")
 LEARNT = ("fresh, 30 steps", "fresh, 300 steps")
 RATES = (3e-3, 1e-2, 3e-2)
 SPARSITIES = tuple(1 - 0.72**number for number in range(1, 10))
@@ -205,15 +206,19 @@ def round_recipe(rate: float) -> Recipe:
 
 
 def means(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Return the means over seeds of each set by column; `mask` is the mean over networks and sparsities."""
+    """Return the means over seeds of each set by column; `mask` is the mean of those of masks, if all are there."""
     cells: dict[str, dict[str, list[float]]] = {}
     for row in at_best_rates(rows):
-        columns = [row["measure"] if row["measure"] != "fresh" else f"fresh, {row['steps']} steps"]
         if row["measure"] == "mask":
-            columns.append(f"{'batch' if 'batch' in row['network'] else 'instance'} {row['sparsity']:.0%}")
-        for column in columns:
-            cells.setdefault(row["set"], {}).setdefault(column, []).append(row["value"])
-    return {name: {column: fmean(values) for column, values in own.items()} for name, own in cells.items()}
+            column = f"{'batch' if 'batch' in row['network'] else 'instance'} {row['sparsity']:.0%}"
+        else:
+            column = row["measure"] if row["measure"] != "fresh" else f"fresh, {row['steps']} steps"
+        cells.setdefault(row["set"], {}).setdefault(column, []).append(row["value"])
+    found = {name: {column: fmean(values) for column, values in own.items()} for name, own in cells.items()}
+    return {
+        name: {**own, "mask": fmean(own[column] for column in MASKS)} if own.keys() >= {*MASKS} else own
+        for name, own in found.items()
+    }
 
 
 def at_best_rates(rows: Sequence[Row]) -> list[Row]:
@@ -229,12 +234,12 @@ def at_best_rates(rows: Sequence[Row]) -> list[Row]:
 def page(rows: Sequence[Row]) -> str:
     """Return a table of all sets, the best masks first, and how masks go with fresh networks."""
     found = means(rows)
-    columns = ["instance 90%", "instance 95%", "batch 90%", "batch 95%", "mask", *LEARNT]
+    columns = [*MASKS, "mask", *LEARNT]
     lines = [
         [
             name,
             *(f"{100 * own[key]:.1f}" if key in own else "" for key in columns),
-            f"{own.get('rank', float('nan')):.2f}",
+            f"{own['rank']:.2f}" if "rank" in own else "",
         ]
         for name, own in sorted(found.items(), key=lambda each: -each[1].get("mask", 0))
     ]

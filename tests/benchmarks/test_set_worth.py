@@ -36,6 +36,7 @@ def test_a_set_counts_at_the_rate_that_is_best_for_it_on_each_network() -> None:
     assert kept == [("instance net", 0.010)] * 2 + [("batch net", 0.003)] * 2
     found = means(ROWS)["one"]
     assert found["mask"] == pytest.approx((0.4 + 0.4 + 0.6 + 0.4) / 4)
+    assert "mask" not in means([row for row in ROWS if row.get("network") != "batch net"])["one"]
     assert (found["instance 95%"], found["batch 90%"], found["rank"], found["fresh, 30 steps"]) == (0.4, 0.6, 0.7, 0.25)
 
 
