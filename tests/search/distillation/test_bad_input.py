@@ -46,6 +46,12 @@ def refused(folder: Path, winnow: Winnow, *overrides: str) -> str:
         ({"distill": {"ipc": 0}}, "'distill.ipc"),
         ({"distill": {"ipc": [2, 2]}}, "must be one number or a list of different ones"),
         ({"distill": {"train_on": "test"}}, "'distill.train_on' must be"),
+        ({"distill": {"minutes": 0}}, "'distill.minutes' must be a number > 0 or null, not 0."),
+        ({"distill": {"minutes": 1}}, "'distill.minutes' and 'distill.settings.iterations' cannot both be given."),
+        (
+            {"distill": {"minutes": 1, "method": "herding", "architectures": None, "settings": None}},
+            "'distill.minutes' has no meaning for herding",
+        ),
         ({"distill": {"checkpoint_every": 0}}, "'distill.checkpoint_every' must be an integer ≥ 1, not 0."),
         ({"data": {"root": "nowhere"}}, "There is no data folder nowhere"),
         ({"data": {"format": "parqet"}}, "The data format 'parqet' is unknown"),

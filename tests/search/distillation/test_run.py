@@ -354,3 +354,24 @@ def test_a_set_is_made_by_as_many_threads_as_it_may_take(
     write_distillation(folder, run={"name": "all"})
     finished(winnow, "distill", "tiny.yaml")
     assert threads == [2]
+
+
+# --- a budget of minutes ---
+
+
+def test_a_set_is_made_within_its_minutes(folder: Path, winnow: Winnow) -> None:
+    write_distillation(folder, distill={"minutes": 0.03, "settings": {"iterations": None}})
+    (row,) = finished(winnow, "distill", "tiny.yaml")
+    made = DistilledSet.load(row["set"]).provenance
+    assert made["distiller"]["minutes"] == 0.03
+    assert made["kept_iteration"] > 6
+    assert 1.8 <= row["seconds"] < 10
+    assert status(winnow)["state"] == "finished"
+
+
+def test_minutes_that_do_not_suffice_for_an_iteration_are_a_sentence_and_no_set(folder: Path, winnow: Winnow) -> None:
+    write_distillation(folder, distill={"minutes": 1e-7, "settings": {"iterations": None}})
+    outcome = winnow("distill", "tiny.yaml")
+    assert outcome.status == 2
+    assert "A budget of 1e-07 minutes is less than one iteration takes" in outcome.err
+    assert not [*(folder / "runs").rglob("*.safetensors")]
