@@ -46,6 +46,7 @@ from search.runs.record import config_of, read_run
 
 ARMS = ("ticket", "layerwise", "random", "erk", "dense")
 CONFIDENCE = 0.95
+_CRITERIA = {"random": "random", "erk": "random_erk"}
 
 
 def main() -> None:
@@ -92,9 +93,6 @@ def main() -> None:
     write_json(output, report)
     Console().print(table_of(report))
     print(output)
-
-
-_CRITERIA = {"random": "random", "erk": "random_erk"}
 
 
 def mask_of(arm: str, ticket: Ticket, seed: int) -> Mask:

@@ -14,7 +14,7 @@ digest in results/set_worth.json, and not measured again. Nothing here looks at 
              and is worth more than the difference between sets
     rank     Spearman's correlation of the accuracy after 30 steps with the committed truth of ConvNet-720, over 24 of
              its architectures of at most 60 MFLOPs, as many of each depth, width, norm, activation and pooling
-    fresh    accuracy on validation images of a ConvNet-3 of width 64 after 300 steps on the set, and of the two
+    fresh    accuracy on validation images of a ConvNet-3 of width 64 after 30 and 300 steps on the set, and of the two
              networks whose masks are found, after 30
 
 The figures set masks against fresh networks, set by set: does a set that trains networks well find masks well?
@@ -43,6 +43,7 @@ from dp_core.models.spaces import convnet720
 from dp_core.proxies.base import ProxyInputs
 from dp_core.proxies.distilled_training import DistilledTraining
 from dp_core.proxies.real_training import RealDataTraining
+from dp_core.pruning import Mask
 from dp_core.quality.ticket_bench import RANDOM_MASK, TicketBench
 from dp_core.training import Recipe, TrainingData
 from search.output.drawing import save
@@ -57,7 +58,8 @@ Row = dict[str, Any]
 REAL, RANDOM = "real", "random_images"
 NETWORKS = tuple(ModelSpec("convnet", {"depth": 3, "width": 32, "norm": norm}) for norm in ("instance", "batch"))
 STEPS, IMAGES = 30, 100
-FRESH = ((ModelSpec("convnet", {"depth": 3, "width": 64}), 300), *((spec, STEPS) for spec in NETWORKS))
+WIDER = ModelSpec("convnet", {"depth": 3, "width": 64})
+FRESH = ((WIDER, 300), (WIDER, STEPS), *((spec, STEPS) for spec in NETWORKS))
 MASKS = ("instance 90%", "instance 95%", "batch 90%", "batch 95%")
 LEARNT = ("fresh, 30 steps", "fresh, 300 steps")
 RATES = (3e-3, 1e-2, 3e-2)
@@ -161,11 +163,13 @@ class Worth:
     def _masks(self, arm: Arm, wanted: Row) -> list[Row]:
         bench, seed = self._benches[wanted["network"]], wanted["seed"]
         if arm.name == RANDOM_MASK:
-            masks = [bench.random_mask(sparsity, seed) for sparsity in SPARSITIES]
+            masks: list[Mask] | None = [bench.random_mask(sparsity, seed) for sparsity in SPARSITIES]
         else:
-            found = bench.find(self._data(arm, seed, bench.real), round_recipe(wanted["rate"]), SPARSITIES, seed)[0]
-            masks = found or [None] * len(SPARSITIES)  # type: ignore[list-item]
-        return [{"sparsity": SPARSITIES[place], "value": bench.retrained(masks[place], seed)} for place in TRIED]
+            masks, _ = bench.find(self._data(arm, seed, bench.real), round_recipe(wanted["rate"]), SPARSITIES, seed)
+        return [
+            {"sparsity": SPARSITIES[place], "value": bench.retrained(masks[place] if masks else None, seed)}
+            for place in TRIED
+        ]
 
     def _ranks(self, arm: Arm, wanted: Row) -> list[Row]:
         seed = wanted["seed"]
@@ -182,7 +186,7 @@ class Worth:
     def _fresh(self, arm: Arm, wanted: Row) -> list[Row]:
         seed, steps = wanted["seed"], wanted["steps"]
         made = replace(self._set(arm, seed), learning_rate=None)
-        (spec,) = [spec for spec, _ in FRESH if spec.label() == wanted["network"]]
+        spec = next(spec for spec, _ in FRESH if spec.label() == wanted["network"])
         recipe = judging_recipe(made, steps)
         return [{"value": trained_accuracy(made, self._validation, spec, recipe, seed, train=self._train)}]
 
@@ -212,13 +216,19 @@ def means(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
         if row["measure"] == "mask":
             column = f"{'batch' if 'batch' in row['network'] else 'instance'} {row['sparsity']:.0%}"
         else:
-            column = row["measure"] if row["measure"] != "fresh" else f"fresh, {row['steps']} steps"
+            column = row["measure"] if row["measure"] != "fresh" else _learnt(row)
         cells.setdefault(row["set"], {}).setdefault(column, []).append(row["value"])
     found = {name: {column: fmean(values) for column, values in own.items()} for name, own in cells.items()}
     return {
         name: {**own, "mask": fmean(own[column] for column in MASKS)} if own.keys() >= {*MASKS} else own
         for name, own in found.items()
     }
+
+
+def _learnt(row: Row) -> str:
+    """Return the column of a fresh network: what is set against masks is of the networks that these are of."""
+    wide = row["network"] == WIDER.label() and row["steps"] == STEPS
+    return f"{'w64' if wide else 'fresh'}, {row['steps']} steps"
 
 
 def at_best_rates(rows: Sequence[Row]) -> list[Row]:
@@ -234,7 +244,7 @@ def at_best_rates(rows: Sequence[Row]) -> list[Row]:
 def page(rows: Sequence[Row]) -> str:
     """Return a table of all sets, the best masks first, and how masks go with fresh networks."""
     found = means(rows)
-    columns = [*MASKS, "mask", *LEARNT]
+    columns = [*MASKS, "mask", *LEARNT, f"w64, {STEPS} steps"]
     lines = [
         [
             name,

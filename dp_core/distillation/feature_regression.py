@@ -115,21 +115,15 @@ def ridge_regression_loss(synthetic: Tensor, labels: Tensor, real: Tensor, real_
 
 
 def balanced(labels: Tensor, count: int, draw: torch.Generator) -> Tensor:
-    """Draw `count` of the images with these labels, int64 [N], their numbers a class differing by one at most.
-
-    Every class must have as many images as any other.
+    """Draw `count` of the images with these labels, int64 [N], of every class as many as can be.
 
     Returns:
         int64 [count], rising.
     """
     shuffled = torch.randperm(len(labels), generator=draw)
-    # The first of every class come first, then the second ones; which classes have one more is up to the shuffle.
-    ordered = shuffled[torch.argsort(labels[shuffled], stable=True)]
-    places = torch.empty_like(ordered)
-    classes = int(labels.max()) + 1
-    places[ordered] = torch.arange(len(labels)) % (len(labels) // classes)
-    turns = shuffled[torch.argsort(places[shuffled], stable=True)]
-    return torch.sort(turns[:count]).values
+    own = F.one_hot(labels[shuffled])
+    turns = (own.cumsum(0) * own).sum(1)  # 1 for the first image of every class in this order, 2 for the second, …
+    return torch.sort(shuffled[torch.argsort(turns, stable=True)][:count]).values
 
 
 class _Member:

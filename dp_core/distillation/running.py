@@ -233,9 +233,10 @@ class Running:
 
     def _choose(self, choice: Choice) -> None:
         score = choice.score(self._synthetic)
-        before = self._seconds
-        self._count_seconds()
-        self._look_seconds = max(self._look_seconds, self._seconds - before)
+        if self._length.seconds is not None:
+            before = self._seconds
+            self._count_seconds()
+            self._look_seconds = max(self._look_seconds, self._seconds - before)
         if self._best is None or score > self._best["score"]:
             self._best = {"score": score, "iteration": self._iteration, "synthetic": self._synthetic.state_dict()}
 
@@ -259,6 +260,7 @@ class Running:
             "divergences": self._divergences,
             "changes": list(self._changes),
             "seconds": self._seconds,
+            "look_seconds": self._look_seconds,
             "losses": list(self._losses),
             "best": copy.deepcopy(self._best),
             "image_gradients": self._objective.image_gradients,
@@ -270,6 +272,7 @@ class Running:
     def _load(self, state: Mapping[str, Any]) -> None:
         self._iteration, self._scale = int(state["iteration"]), float(state["scale"])
         self._divergences, self._seconds = int(state["divergences"]), float(state["seconds"])
+        self._look_seconds = float(state.get("look_seconds", 0.0))  # which states from before budgets lack
         self._losses, self._changes = list(state["losses"]), list(state["changes"])
         self._best = copy.deepcopy(state["best"])
         self._objective.image_gradients = int(state["image_gradients"])

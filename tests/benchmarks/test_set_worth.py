@@ -27,7 +27,7 @@ ROWS = [
     mask("one", "batch net", 0.003, 0.90, 0.6),
     mask("one", "batch net", 0.003, 0.95, 0.4),
     {"set": "one", "measure": "rank", "value": 0.7},
-    {"set": "one", "measure": "fresh", "steps": 30, "value": 0.25},
+    {"set": "one", "measure": "fresh", "network": "instance net", "steps": 30, "value": 0.25},
 ]
 
 

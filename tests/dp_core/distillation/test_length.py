@@ -122,6 +122,17 @@ def test_a_resumed_distillation_has_what_is_left_of_the_budget(monkeypatch: pyte
     assert second.rates == pytest.approx([0.1] * 50 + [0.01] * 150)
 
 
+def test_a_resumed_distillation_leaves_time_for_its_last_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clock = Clock(monkeypatch)
+    first = Timed(clock, budget=1000.0, look=30.0)
+    first.told = Interrupting(at=850)  # after both looks on the way
+    with pytest.raises(KeyboardInterrupt):
+        first.run(tmp_path)
+    second = Timed(clock, budget=1000.0, look=30.0)
+    outcome = second.run(tmp_path)
+    assert (len(first.looks), len(second.looks), outcome.seconds) == (2, 1, 1000.0)
+
+
 class Interrupting(list[tuple[int, int]]):
     """Is told of iterations, and interrupts at one of them."""
 
