@@ -17,7 +17,8 @@ digest in results/set_worth.json, and not measured again. Nothing here looks at 
     fresh    accuracy on validation images of a ConvNet-3 of width 64 after 30 and 300 steps on the set, and of the two
              networks whose masks are found, after 30
 
-The figures set masks against fresh networks, set by set: does a set that trains networks well find masks well?
+The figures set masks against fresh networks, once there are five sets of which both are known: does a set that trains
+networks well find masks well?
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from dp_core.quality.ticket_bench import RANDOM_MASK, TicketBench
 from dp_core.training import Recipe, TrainingData
 from search.output.drawing import save
 from search.output.panels import Axis, Line, Panel, style
-from search.output.rank_correlation import rank_correlation, spearman
+from search.output.rank_correlation import MINIMUM_PAIRS, rank_correlation, spearman
 from search.output.sheet import Sheet
 from search.output.tables import read_rows
 from search.proxies.tables import TRUTHS
@@ -97,7 +98,7 @@ def main() -> None:
                 rows += worth.measured(arm, wanted)
                 write_json(arguments.kept, rows)
     write_text(arguments.kept.with_suffix(".md"), page(rows))
-    if all(complete(means(rows), learnt) for learnt in LEARNT):
+    if all(len(complete(means(rows), learnt)) >= MINIMUM_PAIRS for learnt in LEARNT):
         save([scatter(rows, learnt, place) for place, learnt in enumerate(LEARNT)], arguments.kept.with_suffix(".svg"))
     print(page(rows))
 
