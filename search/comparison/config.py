@@ -84,8 +84,9 @@ class MethodSection(Section):
     epochs: float | None = Field(default=None, gt=0)
     """Instead of `steps`: passes over the source a round."""
     learning_rate: float | tuple[float, ...] | Literal["learned"] | None = None
-    """Of a round, instead of the recipe's. Of a list the one whose dense network is best on the validation images, for
-    each network and number of steps; `learned` is the distilled set's own."""
+    """Of a round, instead of the recipe's. Of a list the one whose tickets, trained like any other, are best on the
+    validation images over all sparsities, for each network and number of steps; they are others than those that are
+    compared, so a list of n takes the time of n more seeds. `learned` is the distilled set's own."""
     recipe: Annotated[dict[str, Any], REST_OF_RECIPE] = Field(default_factory=dict)
     """The rest of a round's recipe, on top of `round_recipe`."""
     rewind_step: int = Field(default=0, ge=0)

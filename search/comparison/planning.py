@@ -56,19 +56,21 @@ class Plan:
 
     def _is_ready(self, job: Job) -> bool:
         cell = job.cell
-        if job.kind == "tune":
+        if cell.method == FINAL:
             return True
+        final = not self._tune_final or self._files.learning_rate(cell.network, FINAL).exists()
         if job.kind == "train":
-            if self._tune_final and not self._files.learning_rate(cell.network, FINAL).exists():
-                return False
-            return self._files.ticket(cell).exists() and self._files.search(_search_cell(cell)).exists()
+            return final and self._files.ticket(cell).exists() and self._files.search(_search_cell(cell)).exists()
         method = self._networks[cell.network][cell.method]
-        untuned = self._tune_final and not self._files.learning_rate(cell.network, FINAL).exists()
-        if method.kind == "rewound" and untuned:
-            return False
-        if len(method.learning_rates) > 1 and not self._files.learning_rate(cell.network, cell.method).exists():
+        if job.kind == "tune":  # by trained tickets, so that those it starts from have to have their rates
+            return final and (method.parent is None or self._has_its_rate(cell.network, method.parent))
+        if not self._has_its_rate(cell.network, cell.method) or (method.kind == "rewound" and not final):
             return False
         return method.parent is None or self._files.search(Cell(cell.network, cell.seed, method.parent)).exists()
+
+    def _has_its_rate(self, network: str, name: str) -> bool:
+        several = len(self._networks[network][name].learning_rates) > 1
+        return not several or self._files.learning_rate(network, name).exists()
 
 
 def _is_impossible(job: Job, files: ComparisonFiles) -> bool:

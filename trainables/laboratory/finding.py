@@ -14,10 +14,10 @@ from dp_core.seeds import derive_seed, generator
 from dp_core.training import Training
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell, read_result, write_result
+from trainables.laboratory.recipes import final_recipe
 from trainables.laboratory.rounds import IterativeSearch
 from trainables.laboratory.tickets import parent_cell, parent_ticket, save_ticket
 from trainables.laboratory.timing import Stopwatch
-from trainables.laboratory.tuning import final_recipe
 
 
 def find_tickets(lab: Laboratory, cell: Cell, device: torch.device) -> None:

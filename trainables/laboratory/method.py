@@ -61,6 +61,12 @@ class Method:
             return None
         return self.source if self.images_per_class is None else f"{self.source}-{self.images_per_class}"
 
+    @property
+    def round_recipe(self) -> Recipe:
+        """The recipe of a round of an iterative method."""
+        assert self.recipe is not None, "only iterative methods train"
+        return self.recipe
+
     def facts(self) -> dict[str, Any]:
         """Return what a table says of it."""
         return {

@@ -26,9 +26,9 @@ from dp_core.training.network import unchanged_buffers
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell
 from trainables.laboratory.method import Method
+from trainables.laboratory.recipes import tuned
 from trainables.laboratory.tickets import parent_ticket, save_ticket
 from trainables.laboratory.timing import Stopwatch
-from trainables.laboratory.tuning import tuned
 from trainables.trials.resuming import load_state_if_sound, save_state
 
 
@@ -37,7 +37,7 @@ class IterativeSearch:
 
     def __init__(self, lab: Laboratory, cell: Cell, device: torch.device) -> None:
         self._lab, self._cell, self._device = lab, cell, device
-        self._method, recipe = tuned(lab, cell)
+        self._method, recipe = lab.method(cell), tuned(lab, cell.network, cell.method)
         seed = lab.cell_seed(cell.network, cell.seed)
         self._data, space = lab.data(self._method, seed, device)
         start = parent_ticket(lab, cell, self._method.start_sparsity) if self._method.parent else None

@@ -22,8 +22,8 @@ from dp_core.stability import interpolate, top_eigenvalue
 from dp_core.training import Diverged, Evaluation, Training, TrainingData
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell, read_result, write_result
+from trainables.laboratory.recipes import final_recipe
 from trainables.laboratory.timing import Stopwatch
-from trainables.laboratory.tuning import final_recipe
 from trainables.trials.resuming import load_state_if_sound, save_state
 
 _SAVE_EVERY = 60.0  # seconds

@@ -21,7 +21,7 @@ METHODS = {
         DENSE,
         untrained("shuffled", "shuffled", parent="imp", sparsities=(0.5, 0.8)),  # before the method that it is of
         method("imp", sparsities=(0.5, 0.8), learning_rates=(0.1, 0.2)),
-        method("combined", sparsities=(0.8,), parent="imp", start_sparsity=0.5),
+        method("combined", sparsities=(0.8,), parent="imp", start_sparsity=0.5, learning_rates=(0.1, 0.2)),
     )
 }
 NETWORKS = {"one": METHODS, "two": {"dense": DENSE}}
@@ -43,6 +43,7 @@ def names(jobs: object) -> list[str]:
 def test_jobs_come_network_by_network_and_seed_by_seed() -> None:
     assert names(WantedComparison.of(NETWORKS, 2).jobs()) == [
         "tune one/seed0/imp",
+        "tune one/seed0/combined",
         "find one/seed0/dense",
         "find one/seed0/shuffled",
         "find one/seed0/imp",
@@ -75,11 +76,11 @@ def needs(job: Job) -> list[Job]:
     cell = job.cell
     if job.kind == "train":
         return [Job("find", Cell(cell.network, cell.seed, cell.method))]
-    if job.kind == "find" and cell.method in ("shuffled", "combined"):
-        return [Job("find", Cell(cell.network, cell.seed, "imp"))]
-    if job.kind == "find" and cell.method == "imp":
-        return [Job("tune", Cell(cell.network, 0, "imp"))]
-    return []
+    tunings = [Job("tune", Cell(cell.network, 0, name)) for name in ("imp", "combined")]
+    if job.kind == "tune":  # on tickets that start from those of imp, whose rate has to be known
+        return tunings[:1] if cell.method == "combined" else []
+    searches = [Job("find", Cell(cell.network, cell.seed, "imp"))]
+    return {"shuffled": searches, "combined": [*searches, *tunings], "imp": tunings[:1]}.get(cell.method, [])
 
 
 @settings(max_examples=20)
@@ -112,8 +113,9 @@ def test_one_at_a_time_the_order_is_kept_as_far_as_dependencies_allow(tmp_path: 
         done.append(job)
         finish(files, job)
     # After each the first that is ready: the control as soon as its method's tickets are there.
-    assert names(done)[:5] == [
+    assert names(done)[:6] == [
         "tune one/seed0/imp",
+        "tune one/seed0/combined",
         "find one/seed0/dense",
         "find one/seed0/imp",
         "find one/seed0/shuffled",
