@@ -37,6 +37,7 @@ from dp_core.files import digest_of_json
 from dp_core.models.families import Architectures
 from dp_core.seeds import generator
 from dp_core.training.schedule import SCHEDULES
+from dp_core.training.splitting import out_of_memory
 
 Labels = Literal["hard", "learned"]
 
@@ -48,6 +49,8 @@ _LARGEST = 1e30
 _FAR = 100
 # What a state is judged by in a budget of time: so many validation images and steps at most.
 _LOOKED_AT, _LOOK_STEPS = 500, 30
+# Settings of one distiller or another that its memory grows with.
+_TAKES_MEMORY = ("synthetic_images", "batch_size", "real_images")
 # Networks of a pool that judge a state, where the pool has as many.
 _JUDGES = 3
 
@@ -176,9 +179,28 @@ class IterativeDistiller(ABC):
     def distill(
         self, source: ImageDataset, images_per_class: int, seed: int, workspace: Workspace = HERE
     ) -> DistilledSet:
-        """See Distiller."""
+        """See Distiller.
+
+        Raises:
+            UserError: the memory of the device does not suffice.
+        """
         began = time.perf_counter()
         self.check(source, images_per_class)
+        try:
+            return self._distilled(source, images_per_class, seed, workspace, began)
+        except (MemoryError, RuntimeError) as error:
+            if not (isinstance(error, MemoryError) or out_of_memory(error)):
+                raise
+            count, shape = images_per_class * source.classes, "×".join(map(str, source.image_shape))
+            fewer = [name for name in _TAKES_MEMORY if hasattr(self, name)]
+            raise UserError(
+                f"The memory of {default_device()} does not suffice for {self.method} with {count} images of {shape}: "
+                f"take smaller architectures, a lower {' or '.join(fewer)}, or fewer images a class."
+            ) from error
+
+    def _distilled(
+        self, source: ImageDataset, images_per_class: int, seed: int, workspace: Workspace, began: float
+    ) -> DistilledSet:
         if self.validate_every and workspace.validation is None:
             raise UserError(f"{self.method} needs validation images where validate_every is {self.validate_every}.")
         space = self._space(source)

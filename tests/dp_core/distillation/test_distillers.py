@@ -42,6 +42,15 @@ QUICK: Mapping[str, dict[str, Any]] = {
     "gradient_matching": {"iterations": 3, "real_images": 4, "network_steps": 2, "architectures": TINY},
     "herding": {"steps": 3, "model": TINY},
     "k_center": {"steps": 3, "model": TINY},
+    "online_trajectory_matching": {
+        "iterations": 3,
+        "networks": 2,
+        "matches": 2,
+        "steps": 2,
+        "real_steps": 2,
+        "real_images": 4,
+        "architectures": TINY,
+    },
     "rded": {"steps": 3, "model": TINY},
     "tesla": MATCHING,
     "trajectory_matching": MATCHING,
@@ -68,6 +77,24 @@ def test_infinite_settings_are_refused(name: str) -> None:
     for setting in floats:
         with pytest.raises(UserError, match=rf"^{name} needs {setting} .*, not inf\.$"):
             DISTILLERS[name](**{**QUICK[name], setting: math.inf})
+
+
+@ITERATIVE
+def test_memory_that_does_not_suffice_is_told_with_what_to_lower(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DISTILLERS[name], "objective", lambda *_: torch.empty(2**55))
+    with pytest.raises(
+        UserError, match=rf"^The memory of cpu does not suffice for {name} with 6 images of 1×6×6: .*"
+    ):
+        distilled(name, random_dataset())
+
+
+@ITERATIVE
+def test_other_errors_of_a_network_are_not_taken_for_a_lack_of_memory(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DISTILLERS[name], "objective", lambda *_: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        distilled(name, random_dataset())
 
 
 @EVERY
