@@ -34,8 +34,7 @@ from benchmarks.plain_matching import match
 from dp_core.data.registry import AUGMENTATIONS
 from dp_core.device import peak_memory
 from dp_core.distillation.inner_gradient import InnerGradient, InnerMode
-from dp_core.distillation.student import matching_loss
-from dp_core.distillation.trajectory_matching import squared_distance
+from dp_core.distillation.trajectory_matching import matching_loss, squared_distance
 from dp_core.distillation.unrolling import Batch, Unrolled
 from dp_core.models import ModelSpec, build
 from dp_core.seeds import generator

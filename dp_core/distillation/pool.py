@@ -38,10 +38,6 @@ class Pool(Families):
         family = pick(self.families)
         return ModelSpec.from_dict({name: pick(values) for name, values in family.items()})
 
-    def turn(self, seed: int, number: int) -> ModelSpec:
-        """Return the network of turn `number`: each in turn, or drawn where there are more than 256."""
-        return self.specs()[number % self.size] if self.size <= _CHECKED else self.draw(seed, "turn", number)
-
     def build(self, image_shape: tuple[int, int, int], classes: int, seed: int, *purpose: str | int) -> nn.Module:
         """Return the drawn network with initial weights of its own."""
         return build(self.draw(seed, *purpose), image_shape, classes, seed=derive_seed(seed, "network", *purpose))

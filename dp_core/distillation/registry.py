@@ -18,7 +18,6 @@ DISTILLERS: Registry[type[Distiller]] = Registry(
         "gradient_matching": "dp_core.distillation.gradient_matching:GradientMatching",
         "herding": "dp_core.distillation.herding:Herding",
         "k_center": "dp_core.distillation.k_center:KCenter",
-        "online_trajectory_matching": "dp_core.distillation.online_trajectory_matching:OnlineTrajectoryMatching",
         "random_images": "dp_core.distillation.random_images:RandomImages",
         "rded": "dp_core.distillation.rded:RDED",
         "tesla": "dp_core.distillation.tesla:Tesla",

@@ -19,8 +19,7 @@ from dp_core.distillation import DATM, DistilledSet, Tesla, TrajectoryMatching
 from dp_core.distillation.base import Workspace, standardisation_of
 from dp_core.distillation.experts import ExpertBuffer, ExpertLibrary
 from dp_core.distillation.inner_gradient import InnerGradient, InnerMode, Parameters
-from dp_core.distillation.student import matching_loss
-from dp_core.distillation.trajectory_matching import squared_distance
+from dp_core.distillation.trajectory_matching import matching_loss, squared_distance
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
 from tests.dp_core.small import CLASSES, SHAPE, random_dataset

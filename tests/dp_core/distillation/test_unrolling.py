@@ -14,8 +14,7 @@ from torch.func import functional_call
 from dp_core.distillation import inner_gradient
 from dp_core.distillation.inner_gradient import InnerGradient
 from dp_core.distillation.lowering import NotLowered
-from dp_core.distillation.student import matching_loss
-from dp_core.distillation.trajectory_matching import squared_distance
+from dp_core.distillation.trajectory_matching import matching_loss, squared_distance
 from dp_core.distillation.unrolling import Batch, Unrolled
 from dp_core.models import ModelSpec, build
 
