@@ -73,9 +73,7 @@ def test_infinite_settings_are_refused(name: str) -> None:
 @ITERATIVE
 def test_memory_that_does_not_suffice_is_told_with_what_to_lower(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DISTILLERS[name], "objective", lambda *_: torch.empty(2**55))
-    with pytest.raises(
-        UserError, match=rf"^The memory of cpu does not suffice for {name} with 6 images of 1×6×6: .*"
-    ):
+    with pytest.raises(UserError, match=rf"^The memory of cpu does not suffice for {name} with 6 images of 1×6×6: .*"):
         distilled(name, random_dataset())
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dp_core.distillation import DistilledSet
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Mask
 from search.comparison.config import ComparisonConfig
@@ -27,7 +28,8 @@ def test_the_control_on_real_images_takes_the_steps_of_the_set(name: str) -> Non
     classes, pairs = PAIRS[name]
     config = load_config(ComparisonConfig, CONFIGS / f"{name}.yaml")
     dense = Mask.ones(build(ModelSpec("convnet", {"depth": 3, "width": 32}), (3, 32, 32), classes, seed=0))
-    methods = methods_of(Setting(config, dense, 45_000, classes, {}, config.retrain.parsed_recipe()))
+    sets = {name: DistilledSet.load(path) for name, path in config.sets.items() if path}
+    methods = methods_of(Setting(config, dense, 45_000, classes, sets, config.retrain.parsed_recipe()))
 
     def cost(family: str) -> set[tuple[int, int]]:
         found = [method for method in methods.values() if method.family == family]
@@ -35,7 +37,8 @@ def test_the_control_on_real_images_takes_the_steps_of_the_set(name: str) -> Non
         rounds = set()
         for method in found:
             assert method.recipe is not None
-            images = 45_000 if method.images_per_class is None else classes * method.images_per_class
+            per_class = sets[method.source].images_per_class if method.source in sets else method.images_per_class
+            images = 45_000 if per_class is None else classes * per_class
             rounds.add((method.recipe.total_steps(images), method.recipe.images_per_step(images)))
         return rounds
 
