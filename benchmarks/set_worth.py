@@ -13,7 +13,8 @@ digest in results/set_worth.json, and not measured again. Nothing here looks at 
              learning rates, and that counts which is best for a network: which one suits differs from set to set
              and is worth more than the difference between sets
     rank     Spearman's correlation of the accuracy after 30 steps with the committed truth of ConvNet-720, over 24 of
-             its architectures of at most 60 MFLOPs, as many of each depth, width, norm, activation and pooling
+             its architectures of at most 60 MFLOPs, as many of each depth, width, norm, activation and pooling; of
+             real images after 100 steps, too, which is what a set is to be as good as
     fresh    accuracy on validation images of a ConvNet-3 of width 64 after 30 and 300 steps on the set, and of the two
              networks whose masks are found, after 30
 
@@ -59,10 +60,12 @@ Row = dict[str, Any]
 REAL, RANDOM = "real", "random_images"
 NETWORKS = tuple(ModelSpec("convnet", {"depth": 3, "width": 32, "norm": norm}) for norm in ("instance", "batch"))
 STEPS, IMAGES = 30, 100
+LONGER = 100  # steps on real images that ranks are held against
 WIDER = ModelSpec("convnet", {"depth": 3, "width": 64})
 FRESH = ((WIDER, 300), (WIDER, STEPS), *((spec, STEPS) for spec in NETWORKS))
 MASKS = ("instance 90%", "instance 95%", "batch 90%", "batch 95%")
 LEARNT = ("fresh, 30 steps", "fresh, 300 steps")
+RANK, RANK_LONGER = "rank", f"rank, {LONGER} steps"
 RATES = (3e-3, 1e-2, 3e-2)
 SPARSITIES = tuple(1 - 0.72**number for number in range(1, 10))
 TRIED = (6, 8)  # 90 and 95 %
@@ -143,7 +146,8 @@ class Worth:
                 for spec, steps in FRESH:
                     yield {**arm.facts, "measure": "fresh", "network": spec.label(), "steps": steps, "seed": seed}
             if "rank" in measures and arm.name != RANDOM_MASK:
-                yield {**arm.facts, "measure": "rank", "seed": seed}
+                for steps in (STEPS, LONGER) if arm.name == REAL else (STEPS,):
+                    yield {**arm.facts, "measure": "rank", "steps": steps, "seed": seed}
             if "mask" in measures:
                 for label, rate in itertools.product(self._benches, (None,) if arm.name == RANDOM_MASK else RATES):
                     yield {**arm.facts, "measure": "mask", "network": label, "rate": rate, "seed": seed}
@@ -178,7 +182,7 @@ class Worth:
         cheap = [spec for spec in convnet720() if truth.get(spec.label(), {}).get("forward_flops", 1e99) <= MOST_FLOPS]
         specs = stratified(cheap, ARCHITECTURES, 0)
         sets = {} if arm.name == REAL else {"set": self._set(arm, seed)}
-        steps = (STEPS,)
+        steps = (wanted["steps"],)
         proxy = RealDataTraining(steps=steps) if arm.name == REAL else DistilledTraining(set="set", steps=steps)
         inputs = ProxyInputs(self._train, self._validation, sets)
         scores = [proxy.score(spec, inputs, seed)[0].value for spec in specs]
@@ -216,8 +220,10 @@ def means(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     for row in at_best_rates(rows):
         if row["measure"] == "mask":
             column = f"{'batch' if 'batch' in row['network'] else 'instance'} {row['sparsity']:.0%}"
+        elif row["measure"] == "fresh":
+            column = _learnt(row)
         else:
-            column = row["measure"] if row["measure"] != "fresh" else _learnt(row)
+            column = RANK if row["steps"] == STEPS else RANK_LONGER
         cells.setdefault(row["set"], {}).setdefault(column, []).append(row["value"])
     found = {name: {column: fmean(values) for column, values in own.items()} for name, own in cells.items()}
     return {
@@ -250,11 +256,12 @@ def page(rows: Sequence[Row]) -> str:
         [
             name,
             *(f"{100 * own[key]:.1f}" if key in own else "" for key in columns),
-            f"{own['rank']:.2f}" if "rank" in own else "",
+            f"{own[RANK]:.2f}" if RANK in own else "",
         ]
         for name, own in sorted(found.items(), key=lambda each: -each[1].get("mask", 0))
     ]
-    notes = []
+    longer = found.get(REAL, {}).get(RANK_LONGER)
+    notes = [] if longer is None else [f"{LONGER} steps on real images rank with {longer:.2f}."]
     for learnt in LEARNT:
         both = complete(found, learnt)
         correlation = rank_correlation([own[learnt] for own in both], [own["mask"] for own in both], seed=0)
@@ -264,7 +271,7 @@ def page(rows: Sequence[Row]) -> str:
                 f"[{correlation.low:.2f}, {correlation.high:.2f}] over {correlation.pairs} sets."
             )
     title = "Tickets and fresh networks, validation accuracy %; rank correlation of 30 steps with the truth"
-    sheet = Sheet(["Set", *columns, "rank"], lines, title, " ".join(notes))
+    sheet = Sheet(["Set", *columns, RANK], lines, title, " ".join(notes))
     return f"# What distilled sets are worth\n\n{sheet.markdown()}"
 
 

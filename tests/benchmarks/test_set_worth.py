@@ -26,7 +26,7 @@ ROWS = [
     mask("one", "instance net", 0.010, 0.95, 0.4),
     mask("one", "batch net", 0.003, 0.90, 0.6),
     mask("one", "batch net", 0.003, 0.95, 0.4),
-    {"set": "one", "measure": "rank", "value": 0.7},
+    {"set": "one", "measure": "rank", "steps": 30, "value": 0.7},
     {"set": "one", "measure": "fresh", "network": "instance net", "steps": 30, "value": 0.25},
 ]
 
@@ -38,6 +38,15 @@ def test_a_set_counts_at_the_rate_that_is_best_for_it_on_each_network() -> None:
     assert found["mask"] == pytest.approx((0.4 + 0.4 + 0.6 + 0.4) / 4)
     assert "mask" not in means([row for row in ROWS if row.get("network") != "batch net"])["one"]
     assert (found["instance 95%"], found["batch 90%"], found["rank"], found["fresh, 30 steps"]) == (0.4, 0.6, 0.7, 0.25)
+
+
+def test_of_real_images_the_page_has_thirty_steps_in_the_table_and_a_hundred_below() -> None:
+    ranks = [
+        {"set": "real", "measure": "rank", "steps": steps, "value": value} for steps, value in ((30, 0.5), (100, 0.8))
+    ]
+    assert means(ranks)["real"] == {"rank": 0.5, "rank, 100 steps": 0.8}
+    assert "| 0.50 |" in page(ranks)
+    assert "100 steps on real images rank with 0.80." in page(ranks)
 
 
 def test_the_page_has_the_best_masks_first_and_says_how_they_go_with_fresh_networks() -> None:
