@@ -14,10 +14,10 @@ from search.comparison.methods import Setting, methods_of
 from search.config.loader import load_config
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "prune"
-# Of each comparison: classes, and which control on real images is for which method on a set.
+# Of each comparison: classes, and which control on other images is for which method on a set.
 PAIRS = {
     "mini": (10, {"imp_short": "distilled"}),
-    "frontier": (10, {"real": "distilled"}),
+    "frontier": (10, {"subset": "distilled"}),
     "paper_cifar10_alexnet": (10, {"imp_short_50ipc": "distilled_50ipc", "imp_short_10ipc": "distilled_10ipc"}),
     "paper_cifar100_convnet": (100, {"imp_short": "distilled_10ipc"}),
 }
