@@ -75,6 +75,7 @@ def evaluate(
     data_image: Annotated[str | None, typer.Option(help="As a config's data.image.", show_default=False)] = None,
     data_label: Annotated[str | None, typer.Option(help="As a config's data.label.", show_default=False)] = None,
     data_ground: Annotated[str, typer.Option(help="As a config's data.ground.")] = "grey",
+    data_validation: Annotated[float, typer.Option(help="As a config's data.validation, with run.seed 0.")] = 0.1,
     networks: Annotated[int, typer.Option(min=1, help="Networks trained of each architecture.")] = 5,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each training.")] = 300,
     architectures: Annotated[
@@ -98,6 +99,7 @@ def evaluate(
         set_path,
         data_format=data_format,
         data_root=data_root,
+        validation=data_validation,
         networks=networks,
         steps=steps,
         architectures=architectures or [],

@@ -43,8 +43,6 @@ _POOL = {
 }
 # Of 45 pairs of networks the mean lead is certain enough with one network each, and two rates.
 _POOL_PLAN = EvaluationPlan(networks=1, steps=100, learning_rates=(2e-3, 1e-2))
-# What is held back of the training images; a set that `winnow distill` made by default has not seen them.
-_VALIDATION = 0.1
 _QUALITY = QualityPlan()
 
 Rows = list[dict[str, Any]]
@@ -55,6 +53,7 @@ def evaluate(
     *,
     data_format: str,
     data_root: Path,
+    validation: float = 0.1,
     networks: int,
     steps: int,
     architectures: list[str],
@@ -70,12 +69,14 @@ def evaluate(
 ) -> Rows:
     """Evaluate the set at `set_path`; every test image is seen once by every network that is measured.
 
-    Learning rates are chosen on validation images: a tenth of the training images, held back with seed 0.
+    Learning rates are chosen on validation images, held back with seed 0: of the share that its own distillation held
+    back with this seed a set has seen none.
 
     Args:
         set_path: the set.
         data_format: of the real images, see `dp_core.data.open_splits`.
         data_root: where they are.
+        validation: share of the training images that is held back, between 0 and 1.
         networks: of each architecture.
         steps: that each is trained for.
         architectures: such as `alexnet` or `convnet:width=64,norm=batch`; an empty list for HEADLINE and
@@ -103,7 +104,7 @@ def evaluate(
     if not set_path.is_file():
         raise UserError(f"There is no distilled set {set_path}: name its .safetensors file.")
     distilled = DistilledSet.load(set_path)
-    splits = open_splits(data_format, data_root, cache=cache, validation=_VALIDATION, seed=0, reading=reading)
+    splits = open_splits(data_format, data_root, cache=cache, validation=validation, seed=0, reading=reading)
     say_data(splits, progress)
     distilled.check_fits(splits.train.image_shape, splits.train.class_names)
     specs = _checked([model_spec(text) for text in architectures or (HEADLINE, *CROSS_ARCHITECTURE)], splits)

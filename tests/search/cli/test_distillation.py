@@ -34,7 +34,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_evaluate_hands_its_options_on(winnow: Winnow, told: list[dict[str, Any]]) -> None:
     options = "--data-root here --data-format folder --networks 2 --steps 7 --architecture alexnet --seed 3"
-    columns = "--data-image photo --data-label fine --data-ground white"
+    columns = "--data-image photo --data-label fine --data-ground white --data-validation 0.02"
     flags = "--architecture convnet:width=8 --pool --no-controls --quality --no-save --json"
     found = winnow("distill", "evaluate", "a.safetensors", *options.split(), *columns.split(), *flags.split())
     assert rows_of(found.out) == [{"accuracy": 0.5}]
@@ -44,6 +44,7 @@ def test_evaluate_hands_its_options_on(winnow: Winnow, told: list[dict[str, Any]
             "set_path": Path("a.safetensors"),
             "data_root": Path("here"),
             "data_format": "folder",
+            "validation": 0.02,
             "networks": 2,
             "steps": 7,
             "architectures": ["alexnet", "convnet:width=8"],

@@ -154,6 +154,20 @@ def test_the_usual_architectures_can_be_built_for_cifar() -> None:
 SEEN = "it may have seen the validation images"
 
 
+def test_a_set_of_another_share_has_not_seen_the_images_that_this_share_holds_back(
+    folder: Path, run: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.safetensors"
+    made_from = open_splits("parquet", folder / "images", cache=folder / "cache", validation=0.25, seed=0)
+    RandomImages().distill(made_from.train, 2, 7).save(other)
+    said = Progress()
+    run(other, validation=0.25, save=True, progress=said)
+    assert SEEN not in capsys.readouterr().err
+    assert DistilledSet.load(other).quality["test_accuracy"]["validation_unseen"] is True
+    run(other, progress=said)
+    assert SEEN in capsys.readouterr().err
+
+
 def test_a_set_of_another_split_is_told(run: Evaluate, path: Path, tmp_path: Path, capsys: Any) -> None:
     run(progress=Progress())
     assert SEEN not in capsys.readouterr().err
