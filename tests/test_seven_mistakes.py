@@ -55,7 +55,7 @@ from tests.trainables.laboratory.comparisons import (
     train,
     tune,
 )
-from trainables.laboratory import Cell, Laboratory, Method, rounds, training
+from trainables.laboratory import Laboratory, rounds, training
 from trainables.laboratory.method import FINAL
 from trainables.trials.shared_dataset import SharedDataset
 
@@ -247,8 +247,8 @@ def test_mistake_3_the_learning_rate_is_used(tmp_path: Path) -> None:
     with mistaken(Recipe, "learning_rate_at", lambda self, step, total: 0.01):
         check_that_the_learning_rate_is_used()
 
-    def untuned(lab: Laboratory, cell: Cell) -> tuple[Method, Recipe | None]:
-        return lab.method(cell), lab.method(cell).recipe
+    def untuned(lab: Laboratory, network: str, name: str) -> Recipe:
+        return lab.methods[network][name].round_recipe
 
     check_that_the_tuned_rate_is_used(tmp_path / "ours")
     with mistaken(rounds, "tuned", untuned):
