@@ -90,7 +90,7 @@ def _comparison_with(lab: Laboratory, network: str, name: str, rate: float) -> L
         recipe=final,
         learning_rates=(final.learning_rate,),
         stability=_NOTHING_ELSE,
-        folder=_folder(lab, network, name) / f"{rate:g}",
+        folder=_folder(lab, network, name) / repr(rate),
     )
 
 

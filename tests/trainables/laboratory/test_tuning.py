@@ -27,6 +27,7 @@ from tests.trainables.laboratory.comparisons import (
 )
 from trainables.laboratory import FINAL, Cell, training, tuning
 from trainables.laboratory.context import Laboratory
+from trainables.laboratory.finding import find_tickets
 from trainables.laboratory.training import train_ticket
 
 RATES = (1e-9, 0.02)
@@ -83,6 +84,20 @@ def test_the_tickets_of_a_tuning_are_gone_when_it_is_done_and_no_others_are_ther
     lab = tunable(tmp_path)
     tune(lab, "imp")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["imp.json"]
+
+
+def test_rates_that_are_nearly_equal_have_tickets_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of six digits both are 0.02; in one folder the second would have the tickets of the first."""
+    lab = tunable(tmp_path, (0.02, 0.02 + 1e-9))
+    folders: list[Path] = []
+
+    def remembered(own: Laboratory, cell: Cell, device: torch.device) -> None:
+        folders.append(own.folder)
+        find_tickets(own, cell, device)
+
+    monkeypatch.setattr(tuning, "find_tickets", remembered)
+    tune(lab, "imp")
+    assert len(set(folders)) == 2
 
 
 def test_what_an_interrupted_tuning_has_found_is_not_found_again(
