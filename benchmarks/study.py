@@ -66,11 +66,12 @@ def page(recorded: Mapping[str, Any], rows: Sequence[Row], pairs: Sequence[Seque
         page_body(rows),
     ]
     if pairs:
-        parts.append("## Differences, seed by seed\n\n" + _differences(rows, pairs))
+        parts.append("## Differences, seed by seed\n\n" + differences_sheet(rows, pairs).markdown())
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
-def _differences(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> str:
+def differences_sheet(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> Sheet:
+    """Return the paired differences of each pair of methods."""
     lines = []
     for measure, column in (("test accuracy", "test_accuracy"), ("error barrier", "error_barrier")):
         for first, second in pairs:
@@ -78,7 +79,7 @@ def _differences(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> str:
                 interval = "-" if found.low is None else f"{100 * found.low:+.1f} to {100 * (found.high or 0):+.1f}"
                 place = [found.network, sparsity_label(found.target_sparsity), str(found.seeds)]
                 lines.append([f"{measure}: {first} − {second}", *place, f"{100 * found.mean:+.1f}", interval])
-    return Sheet(["Difference, points", "Network", "Sparsity", "Seeds", "Mean", "95 % interval"], lines).markdown()
+    return Sheet(["Difference, points", "Network", "Sparsity", "Seeds", "Mean", "95 % interval"], lines)
 
 
 if __name__ == "__main__":
