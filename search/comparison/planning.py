@@ -63,10 +63,14 @@ class Plan:
             return final and self._files.ticket(cell).exists() and self._files.search(_search_cell(cell)).exists()
         method = self._networks[cell.network][cell.method]
         if job.kind == "tune":  # by trained tickets, so that those it starts from have to have their rates
-            return final and (method.parent is None or self._has_its_rate(cell.network, method.parent))
+            return final and (method.parent is None or self._line_has_its_rates(cell.network, method.parent))
         if not self._has_its_rate(cell.network, cell.method) or (method.kind == "rewound" and not final):
             return False
         return method.parent is None or self._files.search(Cell(cell.network, cell.seed, method.parent)).exists()
+
+    def _line_has_its_rates(self, network: str, name: str) -> bool:
+        parent = self._networks[network][name].parent
+        return self._has_its_rate(network, name) and (parent is None or self._line_has_its_rates(network, parent))
 
     def _has_its_rate(self, network: str, name: str) -> bool:
         several = len(self._networks[network][name].learning_rates) > 1

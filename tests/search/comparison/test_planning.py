@@ -105,6 +105,19 @@ def test_every_job_is_handed_out_once_and_after_what_it_needs(
     assert (plan.left, plan.open) == (0, ())
 
 
+def test_a_tuning_waits_for_the_rates_of_all_that_it_starts_from(tmp_path: Path) -> None:
+    """Of a line whose first and last have rates to choose from, the last is not tuned before the first is."""
+    several = {"learning_rates": (0.1, 0.2)}
+    line = (
+        method("last", sparsities=(0.8,), parent="middle", start_sparsity=0.5, **several),
+        method("middle", sparsities=(0.5,), parent="first", start_sparsity=0.4),
+        method("first", sparsities=(0.4,), **several),
+    )
+    plan = Plan({"one": {each.name: each for each in line}}, 1, ComparisonFiles(tmp_path))
+    assert plan.next() == Job("tune", Cell("one", 0, "first"))
+    assert plan.next() is None
+
+
 def test_one_at_a_time_the_order_is_kept_as_far_as_dependencies_allow(tmp_path: Path) -> None:
     files = ComparisonFiles(tmp_path)
     plan = Plan({"one": METHODS}, 1, files)
