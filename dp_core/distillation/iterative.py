@@ -158,6 +158,11 @@ class IterativeDistiller(ABC):
         """The networks that the set is made with."""
         return Pool.of(self.architectures)
 
+    @property
+    def looks(self) -> bool:
+        """Whether the state that is kept is chosen by validation images, where there are any."""
+        return self.validate_every > 0 or self.minutes is not None
+
     def settings(self) -> dict[str, Any]:
         """See Distiller."""
         given = _plain(asdict(self))
@@ -266,7 +271,7 @@ class IterativeDistiller(ABC):
 
     def _judged(self, task: Task) -> bool:
         """Return whether the state that is kept is chosen by validation images."""
-        return task.workspace.validation is not None and bool(self.validate_every or self.minutes)
+        return task.workspace.validation is not None and self.looks
 
     def _validation_digest(self, task: Task) -> str | None:
         validation = task.workspace.validation

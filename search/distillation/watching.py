@@ -11,6 +11,7 @@ from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from dp_core.distillation import DistilledSet, Distiller
+from dp_core.distillation.iterative import IterativeDistiller
 from search.distillation.pictures import Album
 from search.distillation.unfinished import Unfinished
 from search.output.event_run import EventRun
@@ -40,9 +41,9 @@ class Watch:
     ) -> None:
         self._name = f"{images_per_class}ipc"
         # By their number the steps of the distillation proper are told from what comes before, if anything does.
-        timed = getattr(distiller, "minutes", None) is not None
-        self._iterations = None if timed else getattr(distiller, "iterations", None)
-        self._judged = timed or bool(getattr(distiller, "validate_every", 0))
+        stepping = distiller if isinstance(distiller, IterativeDistiller) else None
+        self._iterations = None if stepping is None or stepping.minutes is not None else stepping.iterations
+        self._judged = stepping is not None and stepping.looks
         self._unfinished, self._progress = unfinished, progress
         self._album = Album(run / "images")
         self._board = run / "tensorboard"

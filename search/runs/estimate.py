@@ -12,6 +12,7 @@ from typing import Any
 
 from dp_core.data import Splits
 from dp_core.distillation import Distiller
+from dp_core.distillation.iterative import IterativeDistiller
 from search.output.numbers import plural
 from search.output.wording import about
 from search.runs.timing import distilling_seconds
@@ -76,9 +77,10 @@ def distilling_phases(
         return (), ("distilling",)
     if sum(seconds) < _WORTH_TELLING:
         return (), ()
-    if all(getattr(maker, "minutes", None) is not None for maker, _ in makers):
+    stepping = [maker for maker, _ in makers if isinstance(maker, IterativeDistiller)]
+    if len(stepping) == len(makers) and all(maker.minutes is not None for maker in stepping):
         return (Phase("distilling", sum(seconds), sum(seconds), "the minutes that each set may take"),), ()
-    judged = any(getattr(maker, "validate_every", 0) for maker, _ in makers)
+    judged = any(maker.looks for maker in stepping)
     looks = ", looking at validation images not counted" if judged else ""
     rests_on = f"{plural(len(makers), 'set')}, some iterations of each timed here{looks}"
     return (Phase("distilling", 0.8 * sum(seconds), (2.0 if judged else 1.4) * sum(seconds), rests_on),), ()

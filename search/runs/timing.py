@@ -13,7 +13,8 @@ import torch
 
 from dp_core.data import ImageDataset, Splits
 from dp_core.data.preprocessing import Preprocessing
-from dp_core.distillation import Distiller, Workspace
+from dp_core.distillation import Distiller, TrajectoryMatching, Workspace
+from dp_core.distillation.iterative import IterativeDistiller
 from dp_core.errors import UserError
 from dp_core.judging import CALIBRATION_IMAGES, gathers_statistics
 from dp_core.models import ModelSpec, build
@@ -96,10 +97,11 @@ def distilling_seconds(
     None where something else is to be made first, such as experts, whose number tells nothing of the set's, and where
     it fails, which it will say when it is made.
     """
-    if (minutes := getattr(distiller, "minutes", None)) is not None:
-        return float(60 * minutes)
-    wanted = getattr(distiller, "iterations", None)
-    if hasattr(distiller, "experts"):
+    stepping = distiller if isinstance(distiller, IterativeDistiller) else None
+    if stepping is not None and stepping.minutes is not None:
+        return 60 * stepping.minutes
+    wanted = None if stepping is None else stepping.iterations
+    if isinstance(distiller, TrajectoryMatching):
         return None
     told: list[tuple[int, int, float]] = []  # iterations done, iterations in all, when
 
