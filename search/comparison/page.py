@@ -8,6 +8,7 @@ from typing import Any
 from search.comparison.best import best_by_cost
 from search.comparison.crossings_section import crossings_section
 from search.comparison.notes import notes
+from search.comparison.set_costs_section import set_costs_section
 from search.comparison.sheets import NOTHING, comparison_sheets, sparsity_label
 from search.comparison.statistics import Row, by_sparsity, mean
 from search.output.numbers import ABSENT
@@ -26,6 +27,7 @@ def page_body(rows: Sequence[Row]) -> str:
         "How to read tables and plots": "\n".join(f"- {note}" for note in notes(rows)),
         "Learning rates and sharpness": _details(rows),
         "Best by cost of the mask": best_by_cost(rows),
+        "Cost of a mask with its set": set_costs_section(rows),
         "Crossing points": crossings_section(rows),
     }
     return "\n\n".join(f"## {heading}\n\n{text.rstrip()}" for heading, text in sections.items() if text) + "\n"
