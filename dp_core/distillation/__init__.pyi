@@ -5,7 +5,6 @@ from .datm import DATM as DATM
 from .distilled_set import DistilledSet as DistilledSet
 from .distribution_matching import DistributionMatching as DistributionMatching
 from .feature_regression import FeatureRegression as FeatureRegression
-from .gradient_matching import GradientMatching as GradientMatching
 from .herding import Herding as Herding
 from .k_center import KCenter as KCenter
 from .library import DistilledLibrary as DistilledLibrary

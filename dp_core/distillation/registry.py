@@ -15,7 +15,6 @@ DISTILLERS: Registry[type[Distiller]] = Registry(
         "datm": "dp_core.distillation.datm:DATM",
         "distribution_matching": "dp_core.distillation.distribution_matching:DistributionMatching",
         "feature_regression": "dp_core.distillation.feature_regression:FeatureRegression",
-        "gradient_matching": "dp_core.distillation.gradient_matching:GradientMatching",
         "herding": "dp_core.distillation.herding:Herding",
         "k_center": "dp_core.distillation.k_center:KCenter",
         "random_images": "dp_core.distillation.random_images:RandomImages",

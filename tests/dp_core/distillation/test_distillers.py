@@ -39,7 +39,6 @@ QUICK: Mapping[str, dict[str, Any]] = {
     "datm": {**MATCHING, "first_max_start_epoch": 1},
     "distribution_matching": {"iterations": 3, "real_images": 4, "architectures": TINY},
     "feature_regression": {"iterations": 3, "networks": 2, "architectures": TINY},
-    "gradient_matching": {"iterations": 3, "real_images": 4, "network_steps": 2, "architectures": TINY},
     "herding": {"steps": 3, "model": TINY},
     "k_center": {"steps": 3, "model": TINY},
     "rded": {"steps": 3, "model": TINY},
