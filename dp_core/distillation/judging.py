@@ -12,7 +12,7 @@ from dp_core.training import Recipe, Training, TrainingData
 from dp_core.training.loop import Diverged
 
 # What a network is trained with on a set that brings no learning rate of its own: the middle of what suits sets of all
-# methods over 10 to 1,000 steps (benchmarks/distillation_recipes.py).
+# methods over 10 to 1,000 steps.
 LEARNING_RATE = 3e-3
 
 
