@@ -1,9 +1,11 @@
 """Keep the results of a study of pruning methods, and compare its methods seed by seed.
 
     python benchmarks/study.py runs/prune-mini --compare distilled:subset distilled:imp_short distilled:snip
+    python benchmarks/study.py runs/frontier runs/frontier-batch --name frontier --compare distilled-30:real-30
 
 Writes benchmarks/results/<run>/: both Parquet tables, the plots, and tables.md with the command, the machine, the
 comparison of all methods and the paired differences that were asked for (mean over seeds, Student's 95 % interval).
+Several runs, each of other networks, are kept as one study.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,46 +24,51 @@ from search.comparison.page import page_body
 from search.comparison.run import recorded_design, write_outputs
 from search.comparison.sheets import sparsity_label
 from search.comparison.statistics import Row, paired_differences
+from search.comparison.tables import RESULTS, ROUNDS
 from search.output.sheet import Sheet
+from search.output.tables import read_rows, write_table
 from search.runs.directory import find_run
 from search.runs.record import read_run
 
-_TABLES = ("results.parquet", "rounds.parquet")
+_TABLES = {"results.parquet": RESULTS, "rounds.parquet": ROUNDS}
 
 
 def main() -> None:
     """Read the arguments and write the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="path or name of a study, finished or not")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="path or name of a study, finished or not")
+    parser.add_argument("--name", help="folder of the results; that of the first run where nothing is said")
     parser.add_argument("--compare", nargs="*", default=[], metavar="METHOD:OTHER", help="pairs of methods")
     parser.add_argument("--folder", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
-    run = find_run(arguments.run)
-    rows = write_outputs(run, recorded_design(run))
     pairs = [tuple(pair.split(":", 1)) for pair in arguments.compare]
     if any(len(pair) != 2 for pair in pairs):
         raise UserError(f"A comparison is written method:other, which {' '.join(arguments.compare)} are not all.")
-    folder = arguments.folder / run.path.name
+    runs = [find_run(run) for run in arguments.runs]
+    rows = together([write_outputs(run, recorded_design(run)) for run in runs])
+    folder = arguments.folder / (arguments.name or runs[0].path.name)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _TABLES:
-        shutil.copyfile(run.path / name, folder / name)
+    for name, schema in _TABLES.items():
+        write_table(folder / name, [row for run in runs for row in read_rows(run.path / name, schema)], schema)
     with replacing_directory(folder / "figures") as temporary:
-        for figure in (run.path / "figures").glob("*.svg"):
+        for figure in (figure for run in runs for figure in (run.path / "figures").glob("*.svg")):
             shutil.copyfile(figure, temporary / figure.name)
-    write_text(folder / "tables.md", page(read_run(run), rows, pairs))
+    write_text(folder / "tables.md", page([read_run(run) for run in runs], rows, pairs))
     print(folder)
 
 
-def page(recorded: Mapping[str, Any], rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> str:
-    """Return the tables as Markdown."""
-    splits, versions = recorded["splits"], recorded["versions"]
-    facts = [
-        f"- command: `{recorded['command']}`",
-        f"- machine: {recorded['machine']}; Python {recorded['python']}, "
-        + ", ".join(f"{name} {version}" for name, version in versions.items()),
-        f"- data: {splits['train']} training, {splits['validation']} validation, {splits['test']} test images",
-        f"- seeds: {', '.join(str(seed) for seed in sorted({row['seed'] for row in rows}))}",
-    ]
+def together(studies: Sequence[Sequence[Row]]) -> list[Row]:
+    """Return the rows of all studies; UserError if two of them have a network of the same name."""
+    networks = [name for rows in studies for name in {row["network"] for row in rows}]
+    if twice := sorted(name for name, number in Counter(networks).items() if number > 1):
+        raise UserError(f"Two of the studies have a network '{twice[0]}', whose results cannot be told apart.")
+    return [row for rows in studies for row in rows]
+
+
+def page(recorded: Sequence[Mapping[str, Any]], rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> str:
+    """Return the tables of one or several studies, of which `recorded` is what their run.json says, as Markdown."""
+    facts = list(dict.fromkeys(fact for each in recorded for fact in _facts(each)))
+    facts.append(f"- seeds: {', '.join(str(seed) for seed in sorted({row['seed'] for row in rows}))}")
     parts = [
         "# Tables of a study\n\nWritten by `python benchmarks/study.py`.\n\n" + "\n".join(facts),
         page_body(rows),
@@ -68,6 +76,16 @@ def page(recorded: Mapping[str, Any], rows: Sequence[Row], pairs: Sequence[Seque
     if pairs:
         parts.append("## Differences, seed by seed\n\n" + differences_sheet(rows, pairs).markdown())
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _facts(recorded: Mapping[str, Any]) -> list[str]:
+    splits, versions = recorded["splits"], recorded["versions"]
+    return [
+        f"- command: `{recorded['command']}`",
+        f"- machine: {recorded['machine']}; Python {recorded['python']}, "
+        + ", ".join(f"{name} {version}" for name, version in versions.items()),
+        f"- data: {splits['train']} training, {splits['validation']} validation, {splits['test']} test images",
+    ]
 
 
 def differences_sheet(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> Sheet:

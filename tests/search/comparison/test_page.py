@@ -40,7 +40,7 @@ def test_the_benchmark_writes_the_same_sections() -> None:
         "splits": {"train": 9, "validation": 3, "test": 2},
     }
     rows = comparison()
-    text = page(recorded, rows, [("imp-15", "subset-15")])
+    text = page([recorded], rows, [("imp-15", "subset-15")])
     assert page_body(rows).rstrip() in text
     assert "- seeds: 0, 1, 2\n" in text
     assert text.split("## ")[-1].startswith("Differences, seed by seed")

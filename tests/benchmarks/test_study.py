@@ -1,0 +1,36 @@
+"""Several runs of other networks as one study."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.study import page, together
+from dp_core.errors import UserError
+from tests.search.comparison.result_rows import result
+
+RECORDED: dict[str, Any] = {
+    "command": "winnow prune x",
+    "machine": "Linux",
+    "python": "3.11",
+    "versions": {"torch": "2"},
+    "splits": {"train": 9, "validation": 3, "test": 2},
+}
+FIRST = [result(method, seed, network="first") for method in ("imp", "snip") for seed in range(2)]
+SECOND = [result(method, seed, network="second") for method in ("imp", "snip") for seed in range(2)]
+
+
+def test_networks_of_several_runs_stand_on_one_page() -> None:
+    rows = together([FIRST, SECOND])
+    text = page([RECORDED, {**RECORDED, "command": "winnow prune y"}], rows, [("imp", "snip")])
+    assert rows == FIRST + SECOND
+    assert text.count("\n- command: ") == 2
+    assert text.count("\n- machine: ") == 1
+    for network in ("first", "second"):
+        assert f"| test accuracy: imp − snip | {network} | 90 % | 2 | +0.0 |" in text
+
+
+def test_two_runs_of_one_network_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^Two of the studies have a network 'first', whose results"):
+        together([FIRST, SECOND, FIRST])
