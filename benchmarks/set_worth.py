@@ -87,14 +87,18 @@ def main() -> None:
     parser.add_argument("--measures", nargs="+", choices=("mask", "rank", "fresh"), default=("mask", "rank", "fresh"))
     parser.add_argument("--kept", type=Path, default=KEPT)
     arguments = parser.parse_args()
-    rows = json.loads(arguments.kept.read_text()) if arguments.kept.exists() else []
-    if arguments.sets:
+    if arguments.seeds < 1:
+        raise UserError(f"--seeds is at least 1, not {arguments.seeds}.")
+    rows = kept_rows(arguments.kept)
+    arms = [arm_of(name) for name in arguments.sets]
+    for arm in arms:
+        check_name(arm, rows)
+    if arms:
         if arguments.data_root is None:
             raise UserError("Measuring needs --data-root, the folder of complete CIFAR-10.")
         splits = open_splits("parquet", arguments.data_root, cache=arguments.cache, validation=0.1, seed=0)
         worth = Worth(splits)
-        for name in arguments.sets:
-            arm = arm_of(name)
+        for arm in arms:
             for wanted in worth.wanted(arm, range(arguments.seeds), arguments.measures):
                 if any(wanted.items() <= row.items() for row in rows):
                     continue
@@ -130,6 +134,23 @@ def arm_of(name: str) -> Arm:
     if not Path(name).is_file():
         raise UserError(f"There is no distilled set {name}; the controls are {', '.join(controls)}.")
     return Arm(Path(name).name.removesuffix(".safetensors"), DistilledSet.load(Path(name)))
+
+
+def kept_rows(path: Path) -> list[Row]:
+    """Return what was measured before, nothing if there is no such file; UserError if it cannot be read."""
+    if not path.exists():
+        return []
+    try:
+        rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}.") from error
+    return rows
+
+
+def check_name(arm: Arm, rows: Sequence[Row]) -> None:
+    """Raise UserError if another set of this name was measured: means would be those of both."""
+    if any(row["set"] == arm.name and row.get("digest") != arm.facts["digest"] for row in rows):
+        raise UserError(f"Another set was measured as '{arm.name}': give the file of this one another name.")
 
 
 class Worth:

@@ -46,6 +46,7 @@ def main() -> None:
         raise UserError(f"A comparison is written method:other, which {' '.join(arguments.compare)} are not all.")
     runs = [find_run(run) for run in arguments.runs]
     rows = together([write_outputs(run, recorded_design(run)) for run in runs])
+    text = page([read_run(run) for run in runs], rows, pairs)
     folder = arguments.folder / (arguments.name or runs[0].path.name)
     folder.mkdir(parents=True, exist_ok=True)
     for name, schema in _TABLES.items():
@@ -53,7 +54,7 @@ def main() -> None:
     with replacing_directory(folder / "figures") as temporary:
         for figure in (figure for run in runs for figure in (run.path / "figures").glob("*.svg")):
             shutil.copyfile(figure, temporary / figure.name)
-    write_text(folder / "tables.md", page([read_run(run) for run in runs], rows, pairs))
+    write_text(folder / "tables.md", text)
     print(folder)
 
 

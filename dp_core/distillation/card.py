@@ -24,6 +24,8 @@ def read_set_card(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the set or its card is missing, damaged, or was edited since.
     """
+    if not path.is_file():
+        raise UserError(f"There is no distilled set {path}: name its .safetensors file.")
     card = read_card(card_path(path), "distilled set", {"tensors": path})
     if card.get("format") not in _READABLE:
         raise UserError(f"{card_path(path)} is not the card of a distilled set in format 1 or {FORMAT}.")

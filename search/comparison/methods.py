@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -150,6 +151,16 @@ def _check_source(section: MethodSection, sets: Mapping[str, DistilledSet]) -> N
         raise UserError(f"{what} {'needs' if needs_ipc else 'has no use for'} 'ipc'.")
 
 
+def learning_rates(given: float | tuple[float, ...], key: str) -> tuple[float, ...]:
+    """Return the learning rates to choose from; UserError, which names `key`, for an empty list or one rate twice."""
+    several = given if isinstance(given, tuple) else (given,)
+    if not several:
+        raise UserError(f"'{key}' is an empty list.")
+    if twice := [rate for rate, number in Counter(several).items() if number > 1]:
+        raise UserError(f"'{key}' has {twice[0]:g} more than once.")
+    return several
+
+
 def _recipe(setting: Setting, section: MethodSection, steps: int | None) -> tuple[Recipe, tuple[float, ...]]:
     """Return the recipe of a round with the first of the learning rates to choose from, and all of them."""
     settings: dict[str, Any] = {**setting.config.round_recipe, **section.recipe}
@@ -169,9 +180,7 @@ def _recipe(setting: Setting, section: MethodSection, steps: int | None) -> tupl
         if "learning_rate" not in settings:
             raise UserError("a method needs a 'learning_rate', of its own or in 'round_recipe'.")
         rates = settings["learning_rate"]
-    several = tuple(rates) if isinstance(rates, tuple) else (rates,)
-    if not several:
-        raise UserError("'learning_rate' is an empty list.")
+    several = learning_rates(rates, "learning_rate")
     recipes = [parse_settings(Recipe, {**settings, **length, "learning_rate": rate}, "recipe") for rate in several]
     return recipes[0], tuple(recipe.learning_rate for recipe in recipes)
 

@@ -10,8 +10,8 @@ from search.output.rows import finite, grouped
 
 _COSTS = (
     "Seconds and image-gradients of a mask are those of its own rounds, or of the scores of an untrained network; what "
-    "starts from another mask has that one's added, and a control has those of the method that it is about. Making a "
-    "distilled set and trying learning rates are not counted."
+    "starts from another mask has that one's added, and a control has those of the method that it is about. Trying "
+    "learning rates is not counted, and making a distilled set in the section of its own only."
 )
 
 

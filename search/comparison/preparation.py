@@ -17,7 +17,7 @@ from dp_core.pruning import Mask, Scope, check_criterion, criterion_named
 from dp_core.training import Recipe, rehearsed
 from search.comparison.config import ComparisonConfig
 from search.comparison.figures import Published
-from search.comparison.methods import Setting, methods_of
+from search.comparison.methods import Setting, learning_rates, methods_of
 from search.comparison.planning import Plan
 from search.comparison.published import read_published
 from search.comparison.statistics import rounded
@@ -155,9 +155,7 @@ def _final_recipe(config: ComparisonConfig) -> tuple[Recipe, tuple[float, ...]]:
         return recipe, (recipe.learning_rate,)
     if "learning_rate" in config.retrain.recipe:
         raise UserError("'learning_rate' stands in 'retrain' or in 'retrain.recipe', not in both.")
-    rates = given if isinstance(given, tuple) else (given,)
-    if not rates:
-        raise UserError("'retrain.learning_rate' is an empty list.")
+    rates = learning_rates(given, "retrain.learning_rate")
     with naming("'retrain'"):
         recipes = [replace(recipe, learning_rate=rate) for rate in rates]
     return recipes[0], rates

@@ -56,7 +56,10 @@ class DistillerSection(Section):
             raise UserError(f"'distill.minutes' has no meaning for {self.method}, which takes as long as it takes.")
         for name in ("minutes", "iterations"):
             if name in self.settings:
-                raise UserError(f"'distill.minutes' and 'distill.settings.{name}' cannot both be given.")
+                raise UserError(
+                    f"'distill.minutes' and 'distill.settings.{name}' cannot both be given; 'distill.settings={{}}' "
+                    f"takes all settings of the config back."
+                )
 
     def _check_architectures(self, kind: type[Distiller]) -> None:
         known = _settings_of(kind)

@@ -12,7 +12,6 @@ from dp_core.data.reading import USUAL
 from dp_core.distillation import DistilledSet, RandomImages, Workspace
 from dp_core.distillation.evaluation import CONTROLS, EvaluationPlan, evaluate_set, evaluation_controls
 from dp_core.distillation.pool import Pool
-from dp_core.errors import UserError
 from dp_core.models import ModelSpec
 from dp_core.quality.distilled_quality import QualityPlan, distilled_quality
 from dp_core.training import Recipe, rehearsed
@@ -101,8 +100,6 @@ def evaluate(
             fit, or an impossible number.
     """
     plan = EvaluationPlan(networks=networks, steps=steps, seed=seed)
-    if not set_path.is_file():
-        raise UserError(f"There is no distilled set {set_path}: name its .safetensors file.")
     distilled = DistilledSet.load(set_path)
     splits = open_splits(data_format, data_root, cache=cache, validation=validation, seed=0, reading=reading)
     say_data(splits, progress)

@@ -22,7 +22,7 @@ def magnitude(number: float | None) -> str:
     if _absent(number):
         return ABSENT
     for factor, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if _number(number) >= factor:
+        if _number(number) >= 0.9995 * factor:  # which three figures make the next unit's 1
             return f"{_number(number) / factor:.3g} {unit}"
     return f"{_number(number):.0f}"
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import set_worth
-from benchmarks.set_worth import Arm, Worth, at_best_rates, means, page
+from benchmarks.set_worth import Arm, Worth, at_best_rates, check_name, kept_rows, means, page
 from dp_core.data import Splits
 from dp_core.distillation import RandomImages
+from dp_core.errors import UserError
 from dp_core.quality.ticket_bench import TicketBench
 from dp_core.training import Recipe, TrainingData
 from tests.dp_core.small import random_dataset, small_spec
@@ -38,6 +40,23 @@ def test_a_set_counts_at_the_rate_that_is_best_for_it_on_each_network() -> None:
     assert found["mask"] == pytest.approx((0.4 + 0.4 + 0.6 + 0.4) / 4)
     assert "mask" not in means([row for row in ROWS if row.get("network") != "batch net"])["one"]
     assert (found["instance 95%"], found["batch 90%"], found["rank"], found["fresh, 30 steps"]) == (0.4, 0.6, 0.7, 0.25)
+
+
+def test_another_set_of_the_same_name_is_refused() -> None:
+    made = RandomImages().distill(random_dataset(), 1, 0)
+    rows = [{**ROWS[0], "digest": made.digest}]
+    check_name(Arm("one", made), rows)
+    check_name(Arm("two", None), rows)
+    with pytest.raises(UserError, match=r"^Another set was measured as 'one'"):
+        check_name(Arm("one", RandomImages().distill(random_dataset(), 1, 1)), rows)
+
+
+def test_damaged_measurements_are_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    assert kept_rows(path) == []
+    path.write_text('[{"set": ')
+    with pytest.raises(UserError, match=r"kept\.json cannot be read: "):
+        kept_rows(path)
 
 
 def test_of_real_images_the_page_has_thirty_steps_in_the_table_and_a_hundred_below() -> None:

@@ -167,6 +167,7 @@ UNTRAINED = {"kind": "at_initialisation", "criterion": "random"}
         ({**REAL, "recipe": {"steps": 5}}, "'steps' stands beside 'recipe', not in it."),
         ({**REAL, "recipe": {"learning_rate": 0.5}}, "'learning_rate' stands beside 'recipe', not in it."),
         ({**REAL, "learning_rate": []}, "'learning_rate' is an empty list."),
+        ({**REAL, "learning_rate": [0.003, 0.01, 3e-3]}, "'learning_rate' has 0.003 more than once."),
         # recipes
         ({**REAL, "learning_rate": "learned"}, "the source 'real' has no learned learning rate."),
         ({"source": "mtt", "steps": 2, "learning_rate": "learned"}, "the source 'mtt' has no learned learning rate."),

@@ -70,7 +70,7 @@ def test_learning_rates_are_those_of_a_seed_that_has_them() -> None:
 @pytest.mark.parametrize(
     ("rows", "told", "untold"),
     [
-        ([result()], "trying learning rates are not counted.", "set of"),
+        ([result()], "Trying learning rates is not counted, ", "set of"),
         ([result("distilled", **DISTILLED)], "set of distilled cost 20 k image-gradients and 31 s.", "not known"),
         ([result("mtt", **IMPORTED)], "What the set of mtt cost to make is not known.", "image-gradients and"),
         ([result("mtt", **IMPORTED)], "the rounds of mtt are on ZCA-whitened images.", "drawn anew"),

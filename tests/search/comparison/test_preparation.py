@@ -120,7 +120,7 @@ def test_a_ready_made_set_of_other_data_is_refused(prepared: Prepare, tmp_path: 
 def test_a_ready_made_set_that_is_not_there_is_named(prepared: Prepare, tmp_path: Path) -> None:
     told = mistake(prepared, sets={"mtt": str(tmp_path / "mtt.safetensors")})
     assert told.startswith("comparison.yaml: 'sets.mtt'")
-    assert "mtt.card.json" in told
+    assert "There is no distilled set " in told
 
 
 def test_a_ready_made_set_that_was_edited_is_named(prepared: Prepare, tmp_path: Path) -> None:
@@ -187,6 +187,10 @@ def test_a_network_that_does_not_work_is_named(prepared: Prepare, model: dict[st
         (
             {"retrain": {"learning_rate": [], "recipe": {"learning_rate": None}}},
             "'retrain.learning_rate' is an empty list.",
+        ),
+        (
+            {"retrain": {"learning_rate": [0.1, 0.2, 0.1], "recipe": {"learning_rate": None}}},
+            "'retrain.learning_rate' has 0.1 more than once.",
         ),
         (
             {"retrain": {"learning_rate": [0.1, 0.0], "recipe": {"learning_rate": None}}},

@@ -46,6 +46,42 @@ def test_costs_are_those_of_the_highest_sparsity() -> None:
     assert found["distilled-30"][2:5] == ["90 %", "70.0", "9 k / 8"]
 
 
+def test_they_are_told_where_both_have_a_mask() -> None:
+    dearer = {**DISTILLED, "mask_image_gradients": 12_000, "target_sparsity": 0.95}
+    rows = [result("distilled-30", **DISTILLED), result("distilled-30", **dearer), result("imp", **IMP)]
+    assert {name: line[2] for name, line in table(rows).items()} == {"distilled-30": "90 %", "imp": "90 %"}
+    alone = [row for row in rows if row["method"] != "imp"]
+    assert table(alone)["distilled-30"][2] == "95 %"
+
+
+def test_a_sparsity_of_many_digits_is_one_sparsity() -> None:
+    at: dict[str, Any] = {"target_sparsity": 1 - 0.8**7}
+    rows = [result("distilled-30", **DISTILLED, **at), result("imp", **IMP, **at)]
+    assert set(table(rows)) == {"distilled-30", "imp"}
+
+
+def test_an_imp_that_collapsed_has_no_cost_to_be_compared_with() -> None:
+    gone: dict[str, Any] = {"mask_image_gradients": None, "mask_processor_seconds": None, "status": "collapsed"}
+    found = table([result("distilled-30", **DISTILLED), result("imp", accuracy=None, **gone)])
+    assert found["distilled-30"][-1] == "-"
+    assert found["imp"][4] == "- / -"
+
+
+def test_seconds_are_not_compared_where_masks_take_as_many_image_gradients() -> None:
+    equal: dict[str, Any] = {"mask_image_gradients": 9_000, "mask_processor_seconds": 8.3}
+    assert table([result("distilled-30", **DISTILLED), result("imp", **equal)])["distilled-30"][-1] == "-"
+
+
+def test_a_set_of_which_the_seconds_are_not_known_has_its_image_gradients() -> None:
+    found = table([result("distilled-30", **{**DISTILLED, "set_seconds": None}), result("imp", **IMP)])
+    assert found["distilled-30"][5:] == ["90 k / -", "99 k / -", "18 k / -", "9.9 k / -", "2 / -"]
+
+
+def test_controls_have_no_line() -> None:
+    control = {**DISTILLED, "kind": "shuffled", "parent": "distilled-30"}
+    assert "shuffled" not in table([result("distilled-30", **DISTILLED), result("shuffled", **control)])
+
+
 def test_without_imp_nothing_is_compared() -> None:
     assert table([result("distilled-30", **DISTILLED)])["distilled-30"][-1] == "-"
 

@@ -16,7 +16,17 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(0, "0"), (999, "999"), (1_871_232, "1.87 M"), (3e9, "3 G"), (None, "-"), (math.nan, "-")]
+    ("number", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1_871_232, "1.87 M"),
+        (999_499, "999 k"),
+        (999_999, "1 M"),
+        (3e9, "3 G"),
+        (None, "-"),
+        (math.nan, "-"),
+    ],
 )
 def test_magnitudes(number: float | None, text: str) -> None:
     assert numbers.magnitude(number) == text
