@@ -179,7 +179,7 @@ def unsealed(card: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
-    with pytest.raises(UserError, match=r"mine\.card\.json is not the readable card"):
+    with pytest.raises(UserError, match=r"^There is no distilled set .*mine\.safetensors: name its \.safetensors file"):
         DistilledSet.load(path)
     make().save(path)
     path.write_bytes(b"no safetensors")
@@ -188,7 +188,7 @@ def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"mine\.safetensors is not a readable distilled set"):
         DistilledSet.load(path)
     path.unlink()
-    with pytest.raises(UserError, match=r"mine\.safetensors of the distilled set cannot be read"):
+    with pytest.raises(UserError, match=r"^There is no distilled set .*mine\.safetensors: name"):
         DistilledSet.load(path)
 
 
@@ -322,7 +322,7 @@ def test_the_card_of_another_set_is_not_rewritten(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"mine\.safetensors holds another distilled set"):
         replace(make(), learning_rate=0.5).with_quality({"accuracy": 1}).update_card(path)
     assert (tmp_path / "mine.card.json").read_bytes() == card
-    with pytest.raises(UserError, match=r"yours\.card\.json is not the readable card"):
+    with pytest.raises(UserError, match=r"^There is no distilled set .*yours\.safetensors"):
         make().update_card(tmp_path / "yours.safetensors")
 
 
