@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from dp_core.errors import UserError
@@ -23,8 +24,9 @@ from dp_core.files import replacing_directory, write_text
 from search.comparison.page import page_body
 from search.comparison.run import recorded_design, write_outputs
 from search.comparison.sheets import sparsity_label
-from search.comparison.statistics import Row, paired_differences
+from search.comparison.statistics import Row, by_seed, by_sparsity, paired_differences, t_interval
 from search.comparison.tables import RESULTS, ROUNDS
+from search.output.rows import grouped
 from search.output.sheet import Sheet
 from search.output.tables import read_rows, write_table
 from search.runs.directory import find_run
@@ -90,15 +92,45 @@ def _facts(recorded: Mapping[str, Any]) -> list[str]:
 
 
 def differences_sheet(rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> Sheet:
-    """Return the paired differences of each pair of methods."""
+    """Return the paired differences of each pair of methods, and their means over all networks and sparsities."""
     lines = []
     for measure, column in (("test accuracy", "test_accuracy"), ("error barrier", "error_barrier")):
         for first, second in pairs:
+            name = f"{measure}: {first} − {second}"
             for found in paired_differences(rows, first, second, column):
-                interval = "-" if found.low is None else f"{100 * found.low:+.1f} to {100 * (found.high or 0):+.1f}"
                 place = [found.network, sparsity_label(found.target_sparsity), str(found.seeds)]
-                lines.append([f"{measure}: {first} − {second}", *place, f"{100 * found.mean:+.1f}", interval])
+                lines.append([name, *place, f"{100 * found.mean:+.1f}", _interval(found.low, found.high)])
+            values = overall_differences(rows, first, second, column)
+            if values:
+                interval = t_interval(values) or (None, None)
+                lines.append(
+                    [name, "all", "all", str(len(values)), f"{100 * fmean(values):+.1f}", _interval(*interval)]
+                )
     return Sheet(["Difference, points", "Network", "Sparsity", "Seeds", "Mean", "95 % interval"], lines)
+
+
+def overall_differences(rows: Sequence[Row], method: str, other: str, column: str) -> list[float]:
+    """Return by how much `column` is higher for `method` than for `other`, for each seed that all cells have.
+
+    A cell is a network at a sparsity that both methods have, and the difference of a seed is the mean over cells. Empty
+    if there is but one cell.
+    """
+    cells = []
+    for of_network in grouped(rows, "network").values():
+        for cell in by_sparsity(of_network).values():
+            first, second = (
+                by_seed([row for row in cell if row["method"] == name], column) for name in (method, other)
+            )
+            if first and second:
+                cells.append({seed: first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())})
+    if len(cells) < 2:
+        return []
+    seeds = sorted(set.intersection(*(set(cell) for cell in cells)))
+    return [fmean(cell[seed] for cell in cells) for seed in seeds]
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
 
 
 if __name__ == "__main__":

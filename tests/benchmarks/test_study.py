@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.study import page, together
+from benchmarks.study import overall_differences, page, together
 from dp_core.errors import UserError
 from tests.search.comparison.result_rows import result
 
@@ -34,3 +34,19 @@ def test_networks_of_several_runs_stand_on_one_page() -> None:
 def test_two_runs_of_one_network_are_refused() -> None:
     with pytest.raises(UserError, match=r"^Two of the studies have a network 'first', whose results"):
         together([FIRST, SECOND, FIRST])
+
+
+def test_over_all_cells_a_seed_counts_with_its_mean_and_only_where_it_is_everywhere() -> None:
+    leads = {("first", 0.9): (0.1, 0.2, 0.3), ("second", 0.9): (0.3, 0.0), ("second", 0.95): (0.2, 0.4, 0.9)}
+    rows = [
+        result(method, seed, accuracy, network=network, target_sparsity=sparsity)
+        for (network, sparsity), found in leads.items()
+        for seed, lead in enumerate(found)
+        for method, accuracy in (("imp", 0.1 + lead), ("snip", 0.1))
+    ]
+    rows.append(result("imp", 0, 0.9, network="third"))  # which the other has no ticket of
+    assert overall_differences(rows, "imp", "snip", "test_accuracy") == pytest.approx([0.2, 0.2])
+    assert overall_differences(rows[:6], "imp", "snip", "test_accuracy") == []
+    assert "| test accuracy: imp − snip | all | all | 2 | +20.0 | +20.0 to +20.0 |" in page(
+        [RECORDED], rows, [("imp", "snip")]
+    )
