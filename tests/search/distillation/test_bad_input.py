@@ -47,7 +47,7 @@ def refused(folder: Path, winnow: Winnow, *overrides: str) -> str:
         ({"distill": {"ipc": [2, 2]}}, "must be one number or a list of different ones"),
         ({"distill": {"train_on": "test"}}, "'distill.train_on' must be"),
         ({"distill": {"minutes": 0}}, "'distill.minutes' must be a number > 0 or null, not 0."),
-        ({"distill": {"minutes": 1}}, "'distill.minutes' and 'distill.settings.iterations' cannot both be given."),
+        ({"distill": {"minutes": 1}}, "'distill.minutes' and 'distill.settings.iterations' cannot both be given; "),
         (
             {"distill": {"minutes": 1, "method": "herding", "architectures": None, "settings": None}},
             "'distill.minutes' has no meaning for herding",
