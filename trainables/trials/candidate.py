@@ -12,8 +12,8 @@ from dp_core.training import Recipe
 from trainables.trials.settings import parse_settings, refuse_unknown
 from trainables.trials.source import Source, data_key, default_source
 
-# What a mask is worth for its cost, on complete CIFAR-10 (benchmarks/results/frontier): with 100 steps of 100 images a
-# round on real images masks are better than with 30 on the shipped set, and with 30 or fewer the set's are better.
+# What a mask is worth for its cost, on complete CIFAR-10 (benchmarks/results/frontier): in the mean, 100 steps of 100
+# images a round on real data find better masks than 30 on the shipped set, and 30 or 10 on the set than on real data.
 DEFAULT_IMAGE_GRADIENTS = 10_000
 
 _KEYS = ("model", "sparsity", "source", "ipc", "image_gradients", "recipe")
