@@ -165,7 +165,7 @@ def test_a_ready_made_set_takes_the_place_of_the_one_of_its_size(prepared: Prepa
     ("ipc", "made", "sets", "sentence"),
     [
         (2, {}, ["mtt", "mtt"], "two sets have 2 images a class"),
-        (2, {}, ["nothing"], "No such file"),
+        (2, {}, ["nothing"], "There is no distilled set"),
         (2, {"shape": (1, 8, 8)}, ["mtt"], "has images of shape (1, 8, 8), the data (3, 8, 8)"),
         (2, {"classes": ("a", "b", "c")}, ["mtt"], "The distilled set has 3 classes (a, b, c, …)"),
         (3, {}, ["mtt"], "it has 2 images a class, which no distilled candidate of 'space.ipc' asks for"),
