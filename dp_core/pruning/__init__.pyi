@@ -28,4 +28,11 @@ from .schedule import schedule_through as schedule_through
 from .schedule import sparsity_schedule as sparsity_schedule
 from .scope import Scope as Scope
 from .scope import prunable_parameters as prunable_parameters
+from .sparse_training import SPARSE_TRAININGS as SPARSE_TRAININGS
+from .sparse_training import GradualPruning as GradualPruning
+from .sparse_training import RigL as RigL
+from .sparse_training import SparseMethod as SparseMethod
+from .sparse_training import SparseTraining as SparseTraining
+from .sparse_training import UpdateWindow as UpdateWindow
+from .sparse_training import one_shot as one_shot
 from .ticket import Ticket as Ticket

@@ -6,6 +6,7 @@ from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate
 from .loop import Diverged as Diverged
 from .loop import Training as Training
+from .mask_rule import MaskRule as MaskRule
 from .network import Network as Network
 from .population import Population as Population
 from .precision import uses_bfloat16 as uses_bfloat16

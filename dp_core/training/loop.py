@@ -16,6 +16,8 @@ from dp_core.seeds import derive_seed, generator
 from dp_core.training.compiling import compiled_network
 from dp_core.training.data import DataSource
 from dp_core.training.graph import CudaRecorder, GraphedUpdate, Recorder, draws_random_numbers
+from dp_core.training.kept_weights import KeptWeights
+from dp_core.training.mask_rule import MaskRule
 from dp_core.training.network import Network, unchanged_buffers
 from dp_core.training.optimizers import build_optimizer
 from dp_core.training.recipe import Mode, Recipe
@@ -31,8 +33,8 @@ class Training:
 
     Data order, augmentation and dropout are functions of `seed` and the step, so `state_dict` is the network, the
     optimiser and the step count, and a training resumed from it goes on bit for bit as if it had not stopped (on one
-    machine, with the same number of threads). Weights that `mask` removes are exactly zero before the first step and
-    after every one.
+    machine, with the same number of threads). Weights that the mask removes are exactly zero before the first step and
+    after every one, also where a `rule` changes the mask on the way; the mask is then part of the state.
 
     Args:
         model: trained in place, on the device it is on.
@@ -40,6 +42,7 @@ class Training:
         recipe: how to train.
         seed: of data order, augmentation and dropout.
         mask: for the parameters that are pruned, by name, a bool tensor of the weights that are kept; None for none.
+        rule: changes the mask while the network trains; None leaves it as it is.
         recorder: records steps as CUDA graphs; by default on GPUs only.
         memory_parts: in how many parts a batch goes through the network from the first step on, one after the other
             (see BatchSplitter); more where memory runs out.
@@ -53,6 +56,7 @@ class Training:
         *,
         seed: int,
         mask: Mapping[str, Tensor] | None,
+        rule: MaskRule | None = None,
         recorder: Recorder | None = None,
         memory_parts: int = 1,
     ) -> None:
@@ -63,20 +67,22 @@ class Training:
         self.images_per_step = recipe.images_per_step(len(data))
         self.recipe = recipe
         self.memory_parts = memory_parts
-        self._seed = seed
+        self.data = data
+        self.seed = seed
         self._device = device
         self._batches = data.batches(recipe.batch_size, seed, device)
         self._augment = AUGMENTATIONS[recipe.augmentation]
         self._recorder = CudaRecorder() if recorder is None and device.type == "cuda" else recorder
         self.network = self._uncompiled(recipe.mode)
         self._to_compile = recipe.mode == "compiled"  # with the first step, which shows what for
-        self._removed = _removed_weights(model, mask or {})
+        self._kept = KeptWeights(model, mask or {})
+        self._rule = rule
         self.optimizer = build_optimizer(recipe, model, capturable=self._recorder is not None)
         self._gradients = BatchSplitter(memory_parts)
         self._graph: GraphedUpdate | None = None
         self._memory: list[int] = []  # where the parameters were in the last step
         self._draws = True  # whether the network draws random numbers of its own; found out if it matters
-        self._apply_mask()
+        self._kept.apply_()
 
     @property
     def finished(self) -> bool:
@@ -85,8 +91,14 @@ class Training:
 
     @property
     def image_gradients(self) -> int:
-        """Images that went forward and backward so far."""
-        return self.step * self.images_per_step
+        """Images that went forward and backward so far, those that the rule looked at beside the steps included."""
+        looked_at = 0 if self._rule is None else self._rule.image_gradients(self.step, self.total_steps)
+        return self.step * self.images_per_step + looked_at
+
+    @property
+    def mask(self) -> dict[str, Tensor]:
+        """The weights there are now: for the parameters that are pruned a bool tensor each, on the CPU."""
+        return self._kept.mask
 
     def run(self, steps: int | None = None) -> float:
         """Do the next `steps` steps, or all that are left; return their mean loss (0 if there are none).
@@ -107,7 +119,7 @@ class Training:
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             while self.step < stop:
                 total += self._one_step()
-                self.step += 1
+                self.end_step()
         mean = float(total) / max(stop - start, 1)
         if not math.isfinite(mean):
             raise Diverged(f"the loss became {mean} by step {self.step} of {self.total_steps}")
@@ -117,7 +129,7 @@ class Training:
         images, labels = self.prepare_step()
         if self._to_compile:
             self._compile(images, labels)
-        if self._recorder is None:
+        if self._recorder is None or self.needs_gradients:  # those of a recorded step are nobody else's
             return self._update(images, labels)
         if self._graph is None:
             self._graph = GraphedUpdate(self._recorder)
@@ -156,7 +168,7 @@ class Training:
         """Set the learning rate of the coming step; return its augmented images, float [batch, C, H, W], and labels."""
         self._set_learning_rate(self.recipe.learning_rate_at(self.step, self.total_steps))
         images, labels = self._batches(self.step)
-        return self._augment(images, generator(self._seed, "augmentation", self.step)), labels
+        return self._augment(images, generator(self.seed, "augmentation", self.step)), labels
 
     def _update(self, images: Tensor, labels: Tensor) -> Tensor:
         loss = self._gradients(self._loss, self._before_attempt, images, labels)
@@ -166,7 +178,19 @@ class Training:
     def apply_gradients(self) -> None:
         """Let the optimiser make its step with the gradients that are there, and keep removed weights at zero."""
         self.optimizer.step()
-        self._apply_mask()
+        self._kept.apply_()
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether the rule will look at the gradients of the coming step, which must then be those in `.grad`."""
+        rule = self._rule
+        return rule is not None and rule.uses_gradients and rule.is_due(self.step + 1, self.total_steps)
+
+    def end_step(self) -> None:
+        """Count the step that was done, and let the rule change the mask if that is due."""
+        self.step += 1
+        if self._rule is not None and self._rule.is_due(self.step, self.total_steps):
+            self._kept.change_(self._rule(self), self.optimizer)
 
     def _loss(self, images: Tensor, labels: Tensor, network: Network | None = None) -> Tensor:
         logits = (network or self.network)(images)
@@ -175,7 +199,7 @@ class Training:
     def _before_attempt(self) -> None:
         self._clear_gradients()
         if self._draws:  # else the step may be one that is being recorded, which must not touch the generator
-            torch.manual_seed(derive_seed(self._seed, "network", self.step))
+            torch.manual_seed(derive_seed(self.seed, "network", self.step))
 
     def _clear_gradients(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -187,14 +211,11 @@ class Training:
             else:
                 group["lr"] = rate
 
-    def _apply_mask(self) -> None:
-        with torch.no_grad():
-            for parameter, removed in self._removed:
-                parameter.masked_fill_(removed, 0)
-
     def state_dict(self) -> dict[str, Any]:
-        """Return a copy of everything that training changes: network with buffers, optimiser, step."""
+        """Return a copy of everything that training changes: network with buffers, optimiser, step, and the mask."""
+        changing = {} if self._rule is None else {"mask": self.mask}
         return {
+            **changing,
             "model": {name: value.detach().clone() for name, value in self.model.state_dict().items()},
             "optimizer": _cloned(self.optimizer.state_dict()),
             "step": self.step,
@@ -222,13 +243,9 @@ class Training:
             else:
                 group["lr"] = float(group["lr"])
         self.step = int(state["step"])
-        self._apply_mask()
-
-
-def _removed_weights(model: nn.Module, mask: Mapping[str, Tensor]) -> list[tuple[nn.Parameter, Tensor]]:
-    """Return each masked parameter with the places to be kept at zero, on the parameter's device."""
-    parameters = dict(model.named_parameters())
-    return [(parameters[name], ~kept.to(parameters[name].device)) for name, kept in mask.items()]
+        if self._rule is not None:
+            self._kept.change_(state["mask"])
+        self._kept.apply_()
 
 
 def _cloned(value: Any) -> Any:

@@ -121,10 +121,10 @@ class Population:
         stop = self.members[0].total_steps if steps is None else min(start + steps, self.members[0].total_steps)
         totals = torch.zeros(len(self.members), device=self._device)
         graph = None if self._recorder is None else GraphedUpdate(self._recorder)
-        for step in range(start, stop):
+        for _ in range(start, stop):
             images, labels = self._batches()
             try:
-                if graph is None:
+                if graph is None or any(member.needs_gradients for member in self.members):
                     totals += self._update(images, labels)
                 else:
                     totals += graph(self._update, self._clear_gradients, images, labels)
@@ -133,7 +133,7 @@ class Population:
                     raise
                 break
             for member in self.members:
-                member.step = step + 1
+                member.end_step()
         else:
             return self._outcomes(totals.tolist(), stop - start, stop)
         # Outside the except clause, whose traceback would keep the activations alive. Nothing of the step was done:

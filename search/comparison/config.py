@@ -65,12 +65,19 @@ class MethodSection(Section):
 
     kind: Kind = "iterative"
     """`iterative` (train, prune, rewind, and again), `at_initialisation` (one mask from the untrained network), `dense`
-    (no mask), or a control of the method `of`: `reinitialised` (its masks on fresh weights), `shuffled` (its masks
-    shuffled inside each layer) or `rewound` (its masks on the weights that the dense network has at `rewind_step` or
-    after `rewind_epochs` of its final training)."""
-    criterion: str = "magnitude"
+    (no mask); in one training, without a search for tickets, `gradual` (pruned on the way along a cubic schedule),
+    `one_shot` (trained dense, pruned once, fine-tuned) or `rigl` (sparse from the start, weights dropped and grown); or
+    a control of the method `of`: `reinitialised` (its masks on fresh weights), `shuffled` (its masks shuffled inside
+    each layer) or `rewound` (its masks on the weights that the dense network has at `rewind_step` or after
+    `rewind_epochs` of its final training)."""
+    criterion: str | None = None
     """`magnitude`, `magnitude_layerwise`, `random`, `random_erk`, `snip`, `grasp`, `synflow`, or a pattern such as
-    `"2:4"`, which has one sparsity of its own; in quotes, since YAML reads 2:4 as a number."""
+    `"2:4"`, which has one sparsity of its own; in quotes, since YAML reads 2:4 as a number. null is `magnitude`; of
+    `rigl`, where it makes the mask to start from, `random_erk`."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of `gradual`: `begin` and `end`, shares of the training (0.05, 0.8), and `every`, from one pruning to the next, a
+    share of the training or from 1 on steps (0.075). Of `one_shot`: `at`, a share of the training (0.3). Of `rigl`:
+    `alpha`, the share of weights that the first update moves (0.3), `begin`, `end` (0, 0.75) and `every` (0.05)."""
     source: str | None = None
     """What the rounds train on: `real`, `subset` (random images, drawn anew for each seed), `distilled`, or one of
     `sets`. For `at_initialisation` what the criterion sees, by default real images."""
@@ -101,8 +108,9 @@ class MethodSection(Section):
     of: str | None = None
     """Of a control: the method whose tickets it is about."""
     start_from: str | None = None
-    """Of an iterative method: the method whose ticket of `start_sparsity` it starts from, such as real data on top of
-    a distilled mask."""
+    """Of an iterative method, `gradual` or `one_shot`: the method whose ticket of `start_sparsity` it starts from, such
+    as real data on top of a distilled mask. Of `rigl`: the method whose tickets' masks it starts from, each at its own
+    sparsity."""
     start_sparsity: float | None = Field(default=None, gt=0, lt=1)
     """See `start_from`."""
 
@@ -112,7 +120,13 @@ class FinalTrainingSection(RealTrainingSection):
 
     learning_rate: float | tuple[float, ...] | None = None
     """Instead of the recipe's. Of a list the one whose dense network is best on the validation images, for each
-    network; it is then that of all its tickets."""
+    network; it is then that of all its tickets, see `rate_of_each`."""
+    rate_of_each: bool = False
+    """Of several learning rates: whether each method has its own, the one with which its ticket of middle sparsity is
+    best on the validation images, with other weights and in another order than those that are compared."""
+    masks_count: bool = False
+    """Whether what a mask has cost in image-gradients is taken off its final training, so that all methods spend the
+    same in total. What leaves nothing to train with has the status `unaffordable`."""
 
 
 class StabilitySection(Section):
@@ -170,7 +184,7 @@ class ComparisonConfig(RunConfigWithSets):
         self.retrain.parsed_recipe()
         for family, section in self.chosen_methods.items():
             with naming(f"'methods.{family}'"):
-                check_criterion_name(section.criterion)
+                check_criterion_name(section.criterion or "magnitude")
 
     @property
     def chosen_models(self) -> dict[str, dict[str, Any]]:

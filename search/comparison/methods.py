@@ -10,7 +10,15 @@ from typing import Any
 from dp_core.data.preprocessing import ZCA
 from dp_core.distillation import DistilledSet
 from dp_core.errors import UserError, nearest
-from dp_core.pruning import Mask, NOfM, check_sparsity, criterion_named, schedule_through
+from dp_core.pruning import (
+    SPARSE_TRAININGS,
+    Mask,
+    NOfM,
+    SparseTraining,
+    check_sparsity,
+    criterion_named,
+    schedule_through,
+)
 from dp_core.training import Recipe
 from search.comparison.config import ComparisonConfig, MethodSection
 from trainables.laboratory import FINAL, Method
@@ -98,7 +106,7 @@ def _method(setting: Setting, family: str, name: str, section: MethodSection, st
         name=name,
         family=family,
         kind=section.kind,
-        criterion=section.criterion,
+        criterion=_criterion(section),
         source=section.source,
         images_per_class=section.ipc,
         space=section.space,
@@ -109,27 +117,42 @@ def _method(setting: Setting, family: str, name: str, section: MethodSection, st
         sparsities=_sparsities(setting, section),
         parent=section.of or section.start_from,
         start_sparsity=section.start_sparsity,
+        sparse_training=_sparse_training(section),
     )
+
+
+def _criterion(section: MethodSection) -> str:
+    return section.criterion or ("random_erk" if section.kind == "rigl" else "magnitude")
+
+
+def _sparse_training(section: MethodSection) -> SparseTraining | None:
+    if section.kind not in ("gradual", "one_shot", "rigl"):
+        return None
+    return parse_settings(SPARSE_TRAININGS[section.kind], section.settings, "settings")
 
 
 def _check_keys(section: MethodSection) -> None:
     """Raise UserError for a key that a method of this kind has no use for, or lacks."""
     rounds = ("steps", "epochs", "learning_rate", "recipe", "prune_fraction", "start_from", "start_sparsity")
     rewinding, found = ("rewind_step", "rewind_epochs"), ("source", "ipc", "space", "sparsities", "criterion")
+    trained = ("steps", "epochs", "learning_rate", "recipe", "prune_fraction", *rewinding, "source", "ipc", "space")
     idle = {
-        "dense": (*rounds, *rewinding, *found, "of"),
-        "at_initialisation": (*rounds, *rewinding, "of"),
-        "iterative": ("of",),
-        "reinitialised": (*rounds, *rewinding, *found),
-        "shuffled": (*rounds, *rewinding, *found),
-        "rewound": (*rounds, *found),
+        "dense": (*rounds, *rewinding, *found, "of", "settings"),
+        "at_initialisation": (*rounds, *rewinding, "of", "settings"),
+        "gradual": (*trained, "of"),
+        "one_shot": (*trained, "of"),
+        "rigl": (*trained, "of", "start_sparsity", *(("criterion",) if section.start_from else ())),
+        "iterative": ("of", "settings"),
+        "reinitialised": (*rounds, *rewinding, *found, "settings"),
+        "shuffled": (*rounds, *rewinding, *found, "settings"),
+        "rewound": (*rounds, *found, "settings"),
     }
     for key in idle[section.kind]:
         if getattr(section, key) != MethodSection.model_fields[key].get_default(call_default_factory=True):
             raise UserError(f"the key '{key}' has no meaning for the kind '{section.kind}'.")
     if section.kind in _CONTROLS and section.of is None:
         raise UserError(f"a {section.kind} control needs 'of', the method whose tickets it is about.")
-    if (section.start_from is None) != (section.start_sparsity is None):
+    if section.kind != "rigl" and (section.start_from is None) != (section.start_sparsity is None):
         raise UserError("'start_from' and 'start_sparsity' go together.")
     if section.rewind_step and section.rewind_epochs:
         raise UserError("give 'rewind_step' or 'rewind_epochs', not both.")
@@ -213,8 +236,10 @@ def _sparsities(setting: Setting, section: MethodSection) -> tuple[float, ...]:
         return (0.0,)
     if section.kind in _CONTROLS:
         return ()
-    criterion = criterion_named(section.criterion)
+    criterion = criterion_named(_criterion(section))
     if isinstance(criterion, NOfM):
+        if section.kind == "rigl":
+            raise UserError(f"weights that move do not keep to the pattern {section.criterion}.")
         if section.sparsities is not None:
             raise UserError(f"the sparsity of the pattern {section.criterion} is its own, not one of 'sparsities'.")
         if section.prune_fraction is not None or section.start_from is not None:
@@ -237,6 +262,7 @@ def _check_parent(method: Method, methods: Mapping[str, Method]) -> None:
     parent = method.parent
     if parent is None:
         return
+    starts = method.sparse_training is not None
     if parent not in methods:
         raise UserError(
             f"'methods.{method.family}': there is no method '{parent}'.{nearest(parent, methods)} "
@@ -245,13 +271,21 @@ def _check_parent(method: Method, methods: Mapping[str, Method]) -> None:
     kinds = ("iterative",) if method.kind == "iterative" else ("iterative", "at_initialisation")
     if method.kind == "rewound":
         kinds = (*kinds, "dense")
+    if starts:
+        kinds = (*kinds, "shuffled")
     if methods[parent].kind not in kinds or method.name in _ancestors(methods[parent], methods):
         raise UserError(f"'methods.{method.family}': '{parent}' is no method that it can build on.")
-    if method.start_sparsity is not None and method.start_sparsity not in methods[parent].sparsities:
-        raise UserError(
-            f"'methods.{method.family}.start_sparsity': {parent} has no ticket of sparsity {method.start_sparsity}, "
-            f"only of {', '.join(map(str, methods[parent].sparsities))}."
-        )
+    root = methods[parent]
+    while root.kind in _CONTROLS and root.parent is not None:  # a control has the sparsities of its parent
+        root = methods[root.parent]
+    from_each = method.sparsities if starts and method.starts_sparse else ()
+    for wanted in from_each if method.start_sparsity is None else (method.start_sparsity,):
+        if wanted not in root.sparsities:
+            key = "start_from" if method.start_sparsity is None else "start_sparsity"
+            raise UserError(
+                f"'methods.{method.family}.{key}': {parent} has no ticket of sparsity {wanted}, "
+                f"only of {', '.join(map(str, root.sparsities))}."
+            )
 
 
 def _ancestors(method: Method, methods: Mapping[str, Method]) -> list[str]:

@@ -26,11 +26,14 @@ class Plan:
         files: ComparisonFiles,
         *,
         tune_final: bool = False,
+        rate_of_each: bool = False,
     ) -> None:
+        wanted = WantedComparison.of(networks, seeds, tuned=tune_final, rate_of_each=rate_of_each)
         self._networks = networks
         self._files = files
         self._tune_final = tune_final
-        self.jobs = list(WantedComparison.of(networks, seeds, tuned=tune_final).jobs())
+        self._rate_of_each = wanted.rate_of_each
+        self.jobs = list(wanted.jobs())
         self._open = open_jobs(self.jobs, files)
 
     @property
@@ -59,9 +62,13 @@ class Plan:
         if cell.method == FINAL:
             return True
         final = not self._tune_final or self._files.learning_rate(cell.network, FINAL).exists()
-        if job.kind == "train":
-            return final and self._files.ticket(cell).exists() and self._files.search(_search_cell(cell)).exists()
         method = self._networks[cell.network][cell.method]
+        if job.kind == "train":
+            own = not self._rate_of_each or method.kind == "dense"
+            final = final and (own or self._files.training_rate(cell.network, cell.method).exists())
+            return final and self._files.ticket(cell).exists() and self._files.search(_search_cell(cell)).exists()
+        if job.kind == "tune_training":
+            return final and self._line_has_its_rates(cell.network, cell.method)
         if job.kind == "tune":  # by trained tickets, so that those it starts from have to have their rates
             return final and (method.parent is None or self._line_has_its_rates(cell.network, method.parent))
         if not self._has_its_rate(cell.network, cell.method) or (method.kind == "rewound" and not final):

@@ -52,12 +52,13 @@ class ComparisonDesign:
     @property
     def wanted(self) -> WantedComparison:
         """What its jobs follow from."""
-        return WantedComparison.of(self.methods, self.config.run.seeds, tuned=len(self.learning_rates) > 1)
+        several, each = len(self.learning_rates) > 1, self.config.retrain.rate_of_each
+        return WantedComparison.of(self.methods, self.config.run.seeds, tuned=several, rate_of_each=each)
 
     def plan(self, folder: Path) -> Plan:
         """Return the jobs of the comparison in `folder`."""
-        several = len(self.learning_rates) > 1
-        return Plan(self.methods, self.config.run.seeds, ComparisonFiles(folder), tune_final=several)
+        several, each, files = len(self.learning_rates) > 1, self.config.retrain.rate_of_each, ComparisonFiles(folder)
+        return Plan(self.methods, self.config.run.seeds, files, tune_final=several, rate_of_each=each)
 
     @property
     def images_per_class(self) -> tuple[int, ...]:

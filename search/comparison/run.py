@@ -91,6 +91,8 @@ def laboratory(run: RunDirectory, prepared: ComparisonPreparation, sets: Mapping
         threads=config.resources.cpus_per_job,
         stream=config.data.stream,
         round_images=config.round_images,
+        rate_of_each=config.retrain.rate_of_each,
+        masks_count=config.retrain.masks_count,
     )
 
 
@@ -128,7 +130,7 @@ class LaboratoryJobs(JobQueue[Job]):
     def _told(self, job: Job) -> str:
         """Return what a finished job has found, in a few words."""
         found = read_result(job.result(self._files)) or {}
-        if job.kind == "tune":
+        if job.kind in ("tune", "tune_training"):
             return f" learning rate {found.get('learning_rate')}"
         if found.get("status") not in (None, "finished"):
             return f" {found['status']}: {found['reason']}"

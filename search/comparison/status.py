@@ -18,7 +18,12 @@ def comparison_status(run: RunDirectory) -> dict[str, Any]:
     left = open_jobs(jobs, files)
     tickets = [files.ticket(job.cell) for job in jobs if job.kind == "train"]
     counts, counts_left = Counter(job.kind for job in jobs), Counter(job.kind for job in left)
-    named: dict[JobKind, str] = {"tune": "learning_rates", "find": "searches", "train": "trainings"}
+    named: dict[JobKind, str] = {
+        "tune": "learning_rates",
+        "tune_training": "training_rates",
+        "find": "searches",
+        "train": "trainings",
+    }
     return {
         "run": str(run.path),
         "state": run.state(finished=not left),

@@ -20,6 +20,11 @@ class WantedTickets:
     tuned: bool
     sparsities: tuple[float, ...]
 
+    @property
+    def dense(self) -> bool:
+        """Whether it is the dense network."""
+        return self.sparsities == (0.0,)
+
 
 @dataclass(frozen=True)
 class WantedComparison:
@@ -29,14 +34,23 @@ class WantedComparison:
         networks: the methods of each network, by name.
         seeds: how many there are.
         tuned: whether the learning rate of the final training is chosen among several.
+        rate_of_each: whether it is chosen for each method that is not dense.
     """
 
     networks: dict[str, dict[str, WantedTickets]]
     seeds: int
     tuned: bool
+    rate_of_each: bool = False
 
     @classmethod
-    def of(cls, networks: Mapping[str, Mapping[str, Method]], seeds: int, *, tuned: bool = False) -> WantedComparison:
+    def of(
+        cls,
+        networks: Mapping[str, Mapping[str, Method]],
+        seeds: int,
+        *,
+        tuned: bool = False,
+        rate_of_each: bool = False,
+    ) -> WantedComparison:
         """Return what a comparison of these methods is to make."""
         return cls(
             {
@@ -47,6 +61,7 @@ class WantedComparison:
             },
             seeds,
             tuned,
+            tuned and rate_of_each,
         )
 
     def jobs(self) -> Iterator[Job]:
@@ -57,6 +72,8 @@ class WantedComparison:
             for name, method in methods.items():
                 if method.tuned:
                     yield Job("tune", Cell(network, 0, name))
+                if self.rate_of_each and not method.dense:
+                    yield Job("tune_training", Cell(network, 0, name))
             for seed in range(self.seeds):
                 for name in methods:
                     yield Job("find", Cell(network, seed, name))

@@ -57,6 +57,8 @@ class Laboratory:
         scope: what is prunable.
         recipe: of the final training, with the first of `learning_rates`.
         learning_rates: of the final training; of several the best on validation images is taken for each network.
+        rate_of_each: whether each method has its own of them, or all that of the dense network.
+        masks_count: whether final trainings are as much shorter as their masks have cost image-gradients.
         stability: what else is measured.
         seed: the comparison's; that of a cell follows from it and from its number, and is the same for all methods.
         folder: of the comparison.
@@ -81,6 +83,8 @@ class Laboratory:
     threads: int
     stream: Stream
     round_images: int
+    rate_of_each: bool = False
+    masks_count: bool = False
 
     @property
     def files(self) -> ComparisonFiles:

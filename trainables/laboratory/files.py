@@ -33,8 +33,12 @@ class ComparisonFiles:
     root: Path
 
     def learning_rate(self, network: str, method: str) -> Path:
-        """Return where the learning rate chosen for a method is."""
+        """Return where the learning rate chosen for a method's rounds is."""
         return self.root / "learning_rates" / network / f"{method}.json"
+
+    def training_rate(self, network: str, method: str) -> Path:
+        """Return where the learning rate chosen for the final training of a method's tickets is."""
+        return self.root / "learning_rates" / network / "final" / f"{method}.json"
 
     def ticket(self, cell: Cell) -> Path:
         """Return the folder of a ticket."""

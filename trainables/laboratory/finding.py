@@ -14,7 +14,7 @@ from dp_core.seeds import derive_seed, generator
 from dp_core.training import Training
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell, read_result, write_result
-from trainables.laboratory.recipes import final_recipe
+from trainables.laboratory.recipes import dense_recipe
 from trainables.laboratory.rounds import IterativeSearch
 from trainables.laboratory.tickets import parent_cell, parent_ticket, save_ticket
 from trainables.laboratory.timing import Stopwatch
@@ -29,6 +29,8 @@ def find_tickets(lab: Laboratory, cell: Cell, device: torch.device) -> None:
         found = _nothing_to_start_from(lab, cell) or IterativeSearch(lab, cell, device).run()
     elif method.kind in ("reinitialised", "shuffled", "rewound"):
         found = _controls(lab, cell, device)
+    elif method.sparse_training is not None and method.parent is not None:
+        found = _nothing_to_start_from(lab, cell) or _starts(lab, cell, device)
     else:
         found = _at_initialisation(lab, cell, device)
     write_result(lab.files.search(cell), found)
@@ -38,7 +40,7 @@ def find_tickets(lab: Laboratory, cell: Cell, device: torch.device) -> None:
 def _nothing_to_start_from(lab: Laboratory, cell: Cell) -> dict[str, Any] | None:
     """Return the end of a search whose parent collapsed before the ticket that it starts from; None if there is one."""
     method = lab.method(cell)
-    if method.parent is None:
+    if method.parent is None or method.start_sparsity is None:
         return None
     start = parent_cell(cell, method)
     if lab.files.ticket(Cell(start.network, start.seed, start.method, method.start_sparsity)).exists():
@@ -50,8 +52,12 @@ def _nothing_to_start_from(lab: Laboratory, cell: Cell) -> dict[str, Any] | None
 
 
 def _at_initialisation(lab: Laboratory, cell: Cell, device: torch.device) -> dict[str, Any]:
-    """Make every mask from the untrained dense network, each by itself; `dense` has one that keeps everything."""
+    """Make every mask from the untrained dense network, each by itself.
+
+    Of `dense`, and of what becomes sparse while it trains, it is the one that keeps everything.
+    """
     method = lab.method(cell)
+    keeps_all = method.kind == "dense" or (method.sparse_training is not None and not method.starts_sparse)
     seed = lab.cell_seed(cell.network, cell.seed)
     model = lab.network(cell.network, cell.seed, device)
     weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
@@ -61,7 +67,7 @@ def _at_initialisation(lab: Laboratory, cell: Cell, device: torch.device) -> dic
     shape = lab.train.open().image_shape
     for target in method.sparsities:
         watch, mask, spent = Stopwatch(), dense, 0
-        if method.kind != "dense":
+        if not keeps_all:
             criterion = criterion_named(method.criterion)
             data: Any = lab.data(method, seed, device)[0] if method.source else lab.real_data(device)
             examples = training_examples(data, derive_seed(seed, "examples"), model)
@@ -79,6 +85,25 @@ def _at_initialisation(lab: Laboratory, cell: Cell, device: torch.device) -> dic
         save_ticket(lab, cell, target, weights, mask, [], cost)
         costs.append(cost)
     return {"rounds": [], "tickets": costs, "status": status, "reason": reason, "learning_rate": None}
+
+
+def _starts(lab: Laboratory, cell: Cell, device: torch.device) -> dict[str, Any]:
+    """Make what a training with a changing mask starts from: untrained weights under masks of the parent's tickets."""
+    method = lab.method(cell)
+    parent = read_result(lab.files.search(parent_cell(cell, method)))
+    assert parent is not None, "the parent's search is not finished"
+    model = lab.network(cell.network, cell.seed, device)
+    weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    there = {cost["sparsity"]: cost for cost in parent["tickets"]}
+    costs: list[dict[str, Any]] = []
+    for target in method.sparsities:
+        start = target if method.start_sparsity is None else method.start_sparsity
+        if start not in there:
+            return {**parent, "rounds": [], "tickets": costs, "learning_rate": None}
+        ticket, cost = parent_ticket(lab, cell, start), {**there[start], "sparsity": target}
+        save_ticket(lab, cell, target, weights, ticket.mask, ticket.history, cost)
+        costs.append(cost)
+    return {"rounds": [], "tickets": costs, "status": "finished", "reason": None, "learning_rate": None}
 
 
 def _controls(lab: Laboratory, cell: Cell, device: torch.device) -> dict[str, Any]:
@@ -113,6 +138,6 @@ def _weights_of_control(lab: Laboratory, cell: Cell, device: torch.device) -> tu
     if method.kind == "rewound":
         start_step = method.rewind_step
         order = derive_seed(lab.cell_seed(cell.network, cell.seed), "training", "rewinding")
-        recipe, mask = final_recipe(lab, cell.network), Mask.ones(model, lab.scope)
+        recipe, mask = dense_recipe(lab, cell.network), Mask.ones(model, lab.scope)
         Training(model, lab.real_data(device), recipe, seed=order, mask=mask).run(start_step)
     return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}, start_step

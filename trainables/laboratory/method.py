@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dp_core.pruning import SparseTraining
 from dp_core.training import Recipe
 
-Kind = Literal["dense", "iterative", "at_initialisation", "reinitialised", "shuffled", "rewound"]
+Kind = Literal[
+    "dense",
+    "iterative",
+    "at_initialisation",
+    "gradual",
+    "one_shot",
+    "rigl",
+    "reinitialised",
+    "shuffled",
+    "rewound",
+]
 
 
 FINAL = "retrain"
@@ -24,8 +35,9 @@ class Method:
         kind: `dense`, no mask; `iterative`, train, prune and rewind; `at_initialisation`, one mask from the untrained
             network; `reinitialised`, the mask of `parent` on freshly drawn weights; `shuffled`, the mask of `parent`
             shuffled inside each layer; `rewound`, the mask of `parent` on weights from early in the dense network's
-            final training.
-        criterion: see `dp_core.pruning.criterion_named`.
+            final training; `gradual`, `one_shot` and `rigl`, one training in which the mask changes, from a mask of
+            `parent` or without one.
+        criterion: see `dp_core.pruning.criterion_named`; of `rigl` it makes the mask to start from.
         source: `real`, `subset`, `distilled` or the name of a ready-made set; None where no data are used.
         images_per_class: of a subset or distilled set, else None.
         space: key of the distilled set whose preprocessing the real images of the rounds get; None is the usual one.
@@ -35,8 +47,10 @@ class Method:
             step of the dense final training.
         prune_fraction: share of the remaining weights that a round removes, as near as the targets allow.
         sparsities: targets, rising; a ticket each. () for N:M patterns, whose sparsity is what it is.
-        parent: the method whose ticket a control is made of, or that an iterative one starts from.
-        start_sparsity: of the parent's ticket that an iterative method starts from.
+        parent: the method whose ticket a control is made of, or that another one starts from.
+        start_sparsity: of the parent's ticket that the method starts from; of `rigl` None, for it starts as sparse as
+            it ends.
+        sparse_training: how the mask changes in the final training; None if it does not.
     """
 
     name: str
@@ -53,6 +67,12 @@ class Method:
     sparsities: tuple[float, ...]
     parent: str | None
     start_sparsity: float | None
+    sparse_training: SparseTraining | None = None
+
+    @property
+    def starts_sparse(self) -> bool:
+        """Whether its final trainings start as sparse as they end."""
+        return self.sparse_training is None or self.sparse_training.starts_sparse
 
     @property
     def set_key(self) -> str | None:

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 from dp_core.errors import UserError
 from dp_core.files import replacing_directory
 from dp_core.judging import judge
-from dp_core.pruning import Ticket, at_chance, chance
+from dp_core.pruning import Mask, Ticket, at_chance, chance, criterion_named
 from dp_core.seeds import derive_seed
 from dp_core.stability import interpolate, top_eigenvalue
-from dp_core.training import Diverged, Evaluation, Training, TrainingData
+from dp_core.training import Diverged, Evaluation, MaskRule, Recipe, Training, TrainingData
 from trainables.laboratory.context import Laboratory
 from trainables.laboratory.files import Cell, read_result, write_result
 from trainables.laboratory.recipes import final_recipe
@@ -44,12 +45,10 @@ def train_ticket(lab: Laboratory, cell: Cell, device: torch.device) -> None:
     if read_result(path) is not None:
         return
     ticket = Ticket.load(lab.files.ticket(cell))
-    result: dict[str, Any] = {
-        "sparsity": ticket.mask.sparsity,
-        "layer_densities": [{"name": name, "density": value} for name, value in ticket.mask.layer_densities().items()],
-        "status": "finished",
-        "reason": None,
-    }
+    result: dict[str, Any] = {"sparsity": ticket.mask.sparsity, "status": "finished", "reason": None}
+    if (reason := _too_dear(lab, cell, ticket)) is not None:
+        write_result(path, result | {"status": "unaffordable", "reason": reason})
+        return
     first = _ResumableTraining(lab, cell, ticket, device, copy=0)
     try:
         try:
@@ -57,8 +56,11 @@ def train_ticket(lab: Laboratory, cell: Cell, device: torch.device) -> None:
         except Dead as error:
             result |= {"status": "collapsed", "reason": str(error)}
         result |= _scores(lab, first)
+        densities = first.mask.layer_densities()
+        result["layer_densities"] = [{"name": name, "density": value} for name, value in densities.items()]
+        result["sparsity"] = first.mask.sparsity
         if result["status"] == "finished":
-            result |= _stability(lab, cell, ticket, first.training.model, device)
+            result |= _stability(lab, cell, ticket, first, device)
     except Diverged as error:
         result |= {"status": "diverged", "reason": str(error)}
     write_result(path, result)
@@ -72,9 +74,10 @@ class _ResumableTraining:
     def __init__(self, lab: Laboratory, cell: Cell, ticket: Ticket, device: torch.device, *, copy: int) -> None:
         self._lab, self._folder = lab, _folder(lab, cell, copy)
         seed = derive_seed(lab.cell_seed(cell.network, cell.seed), "training", copy)
-        model = ticket.build().to(device)
-        recipe = final_recipe(lab, cell.network)
-        self.training = Training(model, lab.real_data(device), recipe, seed=seed, mask=ticket.mask)
+        model, data = ticket.build().to(device), lab.real_data(device)
+        recipe = _recipe(lab, cell, ticket)
+        rule = _rule(lab, cell, ticket)
+        self.training = Training(model, data, recipe, seed=seed, mask=ticket.mask, rule=rule)
         self.training.step = ticket.provenance["start_step"]
         self.watch = Stopwatch()
         self._quarters_at_chance = 0
@@ -83,6 +86,11 @@ class _ResumableTraining:
             self.training.load_state_dict(state["training"])
             self.watch = Stopwatch(**state["watch"])
             self._quarters_at_chance = state["quarters_at_chance"]
+
+    @property
+    def mask(self) -> Mask:
+        """The weights there are now."""
+        return Mask(self.training.mask)
 
     def run(self) -> None:
         """Train to the end.
@@ -118,6 +126,46 @@ class _ResumableTraining:
             save_state(folder, {**state, "quarters_at_chance": self._quarters_at_chance})
 
 
+def _too_dear(lab: Laboratory, cell: Cell, ticket: Ticket) -> str | None:
+    """Return why there is nothing left to train a ticket with, where its mask counts; None if there is."""
+    left = _steps(lab, cell, ticket) - ticket.provenance["start_step"]
+    spent, total = ticket.provenance["cost"]["image_gradients"], _budget(lab, cell)
+    return None if left >= 1 else f"its mask has cost {spent:,} image-gradients of the {total:,} that there are in all"
+
+
+def _budget(lab: Laboratory, cell: Cell) -> int:
+    recipe, images = final_recipe(lab, cell.network, cell.method), len(lab.train.open())
+    return recipe.total_steps(images) * recipe.images_per_step(images)
+
+
+def _steps(lab: Laboratory, cell: Cell, ticket: Ticket) -> int:
+    """Return at which step the final training of a ticket ends.
+
+    Where masks count that is so much earlier that mask and training take as many image-gradients as a dense network's
+    training. Steps that the ticket's weights have had are part of what its mask has cost.
+    """
+    recipe, images = final_recipe(lab, cell.network, cell.method), len(lab.train.open())
+    total = recipe.total_steps(images)
+    if not lab.masks_count:
+        return total
+    cost, start_step = ticket.provenance["cost"]["image_gradients"], ticket.provenance["start_step"]
+    return total - round(int(cost) / recipe.images_per_step(images)) + int(start_step)
+
+
+def _recipe(lab: Laboratory, cell: Cell, ticket: Ticket) -> Recipe:
+    recipe, steps = final_recipe(lab, cell.network, cell.method), _steps(lab, cell, ticket)
+    return replace(recipe, steps=steps, epochs=None) if lab.masks_count else recipe
+
+
+def _rule(lab: Laboratory, cell: Cell, ticket: Ticket) -> MaskRule | None:
+    """Return how the mask changes in the training of a ticket."""
+    method = lab.method(cell)
+    if method.sparse_training is None:
+        return None
+    assert cell.sparsity is not None
+    return method.sparse_training.rule(cell.sparsity, criterion_named(method.criterion), ticket.mask.sparsity)
+
+
 def score(lab: Laboratory, model: nn.Module, data: TrainingData) -> Evaluation:
     """Have `model` judged as the final recipe executes it, see `judge`."""
     return judge(model, data, lab.calibration(lab.space), lab.recipe)
@@ -136,18 +184,20 @@ def _scores(lab: Laboratory, trained: _ResumableTraining) -> dict[str, Any]:
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
         "train_learning_rate": training.recipe.learning_rate,
-        "train_image_gradients": training.step * training.images_per_step,
+        "train_image_gradients": training.image_gradients,
         **{f"train_{key}": value for key, value in trained.watch.so_far().items()},
     }
 
 
-def _stability(lab: Laboratory, cell: Cell, ticket: Ticket, model: nn.Module, device: torch.device) -> dict[str, Any]:
+def _stability(
+    lab: Laboratory, cell: Cell, ticket: Ticket, trained: _ResumableTraining, device: torch.device
+) -> dict[str, Any]:
     """Measure the sharpness of a solution, and the barrier to that of a second training in another data order."""
-    wanted, found = lab.stability, dict[str, Any]()
+    wanted, found, model = lab.stability, dict[str, Any](), trained.training.model
     statistics = lab.scoring_data(lab.train, lab.space, wanted.images)
     if cell.sparsity in wanted.eigenvalue_at:
         with suppress(UserError):  # a Hessian that is not finite has no top eigenvalue
-            top = top_eigenvalue(model, statistics, mask=ticket.mask)
+            top = top_eigenvalue(model, statistics, mask=trained.mask)
             found |= {"top_eigenvalue": top.value, "eigenvalue_converged": top.converged}
     if cell.sparsity in wanted.barrier_at:
         other = _ResumableTraining(lab, cell, ticket, device, copy=1)

@@ -17,7 +17,7 @@ from trainables.laboratory.context import Laboratory, Stability
 from trainables.laboratory.files import Cell, read_result, write_result
 from trainables.laboratory.finding import find_tickets
 from trainables.laboratory.method import FINAL
-from trainables.laboratory.recipes import final_recipe, tuned
+from trainables.laboratory.recipes import dense_recipe, tuned
 from trainables.laboratory.training import train_ticket
 
 # Numbers of cells are 0 and more, so what is tuned on is never what is compared on.
@@ -48,6 +48,36 @@ def choose_learning_rate(lab: Laboratory, network: str, name: str, device: torch
     shutil.rmtree(_folder(lab, network, name), ignore_errors=True)
 
 
+def choose_training_rate(lab: Laboratory, network: str, name: str, device: torch.device) -> None:
+    """Save which learning rate of the final training is best for the tickets of a method, on all validation images.
+
+    A rate is worth the accuracy of one ticket trained with it, that of the middle one of the method's sparsities (of
+    two the higher), from weights and in a data order that none of the comparison has; 0 without a ticket, or if its
+    training diverges.
+    """
+    path = lab.files.training_rate(network, name)
+    if read_result(path) is not None:
+        return
+    targets = lab.methods[network][name].sparsities
+    middle, folder = targets[len(targets) // 2], lab.files.state(Cell(network, _TUNING, name), "tuning_training")
+    own = _in_a_folder(lab, network, name, folder)
+    for each in _line(lab, network, name):
+        find_tickets(own, Cell(network, _TUNING, each), device)
+    tried = []
+    for rate in lab.learning_rates:
+        with_rate = replace(own, recipe=replace(lab.recipe, learning_rate=rate), learning_rates=(rate,))
+        kept = folder / f"{rate!r}.json"
+        accuracy = read_result(kept)
+        if accuracy is None:
+            accuracy = {"accuracy": _trained(with_rate, Cell(network, _TUNING, name, middle), device)}
+            write_result(kept, accuracy)
+            shutil.rmtree(folder / "trainings", ignore_errors=True)
+        tried.append({"rate": rate, **accuracy})
+    best = max(tried, key=lambda each: each["accuracy"])
+    write_result(path, {"learning_rate": best["rate"], "tried": tried})
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _of_dense(lab: Laboratory, network: str, rate: float, device: torch.device) -> float:
     recipe = replace(lab.recipe, learning_rate=rate)
     model, order = lab.network(network, _TUNING, device), derive_seed(lab.cell_seed(network, _TUNING), "tuning")
@@ -67,22 +97,36 @@ def _of_tickets(lab: Laboratory, network: str, name: str, rate: float, device: t
     for each in _line(lab, network, name):
         find_tickets(own, Cell(network, _TUNING, each), device)
     for target in lab.methods[network][name].sparsities:
-        cell = Cell(network, _TUNING, name, target)
-        found: dict[str, Any] = {}
-        if own.files.ticket(cell).exists():
-            train_ticket(own, cell, device)
-            found = read_result(own.files.training(cell)) or {}
-        accuracies.append(found.get("validation_accuracy", 0.0))
+        accuracies.append(_trained(own, Cell(network, _TUNING, name, target), device))
     return {"rate": rate, "accuracy": sum(accuracies) / len(accuracies), "accuracies": accuracies}
 
 
+def _trained(lab: Laboratory, cell: Cell, device: torch.device) -> float:
+    """Train the ticket of a cell and return its validation accuracy, 0 if there is none."""
+    found: dict[str, Any] = {}
+    if lab.files.ticket(cell).exists():
+        train_ticket(lab, cell, device)
+        found = read_result(lab.files.training(cell)) or {}
+    return float(found.get("validation_accuracy", 0.0))
+
+
 def _comparison_with(lab: Laboratory, network: str, name: str, rate: float) -> Laboratory:
+    """Return a comparison in a folder of its own in which a method's rounds have this learning rate."""
+    own = _in_a_folder(lab, network, name, _folder(lab, network, name) / repr(rate))
+    method = own.methods[network][name]
+    chosen = replace(method, recipe=replace(method.round_recipe, learning_rate=rate), learning_rates=(rate,))
+    return replace(own, methods={network: {**own.methods[network], name: chosen}})
+
+
+def _in_a_folder(lab: Laboratory, network: str, name: str, folder: Path) -> Laboratory:
     """Return a comparison in a folder of its own, in which all rates are chosen and nobody looks at test images."""
     methods = dict(lab.methods[network])
     for each in _line(lab, network, name):
-        recipe = replace(methods[each].round_recipe, learning_rate=rate) if each == name else tuned(lab, network, each)
-        methods[each] = replace(methods[each], recipe=recipe, learning_rates=(recipe.learning_rate,))
-    final = final_recipe(lab, network)
+        method = methods[each]
+        if method.kind == "iterative" and lab.files.learning_rate(network, each).exists():
+            method = replace(method, recipe=tuned(lab, network, each))
+        methods[each] = replace(method, learning_rates=method.learning_rates[:1])
+    final = dense_recipe(lab, network)
     return replace(
         lab,
         test=lab.validation,
@@ -90,7 +134,7 @@ def _comparison_with(lab: Laboratory, network: str, name: str, rate: float) -> L
         recipe=final,
         learning_rates=(final.learning_rate,),
         stability=_NOTHING_ELSE,
-        folder=_folder(lab, network, name) / repr(rate),
+        folder=folder,
     )
 
 

@@ -6,7 +6,7 @@ from trainables.laboratory.context import Laboratory
 from trainables.laboratory.finding import find_tickets
 from trainables.laboratory.jobs import Job
 from trainables.laboratory.training import train_ticket
-from trainables.laboratory.tuning import choose_learning_rate
+from trainables.laboratory.tuning import choose_learning_rate, choose_training_rate
 from trainables.trials.device import claim_device
 
 
@@ -15,6 +15,8 @@ def run_job(lab: Laboratory, job: Job) -> None:
     device = claim_device(lab.threads)
     if job.kind == "tune":
         choose_learning_rate(lab, job.cell.network, job.cell.method, device)
+    elif job.kind == "tune_training":
+        choose_training_rate(lab, job.cell.network, job.cell.method, device)
     elif job.kind == "find":
         find_tickets(lab, job.cell, device)
     else:

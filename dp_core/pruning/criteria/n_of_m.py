@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,14 @@ class NOfM:
     def sparsity(self, mask: Mask) -> float:
         """Return the sparsity that the pattern gives a network pruned to `mask`: the only one it can be called with."""
         return self._zeros(mask) / mask.total
+
+    def at_most(self, sparsity: float) -> NOfM | None:
+        """Return the pattern of as many M on the way to this one that removes at most the share `sparsity`.
+
+        None if that is not even one of M; M − N of M is the most.
+        """
+        removed = min(math.floor(self.of * sparsity + 1e-9), self.of - self.kept)
+        return None if removed == 0 else NOfM(self.of - removed, self.of)
 
     def __call__(
         self, model: nn.Module, mask: Mask, sparsity: float, generator: torch.Generator, examples: Examples

@@ -52,8 +52,8 @@ def keep_highest(scores: Mapping[str, Tensor], mask: Mask, sparsity: float) -> M
         ValueError: the sparsity is below the mask's or not below 1.
     """
     count = number_kept(mask, sparsity)
-    flat = torch.cat([_comparable(scores[name]) for name in mask])
-    keep = _highest(flat, torch.cat([tensor.reshape(-1) for tensor in mask.values()]), count)
+    flat = torch.cat([comparable(scores[name]) for name in mask])
+    keep = highest(flat, torch.cat([tensor.reshape(-1) for tensor in mask.values()]).to(flat.device), count)
     parts = keep.split([tensor.numel() for tensor in mask.values()])
     return Mask({name: part.view(mask[name].shape) for name, part in zip(mask, parts, strict=True)})
 
@@ -73,7 +73,8 @@ def keep_highest_per_layer(
     counts = apportion(number_kept(mask, sparsity), [shares[name] for name in mask], left)
     kept = {}
     for (name, tensor), count in zip(mask.items(), counts, strict=True):
-        kept[name] = _highest(_comparable(scores[name]), tensor.reshape(-1), count).view(tensor.shape)
+        flat = comparable(scores[name])
+        kept[name] = highest(flat, tensor.reshape(-1).to(flat.device), count).view(tensor.shape)
     return Mask(kept)
 
 
@@ -120,7 +121,11 @@ def _proportional(total: int, shares: Sequence[int], limits: Sequence[int]) -> l
     return quotas
 
 
-def _highest(scores: Tensor, keep: Tensor, count: int) -> Tensor:
+def highest(scores: Tensor, keep: Tensor, count: int) -> Tensor:
+    """Return of the places `keep`, bool [n], the `count` of highest score, float [n]; of equal ones the last.
+
+    If there are fewer, all of them.
+    """
     left = keep.nonzero().squeeze(1)
     kept = keep.clone()
     if count < len(left):
@@ -131,6 +136,7 @@ def _highest(scores: Tensor, keep: Tensor, count: int) -> Tensor:
     return kept
 
 
-def _comparable(scores: Tensor) -> Tensor:
-    wide = scores.detach().cpu().to(torch.promote_types(scores.dtype, torch.float32)).reshape(-1)
+def comparable(scores: Tensor) -> Tensor:
+    """Return scores as one dimension in float32 or wider, NaN as infinity, so that every two have an order."""
+    wide = scores.detach().to(torch.promote_types(scores.dtype, torch.float32)).reshape(-1)
     return wide.nan_to_num(torch.inf, torch.inf, -torch.inf)

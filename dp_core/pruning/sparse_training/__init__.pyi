@@ -1,0 +1,10 @@
+from .gradual import GradualPruning as GradualPruning
+from .gradual import one_shot as one_shot
+from .methods import SPARSE_TRAININGS as SPARSE_TRAININGS
+from .methods import Gradual as Gradual
+from .methods import OneShot as OneShot
+from .methods import SparseMethod as SparseMethod
+from .methods import SparseRigL as SparseRigL
+from .methods import SparseTraining as SparseTraining
+from .rigl import RigL as RigL
+from .window import UpdateWindow as UpdateWindow
