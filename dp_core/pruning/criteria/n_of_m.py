@@ -43,7 +43,7 @@ class NOfM:
         return self._zeros(mask) / mask.total
 
     def at_most(self, sparsity: float) -> NOfM | None:
-        """Return the pattern of as many M on the way to this one that removes at most the share `sparsity`.
+        """Return the pattern of as many M on the way to this one that removes at most the share `sparsity` of a group.
 
         None if that is not even one of M; M − N of M is the most.
         """

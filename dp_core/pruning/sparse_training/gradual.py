@@ -54,8 +54,11 @@ class GradualPruning:
 
     def sparsity_after(self, step: int, total: int) -> float:
         """Return the sparsity that the schedule has after `step` steps of `total`."""
-        left = 1 - self.window.progress(step, total)
-        return self.sparsity + (self.initial - self.sparsity) * left**3
+        return self.initial + (self.sparsity - self.initial) * self._done(step, total)
+
+    def _done(self, step: int, total: int) -> float:
+        """Return the share of the weights to be removed that is gone after `step` steps, from 0 to 1."""
+        return 1.0 - (1 - self.window.progress(step, total)) ** 3
 
     def __call__(self, training: Training) -> Mapping[str, Tensor]:
         """See MaskRule."""
@@ -63,7 +66,8 @@ class GradualPruning:
         wanted = self.sparsity_after(training.step, training.total_steps)
         criterion = self.criterion
         if isinstance(criterion, NOfM):
-            pattern = criterion.at_most(wanted)
+            done = self._done(training.step, training.total_steps)
+            pattern = criterion.at_most(done * (1 - criterion.kept / criterion.of))
             if pattern is None:
                 return mask
             criterion, wanted = pattern, pattern.sparsity(mask)
