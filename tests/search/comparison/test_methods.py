@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dp_core.errors import UserError
+from dp_core.pruning.sparse_training import Gradual, OneShot, SparseRigL
 from tests.search.comparison.tiny_comparison import methods, ready_made
 
 DISTILLED = {"source": "distilled", "ipc": 2, "steps": 2}
@@ -64,6 +65,30 @@ def test_a_combination_has_the_sparsities_above_its_start() -> None:
     )
     assert found["y"].sparsities == (0.6, 0.8)
     assert (found["y"].parent, found["y"].start_sparsity) == ("x", 0.5)
+
+
+def test_what_becomes_sparse_while_it_trains_has_settings_and_a_start() -> None:
+    found = methods(
+        {
+            "x": DISTILLED,
+            "shuffled": {"kind": "shuffled", "of": "x"},
+            "g": {"kind": "gradual", "settings": {"end": 0.9, "every": 5}},
+            "o": {"kind": "one_shot", "criterion": "magnitude_layerwise", "settings": {"at": 0.5}},
+            "r": {"kind": "rigl"},
+            "n": {"kind": "gradual", "criterion": "2:4"},
+            "g_x": {"kind": "gradual", "start_from": "shuffled", "start_sparsity": 0.5},
+            "r_x": {"kind": "rigl", "start_from": "x"},
+        }
+    )
+    assert found["g"].sparse_training == Gradual(begin=0.05, end=0.9, every=5)
+    assert found["o"].sparse_training == OneShot(at=0.5)
+    assert found["r"].sparse_training == SparseRigL()
+    assert [found[name].criterion for name in "gorn"] == ["magnitude", "magnitude_layerwise", "random_erk", "2:4"]
+    assert [found[name].sparsities for name in "gor"] == [(0.5, 0.8)] * 3
+    assert found["n"].sparsities == pytest.approx((96 / 300,))
+    assert (found["g_x"].parent, found["g_x"].start_sparsity, found["g_x"].sparsities) == ("shuffled", 0.5, (0.8,))
+    assert (found["r_x"].parent, found["r_x"].start_sparsity, found["r_x"].sparsities) == ("x", None, (0.5, 0.8))
+    assert all(found[name].recipe is None and found[name].source is None for name in ("g", "o", "r", "g_x", "r_x"))
 
 
 def test_a_recipe_is_the_studys_with_the_methods_on_top() -> None:
@@ -124,6 +149,7 @@ def test_sources_of_criteria_and_of_rounds() -> None:
 REAL = {"source": "real", "steps": 2}
 CONTROL = {"kind": "shuffled", "of": "base"}
 START = {"start_from": "base", "start_sparsity": 0.5}
+GRADUAL: dict[str, Any] = {"kind": "gradual"}
 UNTRAINED = {"kind": "at_initialisation", "criterion": "random"}
 
 
@@ -193,6 +219,30 @@ UNTRAINED = {"kind": "at_initialisation", "criterion": "random"}
             {**UNTRAINED, "criterion": "2:4", "sparsities": [0.5]},
             "the sparsity of the pattern 2:4 is its own, not one of 'sparsities'.",
         ),
+        # what becomes sparse while it trains
+        ({**GRADUAL, "settings": {"ends": 1}}, "There is no key 'settings.ends'. Did you mean 'end'?"),
+        ({**GRADUAL, "settings": {"end": 1.2}}, "a schedule cannot end after the training."),
+        ({**GRADUAL, "settings": {"begin": 0.9}}, "Masks cannot change from 0.9 of the training on until 0.8 of it."),
+        ({**GRADUAL, "settings": {"every": 0}}, "not 0."),
+        ({"kind": "one_shot", "settings": {"at": 1}}, "above 0 and below 1, not 1."),
+        ({"kind": "rigl", "settings": {"alpha": 1.5}}, "alpha of the weights above 0 and below 1, not 1.5."),
+        ({"kind": "rigl", "criterion": "2:4"}, "weights that move do not keep to the pattern 2:4."),
+        ({**GRADUAL, "steps": 5}, "the key 'steps' has no meaning for the kind 'gradual'."),
+        ({**GRADUAL, "source": "real"}, "the key 'source' has no meaning for the kind 'gradual'."),
+        ({**REAL, "settings": {"end": 0.5}}, "the key 'settings' has no meaning for the kind 'iterative'."),
+        ({"kind": "rigl", **START}, "the key 'start_sparsity' has no meaning for the kind 'rigl'."),
+        (
+            {"kind": "rigl", "start_from": "base", "criterion": "random"},
+            "the key 'criterion' has no meaning for the kind 'rigl'.",
+        ),
+        ({**GRADUAL, **START, "sparsities": [0.3, 0.5]}, "no sparsity lies above its 'start_sparsity' of 0.5."),
+        ({**GRADUAL, "start_from": "base"}, "'start_from' and 'start_sparsity' go together."),
+        ({**GRADUAL, "start_from": "base", "start_sparsity": 0.6}, "base has no ticket of sparsity 0.6"),
+        (
+            {"kind": "rigl", "start_from": "base", "sparsities": [0.5, 0.7]},
+            "start_from': base has no ticket of sparsity 0.7, only of 0.5, 0.8.",
+        ),
+        ({**GRADUAL, "start_from": "dense", "start_sparsity": 0.5}, "'dense' is no method that it can build on."),
         # names and parents
         ({**REAL, "steps": [2, 2]}, "there is another method of the name 'wrong-2'."),
         (

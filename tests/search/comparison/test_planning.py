@@ -194,3 +194,30 @@ def test_trainings_wait_for_the_learning_rate_of_their_network(tmp_path: Path) -
     assert plan.next() is None
     finish(files, jobs[0])
     assert plan.next() == jobs[2]
+
+
+def test_trainings_wait_for_the_learning_rate_of_their_method(tmp_path: Path) -> None:
+    """Where each method has its own; that of the dense network is the network's."""
+    files = ComparisonFiles(tmp_path)
+    networks = {"one": {name: METHODS[name] for name in ("dense", "shuffled", "imp")}}
+    jobs = list(WantedComparison.of(networks, 1, tuned=True, rate_of_each=True).jobs())
+    assert names(jobs)[:5] == [
+        f"tune one/seed0/{FINAL}",
+        "tune_training one/seed0/shuffled",
+        "tune one/seed0/imp",
+        "tune_training one/seed0/imp",
+        "find one/seed0/dense",
+    ]
+    plan = Plan(networks, 1, files, tune_final=True, rate_of_each=True)
+    order: list[Job] = []
+    while (job := plan.next()) is not None:
+        order.append(job)
+        finish(files, job)
+    assert len(order) == len(jobs)
+    place = {name: order.index(job) for name, job in zip(names(jobs), jobs, strict=True)}
+    assert place[f"tune one/seed0/{FINAL}"] < place["tune one/seed0/imp"] < place["tune_training one/seed0/imp"]
+    assert place["tune one/seed0/imp"] < place["tune_training one/seed0/shuffled"]  # its tickets are of imp's
+    for name in ("imp", "shuffled"):
+        assert place[f"tune_training one/seed0/{name}"] < place[f"train one/seed0/{name}/50"]
+    # Without several rates to choose from there is none to choose.
+    assert not any(job.kind == "tune_training" for job in WantedComparison.of(networks, 1, rate_of_each=True).jobs())
