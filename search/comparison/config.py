@@ -12,7 +12,7 @@ from dp_core.errors import naming
 from dp_core.pruning.criteria.registry import check_criterion_name
 from search.config.distillers import DistillSection
 from search.config.meaning import FIXED, FREE, PLACE
-from search.config.models import RealTrainingSection
+from search.config.retraining import RealTrainingSection
 from search.config.sections import (
     PLAIN_NAMES,
     REST_OF_RECIPE,

@@ -126,9 +126,8 @@ def _criterion(section: MethodSection) -> str:
 
 
 def _sparse_training(section: MethodSection) -> SparseTraining | None:
-    if section.kind not in ("gradual", "one_shot", "rigl"):
-        return None
-    return parse_settings(SPARSE_TRAININGS[section.kind], section.settings, "settings")
+    settings = SPARSE_TRAININGS.get(section.kind)
+    return None if settings is None else parse_settings(settings, section.settings, "settings")
 
 
 def _check_keys(section: MethodSection) -> None:

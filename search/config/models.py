@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from dp_core.errors import UserError
 from dp_core.pruning import CRITERIA
 from dp_core.training import Recipe
 from search.config.distillers import DistillSection
@@ -15,8 +14,8 @@ from search.config.former import Former, by_stem
 from search.config.keys import Holds
 from search.config.meaning import ASKED, FIXED, FREE, SCORES, Meaning
 from search.config.objectives import OBJECTIVES
+from search.config.retraining import RetrainSection
 from search.config.sections import (
-    RECIPE_WITHOUT_LENGTH,
     DataSection,
     NamedRunSection,
     ResourcesSection,
@@ -24,7 +23,6 @@ from search.config.sections import (
     Section,
     one_of,
 )
-from trainables.trials.settings import parse_settings
 
 
 class RunSection(NamedRunSection):
@@ -177,29 +175,6 @@ class PromoteSection(Section):
     what they come to tells without bias what the cheap score missed. For each that comes to nothing another is."""
 
 
-class RealTrainingSection(Section):
-    """How tickets are trained on the real training images."""
-
-    epochs: int = Field(default=10, ge=1)
-    """Passes over the training images."""
-    recipe: Annotated[dict[str, Any], RECIPE_WITHOUT_LENGTH] = Field(default_factory=dict)
-    """The recipe: optimizer, learning_rate, momentum, weight_decay, schedule, batch_size, augmentation,
-    label_smoothing, precision."""
-
-    def parsed_recipe(self) -> Recipe:
-        """Return the recipe; UserError if a setting is none of a recipe's."""
-        if "epochs" in self.recipe or "steps" in self.recipe:
-            raise UserError("The length of a retraining is 'retrain.epochs', not a key of 'retrain.recipe'.")
-        return parse_settings(Recipe, {**self.recipe, "epochs": float(self.epochs)}, "retrain.recipe")
-
-
-class RetrainSection(RealTrainingSection):
-    """How tickets are trained on the real training images, and how often."""
-
-    seeds: int = Field(default=1, ge=1)
-    """Retrainings of each ticket; they differ in data order and augmentation."""
-
-
 class SearchConfig(RunConfigWithSets):
     """A whole search: what `winnow search` reads."""
 
@@ -243,4 +218,4 @@ class SearchConfig(RunConfigWithSets):
 
     def check(self) -> None:
         """See `RunConfig`."""
-        self.retrain.parsed_recipe()
+        self.retrain.methods()

@@ -86,7 +86,7 @@ class Search(Kind[SearchConfig, "pipeline.Preparation"]):
 
     def refuse_empty(self, run: RunDirectory, prepared: pipeline.Preparation, rows: Sequence[Row]) -> None:
         """See `Kind`."""
-        recipe = pipeline.recipe_key(prepared.retraining)
+        recipe = prepared.config.retrain.methods()[0].key
         if not any(row["recipe"] == recipe for row in rows):
             raise UserError(f"No ticket of the run {run.path} could be retrained: {pipeline.told_ends(run, recipe)}")
 

@@ -13,7 +13,6 @@ from .retraining_again import refuse_no_model as refuse_no_model
 from .retraining_again import requested as requested
 from .retraining_again import retrain_again as retrain_again
 from .retraining_phase import told_ends as told_ends
-from .retraining_plan import recipe_key as recipe_key
 from .run import advance as advance
 from .run import refuse_used_storage as refuse_used_storage
 from .run import wanted_sets as wanted_sets

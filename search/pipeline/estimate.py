@@ -66,7 +66,7 @@ def estimate_search(prepared: Preparation, wanted: Mapping[str, tuple[Distiller,
         f"{plural(trials, 'trial')}, {at_once} at a time; {rests_on}",
     )
     tickets = config.promote.top + config.promote.audit
-    jobs = min(tickets, trials) * retrain.seeds
+    jobs = min(tickets, trials) * retrain.seeds * len(retrain.methods())
     one = fmean(one.retraining for one in timed)
     audit = min(config.promote.audit, trials) * (whole - stopped) / at_once
     retraining = Phase(

@@ -13,7 +13,6 @@ from optuna.trial import FrozenTrial, TrialState
 from dp_core.models import ModelSpec
 from dp_core.pruning import Ticket
 from search.pipeline.promotion_file import read_promotion
-from search.pipeline.retraining_plan import recipe_in, recipe_key
 from search.pipeline.tables import (
     LEADERBOARD,
     PARAMETER_PREFIX,
@@ -24,6 +23,7 @@ from search.pipeline.tables import (
 )
 from search.runs.directory import RunDirectory
 from search.study.trials import reason_of, round_of, rounds_of, state_of, written_candidate
+from trainables.retraining.method import TICKET, RetrainingMethod
 from trainables.retraining.trained_model import TrainedModel
 from trainables.screening.round import Round, finite
 from trainables.trials.source import screened_on
@@ -50,16 +50,17 @@ def write_tables(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[
 
 
 def leaderboard(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
-    """Return one row for each retrained ticket and recipe.
+    """Return one row for each retrained ticket, method and recipe.
 
-    Where a ticket was retrained by several recipes, that of the highest validation accuracy represents it: the test
-    images influence no choice. These rows are ranked by their mean test accuracy, and the others follow without a rank.
+    A method is part of a model: what `ticket` and `gradual` made of a candidate are two. Where one was trained by
+    several recipes, that of the highest validation accuracy represents it: the test images influence no choice. These
+    rows are ranked by their mean test accuracy, and the others follow without a rank.
     """
     results: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
     for folder in run.models():
         found = TrainedModel.load(folder).results
-        recipe = recipe_in(found)
-        results.setdefault((int(found["trial"]), UNKNOWN if recipe is None else recipe_key(recipe)), []).append(found)
+        method = RetrainingMethod.of_card(found)
+        results.setdefault((int(found["trial"]), UNKNOWN if method is None else method.key), []).append(found)
     promotion = read_promotion(run.promotion)
     audited = frozenset[int]() if promotion is None else promotion.ever_audited
     by_number = {trial.number: trial for trial in trials}
@@ -70,8 +71,8 @@ def leaderboard(run: RunDirectory, trials: Sequence[FrozenTrial]) -> list[dict[s
     ]
     # Of equal validation accuracy the longer training represents the ticket.
     rows.sort(key=lambda row: (row["trial"], -row["validation_accuracy"], -row["epochs"], row["recipe"]))
-    best = {row["trial"]: row for row in reversed(rows)}
-    ranked = sorted(best.values(), key=lambda row: (-row["test_accuracy"], row["trial"]))
+    best = {(row["trial"], row["method"]): row for row in reversed(rows)}
+    ranked = sorted(best.values(), key=lambda row: (-row["test_accuracy"], row["trial"], row["method"]))
     ranks = {id(row): rank for rank, row in enumerate(ranked, start=1)}
     board = [*ranked, *(row for row in rows if id(row) not in ranks)]
     return [{name: {**row, "rank": ranks.get(id(row))}[name] for name in LEADERBOARD.names} for row in board]
@@ -95,12 +96,15 @@ def _trial_row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
 def _leaderboard_row(run: RunDirectory, trial: FrozenTrial, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     last = _last_round(run, trial)
     measures = {name: value for name, value in last.to_row().items() if name in LEADERBOARD.names}
+    if results[0].get("method", TICKET) != TICKET:  # its mask is another than that of the last round
+        measures |= {name: results[0][name] for name in ("sparsity", "parameters_left", "flops_remaining")}
     accuracies = [result["test_accuracy"] for result in results]
     gradients = [result.get("image_gradients") for result in results]
     return {
         **_description(trial),
         **measures,
         "trial": trial.number,
+        "method": results[0].get("method", TICKET),
         "recipe_settings": json.dumps(results[0].get("recipe", {}), sort_keys=True),
         "epochs": _epochs(results[0]),
         "test_accuracy": statistics.fmean(accuracies),
@@ -114,8 +118,9 @@ def _leaderboard_row(run: RunDirectory, trial: FrozenTrial, results: Sequence[Ma
 
 
 def _epochs(results: Mapping[str, Any]) -> int:
-    recipe = recipe_in(results)
-    return len(results.get("history", [])) if recipe is None or recipe.epochs is None else round(recipe.epochs)
+    method = RetrainingMethod.of_card(results)
+    epochs = None if method is None else method.recipe.epochs
+    return len(results.get("history", [])) if epochs is None else round(epochs)
 
 
 def _last_round(run: RunDirectory, trial: FrozenTrial) -> Round:

@@ -9,6 +9,7 @@ from search.output.numbers import accuracy, count, percent, proxy
 from search.output.prunable import prunable_by_rank
 from search.output.sheet import Sheet
 from search.pipeline.retraining_plan import what_differs
+from trainables.retraining.method import TICKET
 
 _HEADINGS = (
     "Rank", "Trial", "Test\naccuracy\n%", "Proxy\naccuracy\n%", "Spar-\nse %", "Param.\nleft", "Architecture", "Source",
@@ -25,7 +26,23 @@ def leaderboard_sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet:
     are left out, see `recipes_sheet`. Below it stands how many parameters the sparsities are about.
     """
     ranked = [row for row in rows if row["rank"] is not None]
-    return Sheet(_HEADINGS, [_line(row) for row in ranked], "Leaderboard", prunable_by_rank(ranked), _NAMES)
+    headings, lines = list(_HEADINGS), [_line(row) for row in ranked]
+    names: tuple[int, ...] = _NAMES
+    if has_methods(ranked):
+        place = _HEADINGS.index("Source")
+        for line, method in zip([headings, *lines], ["Method", *map(_method, ranked)], strict=True):
+            line.insert(place, method)
+        names = (*_NAMES, place + 1)
+    return Sheet(headings, lines, "Leaderboard", prunable_by_rank(ranked), names)
+
+
+def has_methods(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a network of the leaderboard became sparse in another way than with its ticket's mask."""
+    return any(_method(row) != TICKET for row in rows)
+
+
+def _method(row: Mapping[str, Any]) -> str:
+    return row["method"] or TICKET  # of tables from before there were several
 
 
 def recipes_sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet | None:
@@ -77,6 +94,6 @@ def _seconds(seconds: float) -> str:
 
 def several_recipes(board: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the rows of tickets that were retrained by several recipes, each ticket's in the order of their choice."""
-    several = {row["trial"] for row in board if row["rank"] is None}
-    rows = [row for row in board if row["trial"] in several]
-    return sorted(rows, key=lambda row: (row["trial"], row["rank"] is None, -row["validation_accuracy"]))
+    several = {(row["trial"], row["method"]) for row in board if row["rank"] is None}
+    rows = [row for row in board if (row["trial"], row["method"]) in several]
+    return sorted(rows, key=lambda row: (row["trial"], row["method"], row["rank"] is None, -row["validation_accuracy"]))

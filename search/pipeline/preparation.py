@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,14 @@ from dp_core.data import Splits
 from dp_core.distillation import DistilledSet, Distiller
 from dp_core.errors import UserError, naming
 from dp_core.models import ModelSpec
-from dp_core.pruning import CRITERIA, Criterion, check_criterion, check_sparsity, prunable_parameters
+from dp_core.pruning import (
+    CRITERIA,
+    Criterion,
+    check_criterion,
+    check_sparsity,
+    criterion_named,
+    prunable_parameters,
+)
 from dp_core.training import Recipe
 from search.config.models import SearchConfig
 from search.pipeline.study_checking import check_search, check_start, limits_of
@@ -23,6 +30,7 @@ from search.study.constraints import Limits
 from search.study.storage.database_url import resolve_url
 from search.tune.checkpoints import absolute, open_storage
 from trainables import Candidate
+from trainables.retraining.method import RetrainingMethod
 from trainables.trials.source import default_source
 
 
@@ -35,7 +43,7 @@ class Preparation:
         space: its space.
         distiller: makes the distilled sets.
         ready: ready-made sets by ipc.
-        retraining: recipe of retraining.
+        retraining: recipe of retraining, by the first method.
         splits: the images.
         images_per_class: of the sets that are needed, those of the ladder included.
         sources: what candidates are screened on.
@@ -78,7 +86,7 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
     space = Space.parse(config.space, where=f"{where}: space")
     with naming(where):
         distiller = config.distill.distiller()
-        recipe = config.retrain.parsed_recipe()
+        methods = config.retrain.methods()
         sources = _values(space, "source")
         sources = sources or (default_source([parameter.name for parameter in space.parameters]),)
         ipcs = _with_ladder(_values(space, "ipc"), config, sources)
@@ -91,7 +99,7 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
             open_storage(config.run.storage)
     splits = sound_splits(config, where)
     with naming(where):
-        _check_candidates(space, splits, config, recipe)
+        _check_candidates(space, splits, config, methods)
         if {"distilled", "subset"} & set(sources):
             _check_images_per_class(ipcs, splits)
         ready = _ready_sets(config, splits, ipcs if "distilled" in sources else ())
@@ -101,7 +109,7 @@ def prepare(config: SearchConfig, where: str, *, local: bool) -> Preparation:
                     distiller.check(splits.train, ipc)
         limits = limits_of(config, splits)
         check_start(config, space, splits, limits)
-    return Preparation(config, space, distiller, ready, recipe, splits, ipcs, sources, limits, tried_first)
+    return Preparation(config, space, distiller, ready, methods[0].recipe, splits, ipcs, sources, limits, tried_first)
 
 
 def _with_ladder(ipcs: tuple[Any, ...], config: SearchConfig, sources: tuple[str, ...]) -> tuple[Any, ...]:
@@ -155,7 +163,7 @@ def _values(space: Space, name: str) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def _check_candidates(space: Space, splits: Splits, config: SearchConfig, retraining: Recipe) -> None:
+def _check_candidates(space: Space, splits: Splits, config: SearchConfig, methods: Sequence[RetrainingMethod]) -> None:
     """See that every architecture at the corners of the space can be trained, and be as sparse as it may have to be."""
     rewind_step, ladder, classes = config.screen.rewind_step, config.search.ladder.ipc, splits.train.classes
     candidates = [Candidate.parse(corner, classes) for corner in space.corners()]
@@ -164,8 +172,8 @@ def _check_candidates(space: Space, splits: Splits, config: SearchConfig, retrai
     for candidate in candidates:
         label, key = candidate.model.label(), _architecture(candidate)
         if key not in layers:
-            recipes = (candidate.recipe, retraining) if key in chosen else ()
-            layers[key] = _layer_sizes(candidate.model, splits, CRITERIA[config.screen.criterion], *recipes)
+            recipes = (candidate.recipe, *(method.recipe for method in methods)) if key in chosen else ()
+            layers[key] = _layer_sizes(candidate.model, splits, CRITERIA[config.screen.criterion], methods, *recipes)
         try:
             check_sparsity(candidate.sparsity, layers[key])
         except UserError as error:
@@ -181,11 +189,17 @@ def _architecture(candidate: Candidate) -> str:
     return repr([candidate.model.to_dict(), candidate.recipe.mode, candidate.recipe.precision])
 
 
-def _layer_sizes(spec: ModelSpec, splits: Splits, criterion: Criterion, *recipes: Recipe) -> dict[str, int]:
+def _layer_sizes(
+    spec: ModelSpec, splits: Splits, criterion: Criterion, methods: Sequence[RetrainingMethod], *recipes: Recipe
+) -> dict[str, int]:
     with naming("'space.model'"):
         model = built(spec, splits, *recipes)
     with naming("'screen.criterion'"):
         check_criterion(criterion, model)
+    with naming("'retrain.method'"):
+        for method in methods:
+            if method.settings is not None and not method.settings.starts_sparse:
+                check_criterion(criterion_named(method.criterion), model)
     return {name: parameter.numel() for name, parameter in prunable_parameters(model).items()}
 
 

@@ -22,7 +22,7 @@ class Promotion:
         earlier: those that earlier promotions of a run that went on have audited.
         further: those drawn in place of audited ones that came to nothing, see `draw`.
         replaced: those that were promoted and came to nothing, and whose places others have.
-        recipe: by which they come to nothing, see `recipe_key`; None in a run from before there were several.
+        recipe: by which they come to nothing, see `RetrainingMethod.key`; None in a run from before there were several.
     """
 
     promoted: tuple[int, ...]

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.pipeline.retraining_plan import recipe_in, recipe_key
 from search.runs.directory import RunDirectory, model_name
+from trainables.retraining.method import RetrainingMethod
 
 _WITHOUT_RECIPE = re.compile(r"\d+-seed\d+")
 
@@ -46,7 +46,7 @@ def _name_of(folder: Path) -> str:
         return folder.name
     try:
         results = json.loads((folder / "card.json").read_text(encoding="utf-8"))["results"]
-        recipe = recipe_in(results)
-        return folder.name if recipe is None else model_name(results["trial"], results["seed"], recipe_key(recipe))
+        method = RetrainingMethod.of_card(results)
+        return folder.name if method is None else model_name(results["trial"], results["seed"], method.key)
     except (OSError, ValueError, KeyError, TypeError):
         return folder.name

@@ -15,7 +15,7 @@ from search.pipeline.bad_ends import BadEnd, BadEnds
 from search.pipeline.monitor import RetrainingMonitor, model_name
 from search.pipeline.preparation import Preparation
 from search.pipeline.retrained_models import models_of
-from search.pipeline.retraining_plan import RetrainingPlan
+from search.pipeline.retraining_plan import Retraining, RetrainingPlan
 from search.pipeline.screening import phase_storage
 from search.pipeline.tensorboard import TensorBoardLog
 from search.runs.directory import RunDirectory
@@ -54,8 +54,14 @@ def retrain(
     if not missing:
         return
     jobs = [
-        {"trial": number, "seed": seed, "name": name, "resume_from": store.newest(name, say)}
-        for number, seed, name in missing
+        {
+            "trial": each.trial,
+            "seed": each.seed,
+            "method": each.method.key,
+            "name": each.name,
+            "resume_from": store.newest(each.name, say),
+        }
+        for each in missing
     ]
     run.enter("retraining")
     images = len(prepared.splits.train)
@@ -66,7 +72,7 @@ def retrain(
     scheduler = _RetrainingScheduler(resources.max_failures, search.round_seconds, ends, progress)
     run_trials(
         RetrainingTrainable,
-        _context(run, prepared, plan, sorted({number for number, _, _ in missing})),
+        _context(run, prepared, plan, sorted({each.trial for each in missing})),
         storage=storage,
         session=store.next_session(),
         resources=resources,
@@ -79,19 +85,19 @@ def retrain(
 
 def _missing(
     run: RunDirectory, plan: RetrainingPlan, numbers: Sequence[int], ends: BadEnds, progress: Progress
-) -> list[tuple[int, int, str]]:
-    """Return trial, seed and name of the retrainings that are still to be done; damaged models make way for theirs."""
+) -> list[Retraining]:
+    """Return the retrainings that are still to be done; damaged models make way for theirs."""
     models, failed = models_of(run), ends.retrainings()
     missing = []
     for number in numbers:
-        for seed, name in enumerate(plan.names(number)):
-            there = models.get(name)
+        for training in plan.trainings(number):
+            there = models.get(training.name)
             if there is not None and not TrainedModel.is_sound(there):
                 progress.say("retraining", f"{there} is damaged: it is trained again")
                 shutil.rmtree(there)
                 there = None
-            if there is None and name not in failed:
-                missing.append((number, seed, name))
+            if there is None and training.name not in failed:
+                missing.append(training)
     return missing
 
 
@@ -121,7 +127,7 @@ def _context(
         test=SharedDataset.of(splits.test),
         space=standardisation_of(splits.train),
         tickets={number: Ticket.load(run.ticket(number)) for number in numbers},
-        recipe=plan.recipe,
+        methods={method.key: method for method in plan.methods},
         epochs=plan.epochs,
         seed=config.run.seed,
         threads=config.resources.cpus_per_job,

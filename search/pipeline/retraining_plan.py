@@ -1,64 +1,62 @@
-"""How tickets are retrained: the recipe, how often, and what tells retrainings by different recipes apart."""
+"""How tickets are retrained: by which methods, how often, and what tells those of different recipes apart."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from dp_core.errors import UserError
-from dp_core.files import digest_of_json
-from dp_core.training import Recipe
-from search.config.models import RetrainSection
+from search.config.retraining import RetrainSection
 from search.output.wording import show
 from search.runs.directory import model_name
+from trainables.retraining.method import RetrainingMethod
 
 
 @dataclass(frozen=True)
 class RetrainingPlan:
-    """A recipe, its length included, and how many seeds each ticket is retrained with.
+    """How each ticket's network is trained, and how often.
 
     Args:
-        recipe: of every retraining.
+        methods: each with its recipe, length included; the first is the one that the score is judged by.
         epochs: of every retraining; each is a step of its trial.
-        seeds: retrainings of each ticket, with the seeds 0 to `seeds` - 1.
+        seeds: retrainings by each method, with the seeds 0 to `seeds` - 1.
     """
 
-    recipe: Recipe
+    methods: tuple[RetrainingMethod, ...]
     epochs: int
     seeds: int
 
     @classmethod
     def of(cls, section: RetrainSection) -> RetrainingPlan:
-        """Return the plan that a config has; UserError if its recipe has a mistake."""
-        return cls(section.parsed_recipe(), section.epochs, section.seeds)
+        """Return the plan that a config has; UserError if a method or its recipe has a mistake."""
+        return cls(section.methods(), section.epochs, section.seeds)
 
     @property
     def key(self) -> str:
-        """See `recipe_key`."""
-        return recipe_key(self.recipe)
+        """What stands for the first method, see `RetrainingMethod.key`."""
+        return self.methods[0].key
+
+    def trainings(self, trial: int) -> list[Retraining]:
+        """Return the retrainings of a trial's ticket."""
+        return [
+            Retraining(model_name(trial, seed, method.key), trial, seed, method)
+            for method in self.methods
+            for seed in range(self.seeds)
+        ]
 
     def names(self, trial: int) -> list[str]:
         """Return the names of the retrainings of a trial's ticket."""
-        return [model_name(trial, seed, self.key) for seed in range(self.seeds)]
+        return [training.name for training in self.trainings(trial)]
 
 
-def recipe_key(recipe: Recipe) -> str:
-    """Return what stands for a recipe in the names of models: its epochs, and a digest of all its settings.
+@dataclass(frozen=True)
+class Retraining:
+    """One training of a ticket's network by a method, with a seed."""
 
-    A retraining is one ticket, one seed and one recipe. A longer one does not go on from a shorter one: the schedules
-    end at their last step, so it begins at the ticket again, and has a name of its own.
-    """
-    return f"{recipe.epochs:g}epochs-{digest_of_json(recipe.to_dict())[:6]}"
-
-
-def recipe_in(results: Mapping[str, Any]) -> Recipe | None:
-    """Return the recipe that the card of a model says it was trained by, None if it says none that this version has."""
-    try:
-        return Recipe(**results["recipe"])
-    except (KeyError, TypeError, UserError):
-        return None
+    name: str
+    trial: int
+    seed: int
+    method: RetrainingMethod
 
 
 def what_differs(settings: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from dp_core.files import write_json
-from search.config.models import RetrainSection
+from search.config.retraining import RetrainSection
 from search.pipeline.retraining_plan import RetrainingPlan
 from search.runs.directory import RunDirectory
 

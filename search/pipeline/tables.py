@@ -41,6 +41,7 @@ LEADERBOARD = pa.schema(
         _field("rank", pa.int64(), nullable=True),
         _field("trial", pa.int64()),
         _field("audited", pa.bool_()),
+        _field("method", pa.string(), nullable=True),
         _field("recipe", pa.string()),
         _field("recipe_settings", pa.string()),
         _field("epochs", pa.int64()),

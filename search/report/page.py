@@ -21,7 +21,7 @@ from search.output import numbers
 from search.output.prunable import prunable_of
 from search.output.tables import read_rows
 from search.pipeline.bad_ends import BadEnd, read_bad_ends
-from search.pipeline.leaderboard_sheet import several_recipes
+from search.pipeline.leaderboard_sheet import has_methods, several_recipes
 from search.pipeline.promotion_file import Promotion, read_promotion
 from search.pipeline.retraining_plan import what_differs
 from search.pipeline.tables import LEADERBOARD, ROUNDS, TRIALS, last_round, rounds_by_trial
@@ -112,6 +112,7 @@ def _render(run: _Run) -> str:
         judged_otherwise=judged_otherwise(run.record),
         cards=facts.cards(trials, run.board),
         leaderboard=leaderboard,
+        methods=has_methods(leaderboard),
         recipes=(recipes := several_recipes(run.board)),
         differences=what_differs([row["recipe_settings"] for row in recipes]),
         bad_ends=run.bad_ends,

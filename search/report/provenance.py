@@ -10,9 +10,8 @@ from typing import Any
 import yaml
 
 from dp_core.errors import UserError
-from search.config.models import RetrainSection
 from search.config.objectives import OBJECTIVES, Objective, objectives_of
-from search.pipeline.retraining_plan import recipe_key
+from search.config.retraining import RetrainSection
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -41,9 +40,9 @@ def objectives_in(record: Mapping[str, Any]) -> tuple[Objective, ...]:
 
 
 def recipe_of(record: Mapping[str, Any]) -> str | None:
-    """Return what stands for the recipe that the run retrains by, None if the record does not say or has a mistake."""
+    """Return what stands for the method that the run retrains by first; None if the record does not say, or wrongly."""
     try:
-        return recipe_key(RetrainSection.model_validate(_at(record, "config", "retrain")).parsed_recipe())
+        return RetrainSection.model_validate(_at(record, "config", "retrain")).methods()[0].key
     except (ValueError, UserError):
         return None
 

@@ -25,6 +25,7 @@ from trainables import (
     ScreeningTrainable,
     SharedDataset,
 )
+from trainables.retraining.method import RetrainingMethod
 
 CLASSES = ("red", "green", "blue")
 SHAPE = (3, 8, 8)
@@ -85,14 +86,20 @@ def candidate(**changes: Any) -> dict[str, Any]:
     return {**settings, **changes, "recipe": {**recipe, **changes.get("recipe", {})}}
 
 
-def retraining_context(tickets: Mapping[int, Ticket], **changes: Any) -> RetrainingContext:
+RETRAINING = Recipe(epochs=3.0, batch_size=20, learning_rate=0.05, schedule="cosine", precision="float32")
+
+
+def retraining_context(
+    tickets: Mapping[int, Ticket], *, recipe: Recipe = RETRAINING, **changes: Any
+) -> RetrainingContext:
+    """Return what retrainings share; their only method, `own`, is that of tickets by `recipe`."""
     settings: dict[str, Any] = {
         "train": SharedDataset.of(dataset(16, 1)),
         "validation": SharedDataset.of(dataset(4, 2)),
         "test": SharedDataset.of(dataset(5, 3)),
         "space": SPACE,
         "tickets": tickets,
-        "recipe": Recipe(epochs=3.0, batch_size=20, learning_rate=0.05, schedule="cosine", precision="float32"),
+        "methods": {"own": RetrainingMethod(recipe)},
         "epochs": 3,
         "seed": 5,
         "threads": 1,
@@ -114,9 +121,15 @@ def screening(
 
 
 def retraining(
-    context: RetrainingContext, *, trial: int = 0, seed: int = 0, resume_from: str | None = None
+    context: RetrainingContext,
+    *,
+    trial: int = 0,
+    seed: int = 0,
+    method: str = "own",
+    resume_from: str | None = None,
 ) -> RetrainingTrainable:
-    return _driven(RetrainingTrainable, context, {"job": {"trial": trial, "seed": seed, "resume_from": resume_from}})
+    job = {"trial": trial, "method": method, "seed": seed, "resume_from": resume_from}
+    return _driven(RetrainingTrainable, context, {"job": job})
 
 
 def _driven(kind: type[T], context: Any, config: dict[str, Any], storage: StorageContext | None = None) -> T:

@@ -11,12 +11,15 @@ from typing import Any
 
 import torch
 
+from dp_core.cost import CostModel
 from dp_core.data.preprocessing import Standardisation
 from dp_core.data.reading import Stream
 from dp_core.judging import calibration_images, judge
-from dp_core.pruning import Ticket
+from dp_core.pruning import Mask, Ticket
 from dp_core.seeds import derive_seed
-from dp_core.training import Diverged, Recipe, Training, TrainingData
+from dp_core.training import Diverged, Training, TrainingData
+from trainables.retraining.beginning import beginning, recipe_of, rule_of
+from trainables.retraining.method import RetrainingMethod
 from trainables.retraining.trained_model import TrainedModel
 from trainables.screening.replicates import scoring_batch
 from trainables.trials.contract import Row, Work
@@ -27,7 +30,7 @@ from trainables.trials.shared_dataset import SharedDataset
 
 @dataclass(frozen=True, eq=False)
 class RetrainingContext:
-    """What all retrainings of a search share: the three splits, the tickets by trial number, and how to train.
+    """What all retrainings of a search share: the three splits, the tickets by trial number, methods by their keys.
 
     `stream` says when the training images are streamed, see `training_data`; `round_seconds` after how long an epoch is
     taken to hang, and its worker ended (None for never).
@@ -38,7 +41,7 @@ class RetrainingContext:
     test: SharedDataset
     space: Standardisation
     tickets: Mapping[int, Ticket]
-    recipe: Recipe
+    methods: Mapping[str, RetrainingMethod]
     epochs: int
     seed: int
     threads: int
@@ -47,7 +50,7 @@ class RetrainingContext:
 
 
 class RetrainingTrainable(ResilientTrial):
-    """One ticket with one seed: `config["job"]` has the `trial` it came from, the `seed`, and what to `resume_from`.
+    """One ticket, method and seed: `config["job"]` has `trial`, `method` (its key), `seed` and what to `resume_from`.
 
     Every step is an epoch and reports loss and validation accuracy. The test images are used once, after the last
     epoch, on the weights the training ends with; the network is saved with the norm statistics it was judged with (see
@@ -82,12 +85,16 @@ class Retraining:
         self._ticket = context.tickets[self._trial]
         self._batch_size = scoring_batch(memory_parts)
         self._calibration = calibration_images(context.train.open(), context.space)
+        self._method, images = context.methods[job["method"]], context.train.open()
+        seed = derive_seed(context.seed, "retraining", self._trial, self._replicate)
+        model, mask = beginning(self._method, self._ticket, seed)
         self._training = Training(
-            self._ticket.build().to(device),
-            training_data(context.train.open(), context.space, device, context.stream),
-            context.recipe,
-            seed=derive_seed(context.seed, "retraining", self._trial, self._replicate),
-            mask=self._ticket.mask,
+            model.to(device),
+            training_data(images, context.space, device, context.stream),
+            recipe_of(self._method, self._ticket, len(images)),
+            seed=seed,
+            mask=mask,
+            rule=rule_of(self._method, self._ticket),
             memory_parts=memory_parts,
         )
 
@@ -112,7 +119,7 @@ class Retraining:
     def _accuracy(self, split: SharedDataset) -> float:
         dataset, context = split.open(), self._context
         data = TrainingData(dataset.images, dataset.labels, context.space)
-        found = judge(self._training.model, data, self._calibration, context.recipe, batch_size=self._batch_size)
+        found = judge(self._training.model, data, self._calibration, self._method.recipe, batch_size=self._batch_size)
         return found.accuracy
 
     def state_dict(self) -> dict[str, Any]:
@@ -129,7 +136,8 @@ class Retraining:
         self._trained(history).write_into(folder / "model")
 
     def _trained(self, history: Sequence[Row]) -> TrainedModel:
-        last, model = history[-1], self._training.model
+        last, model, mask = history[-1], self._training.model, Mask(self._training.mask)
+        cost = CostModel(self._ticket.build(), self._ticket.input_shape)(mask)
         return TrainedModel(
             spec=self._ticket.spec,
             input_shape=self._ticket.input_shape,
@@ -141,12 +149,14 @@ class Retraining:
                 "seed": self._replicate,
                 "test_accuracy": last["test_accuracy"],
                 "validation_accuracy": last["validation_accuracy"],
-                "sparsity": self._ticket.mask.sparsity,
-                "prunable_parameters": self._ticket.mask.total,
-                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                "sparsity": mask.sparsity,
+                "prunable_parameters": mask.total,
+                "parameters": cost.parameters,
+                "parameters_left": cost.parameters_left,
+                "flops_remaining": cost.flops_remaining,
                 "image_gradients": self._training.image_gradients,
                 "seconds": last["seconds"],
-                "recipe": self._context.recipe.to_dict(),
+                **self._method.to_dict(),
                 "history": [dict(row) for row in history],
             },
         )

@@ -1,17 +1,20 @@
-"""The ways to train a sparse network in one run, by name, with what can be set of each."""
+"""The ways to train a sparse network in one run, by name, with what can be set of each.
+
+The rules themselves are imported when one is asked for, so that a config is read without torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from dp_core.errors import UserError
-from dp_core.pruning.criteria import Criterion
-from dp_core.pruning.sparse_training.gradual import GradualPruning, one_shot
-from dp_core.pruning.sparse_training.rigl import RigL
 from dp_core.pruning.sparse_training.window import UpdateWindow
-from dp_core.training import MaskRule
+
+if TYPE_CHECKING:
+    from dp_core.pruning.criteria import Criterion
+    from dp_core.training import MaskRule
 
 SparseMethod = Literal["gradual", "one_shot", "rigl"]
 
@@ -51,6 +54,8 @@ class Gradual:
 
     def rule(self, sparsity: float, criterion: Criterion, initial: float) -> MaskRule:
         """See SparseTraining."""
+        from dp_core.pruning.sparse_training.gradual import GradualPruning
+
         return GradualPruning(sparsity, criterion, UpdateWindow(self.begin, self.end, self.every), initial)
 
 
@@ -71,6 +76,8 @@ class OneShot:
 
     def rule(self, sparsity: float, criterion: Criterion, initial: float) -> MaskRule:
         """See SparseTraining."""
+        from dp_core.pruning.sparse_training.gradual import one_shot
+
         return one_shot(sparsity, criterion, at=self.at, initial=initial)
 
 
@@ -91,17 +98,18 @@ class SparseRigL:
     starts_sparse: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        self._rule()
+        UpdateWindow(self.begin, self.end, self.every)
+        if not 0 < self.alpha < 1:
+            raise UserError(f"RigL drops a share alpha of the weights above 0 and below 1, not {self.alpha:g}.")
 
     def rule(self, sparsity: float, criterion: Criterion, initial: float) -> MaskRule:
         """See SparseTraining."""
-        return self._rule()
+        from dp_core.pruning.sparse_training.rigl import RigL
 
-    def _rule(self) -> RigL:
         return RigL(UpdateWindow(self.begin, self.end, self.every), self.alpha)
 
 
-SPARSE_TRAININGS: Mapping[SparseMethod, type[Gradual | OneShot | SparseRigL]] = {
+SPARSE_TRAININGS: Mapping[str, type[Gradual | OneShot | SparseRigL]] = {
     "gradual": Gradual,
     "one_shot": OneShot,
     "rigl": SparseRigL,

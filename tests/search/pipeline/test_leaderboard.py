@@ -20,11 +20,11 @@ from dp_core.training import Recipe
 from search.output.tables import read_rows
 from search.pipeline.leaderboard import write_tables
 from search.pipeline.promotion_file import Promotion, write_promotion
-from search.pipeline.retraining_plan import recipe_key
 from search.runs.directory import RunDirectory, model_name
 from search.study.storage.store import read_trials
 from search.study.trials import ROUND, STUDY
 from tests.search.tiny import a_round, config_of, study_of
+from trainables.retraining.method import RetrainingMethod
 from trainables.retraining.trained_model import TrainedModel
 from trainables.screening.round import Round
 
@@ -61,7 +61,7 @@ RECIPE = Recipe(epochs=2.0)
 def write_model(
     run: RunDirectory, trial: int, seed: int, test_accuracy: float, recipe: Recipe = RECIPE, **results: Any
 ) -> Path:
-    folder = run.model(model_name(trial, seed, recipe_key(recipe)))
+    folder = run.model(model_name(trial, seed, RetrainingMethod(recipe).key))
     folder.mkdir(parents=True)
     results["recipe"] = recipe.to_dict()
     weights = build(SPEC, (3, 8, 8), 3, seed=0).state_dict()
@@ -164,10 +164,10 @@ def test_the_recipe_of_the_best_validation_accuracy_represents_a_ticket(run: Run
     board = write_tables(run, read_trials(run.journal, None, STUDY))
     assert read_rows(run.leaderboard) == board
     assert [(row["rank"], row["trial"], row["recipe"], row["epochs"], row["seeds"]) for row in board] == [
-        (1, 1, recipe_key(RECIPE), 2, 1),
-        (2, 0, recipe_key(LONGER), 6, 2),
-        (None, 0, recipe_key(RECIPE), 2, 1),
-        (None, 0, recipe_key(WORSE), 6, 1),
+        (1, 1, RetrainingMethod(RECIPE).key, 2, 1),
+        (2, 0, RetrainingMethod(LONGER).key, 6, 2),
+        (None, 0, RetrainingMethod(RECIPE).key, 2, 1),
+        (None, 0, RetrainingMethod(WORSE).key, 6, 1),
     ]
     assert board[1]["test_accuracy"] == pytest.approx(0.6)
     assert board[1]["retraining_seconds"] == 4.0

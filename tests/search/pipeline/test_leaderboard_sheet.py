@@ -13,6 +13,7 @@ MODEL: dict[str, Any] = {
     "rank": 1,
     "trial": 12,
     "audited": False,
+    "method": "ticket",
     "recipe": "5epochs-abc123",
     "recipe_settings": "{}",
     "epochs": 5,

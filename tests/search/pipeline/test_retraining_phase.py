@@ -10,7 +10,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from dp_core.errors import UserError
-from search.config.models import RetrainSection, SearchConfig
+from search.config.models import SearchConfig
+from search.config.retraining import RetrainSection
 from search.pipeline import retraining_phase
 from search.pipeline.bad_ends import BadEnd, BadEnds
 from search.pipeline.preparation import Preparation

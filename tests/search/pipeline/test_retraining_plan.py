@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from dp_core.training import Recipe
-from search.config.models import RetrainSection
+from search.config.retraining import RetrainSection
 from search.pipeline.retrained_models import models_of
-from search.pipeline.retraining_plan import RetrainingPlan, recipe_in, recipe_key, what_differs
+from search.pipeline.retraining_plan import RetrainingPlan, what_differs
 from search.runs.directory import RunDirectory
+from trainables.retraining.method import RetrainingMethod
 
 RECIPE = Recipe(learning_rate=0.1, epochs=20.0)
 
@@ -25,27 +26,27 @@ def test_every_setting_makes_another_recipe() -> None:
         replace(RECIPE, batch_size=64),
         replace(RECIPE, precision="float32"),
     ]
-    assert len({recipe_key(recipe) for recipe in (RECIPE, *others)}) == 6
-    assert recipe_key(RECIPE).startswith("20epochs-")
-    assert recipe_key(Recipe(learning_rate=1e-1, epochs=20.0)) == recipe_key(RECIPE)
+    assert len({RetrainingMethod(recipe).key for recipe in (RECIPE, *others)}) == 6
+    assert RetrainingMethod(RECIPE).key.startswith("20epochs-")
+    assert RetrainingMethod(Recipe(learning_rate=1e-1, epochs=20.0)).key == RetrainingMethod(RECIPE).key
 
 
 def test_a_plan_names_one_retraining_a_seed() -> None:
     plan = RetrainingPlan.of(RetrainSection(epochs=20, recipe={"learning_rate": 0.1}, seeds=2))
-    assert plan.key == recipe_key(RECIPE)
+    assert plan.key == RetrainingMethod(RECIPE).key
     assert plan.names(7) == [f"00007-seed{seed}-{plan.key}" for seed in (0, 1)]
 
 
 def test_a_recipe_comes_back_from_a_card() -> None:
     kept = json.loads(json.dumps({"recipe": RECIPE.to_dict()}))
-    assert recipe_in(kept) == RECIPE
+    assert RetrainingMethod.of_card(kept) == RetrainingMethod(RECIPE)
     del kept["recipe"]["label_smoothing"]  # from before there was such a setting
-    assert recipe_in(kept) == RECIPE
+    assert RetrainingMethod.of_card(kept) == RetrainingMethod(RECIPE)
 
 
 @pytest.mark.parametrize("results", [{}, {"recipe": None}, {"recipe": {"of_later": 1}}, {"recipe": {"epochs": -1.0}}])
 def test_a_card_without_a_recipe_of_this_version_says_none(results: dict[str, object]) -> None:
-    assert recipe_in(results) is None
+    assert RetrainingMethod.of_card(results) is None
 
 
 def test_recipes_are_told_by_what_differs() -> None:
@@ -66,7 +67,7 @@ def test_models_of_a_run_from_before_there_were_recipes_are_known_by_their_cards
         run.model(name).mkdir(parents=True)
         (run.model(name) / "card.json").write_text(json.dumps(content))
     assert models_of(run) == {
-        f"00003-seed1-{recipe_key(RECIPE)}": run.model("00003-seed1"),
+        f"00003-seed1-{RetrainingMethod(RECIPE).key}": run.model("00003-seed1"),
         "00004-seed0": run.model("00004-seed0"),
         "00005-seed0-2epochs-abc123": run.model("00005-seed0-2epochs-abc123"),
     }

@@ -68,6 +68,7 @@ def model_row(rank: int, proxy: float, test: float, **changes: object) -> dict[s
         "rank": rank,
         "trial": rank + 10,
         "audited": False,
+        "method": "ticket",
         "recipe": "5epochs-abc123",
         "recipe_settings": "{}",
         "epochs": 5,

@@ -15,6 +15,7 @@ from dp_core.pruning import Ticket
 from dp_core.training import Recipe
 from tests.trainables.driving import (
     CLASSES,
+    RETRAINING,
     SHAPE,
     TINY,
     candidate,
@@ -203,7 +204,7 @@ def test_seeds_differ_and_a_reused_worker_is_like_a_new_one(tickets: dict[int, T
     context = retraining_context(tickets)
     worker = retraining(context, trial=0, seed=0)
     _, first = trained(worker, tmp_path / "first")
-    worker.reset({"job": {"trial": 3, "seed": 1, "resume_from": None}})
+    worker.reset({"job": {"trial": 3, "method": "own", "seed": 1, "resume_from": None}})
     reused_rows, reused = trained(worker, tmp_path / "reused")
     fresh_rows, fresh = trained(retraining(context, trial=3, seed=1), tmp_path / "fresh")
     assert reused_rows == fresh_rows
@@ -216,7 +217,7 @@ def test_seeds_differ_and_a_reused_worker_is_like_a_new_one(tickets: dict[int, T
 def test_a_retraining_that_diverges_is_never_tested(tickets: dict[int, Ticket], tmp_path: Path) -> None:
     shared = SharedDataset.of(dataset(5, 3))
     test = Counted(shared.images, shared.labels, shared.class_names, shared.digest)
-    recipe = replace(retraining_context(tickets).recipe, learning_rate=1e30)
+    recipe = replace(RETRAINING, learning_rate=1e30)
     trial = retraining(retraining_context(tickets, recipe=recipe, test=test))
     *before, last = rows(trial)
     assert all(row["status"] == "running" for row in before)
