@@ -16,24 +16,22 @@ _HEADINGS = (
     "ipc", "Steps", "Screen\ns", "Ep-\nochs", "Retrain\ns",
 )  # fmt: skip
 _NAMES = (6, 7)
+_SOURCE = _HEADINGS.index("Source")
 _OF_RECIPES = ("Trial", "Validation\naccuracy\n%", "Epochs", "Seeds", "Retrain\ns", "Rank", "Recipe")
 
 
 def leaderboard_sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet:
-    """Return the leaderboard for the terminal, which fits into 90 columns.
+    """Return the leaderboard for the terminal, which fits into 90 columns; where there are several, with methods.
 
     The rank of a model that was drawn for the audit, rather than promoted, has the word before it. Rows without a rank
     are left out, see `recipes_sheet`. Below it stands how many parameters the sparsities are about.
     """
     ranked = [row for row in rows if row["rank"] is not None]
     headings, lines = list(_HEADINGS), [_line(row) for row in ranked]
-    names: tuple[int, ...] = _NAMES
-    if has_methods(ranked):
-        place = _HEADINGS.index("Source")
-        for line, method in zip([headings, *lines], ["Method", *map(_method, ranked)], strict=True):
-            line.insert(place, method)
-        names = (*_NAMES, place + 1)
-    return Sheet(headings, lines, "Leaderboard", prunable_by_rank(ranked), names)
+    if has_methods(ranked):  # in a column of its own it would take the figures' room
+        for line, method in zip([headings, *lines], ["method", *map(_method, ranked)], strict=True):
+            line[_SOURCE] += f"\n{method}"
+    return Sheet(headings, lines, "Leaderboard", prunable_by_rank(ranked), _NAMES)
 
 
 def has_methods(rows: Sequence[Mapping[str, Any]]) -> bool:

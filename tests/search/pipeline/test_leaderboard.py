@@ -63,7 +63,7 @@ def write_model(
 ) -> Path:
     folder = run.model(model_name(trial, seed, RetrainingMethod(recipe).key))
     folder.mkdir(parents=True)
-    results["recipe"] = recipe.to_dict()
+    results = {"recipe": recipe.to_dict(), **results}
     weights = build(SPEC, (3, 8, 8), 3, seed=0).state_dict()
     told = {"trial": trial, "seed": seed, "test_accuracy": test_accuracy, "validation_accuracy": 0.5, "seconds": 2.0}
     space = Standardisation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
@@ -319,3 +319,25 @@ def test_a_rejected_proposal_names_the_constraints_that_it_broke(run: RunDirecto
     assert (first["state"], first["broken_constraints"]) == ("COMPLETE", None)
     assert (second["state"], second["broken_constraints"]) == ("REJECTED", "max_parameters, min_sparsity")
     assert (second["rounds"], second["score"]) == (0, None)
+
+
+def test_a_method_is_part_of_a_model_and_its_best_recipe_stands_for_it(run: RunDirectory) -> None:
+    """Two methods of one ticket have a rank each; of the recipes of one, that of the higher validation accuracy."""
+    write_comparison(run, complete(0.7))
+    other = replace(RECIPE, learning_rate=0.5)
+    gradual = RetrainingMethod.parse(other, "gradual", "x")
+    measured = {"sparsity": 0.4, "parameters_left": 187, "flops_remaining": 9000}
+    write_model(run, 0, 0, 0.60, validation_accuracy=0.4)
+    write_model(run, 0, 0, 0.50, other, validation_accuracy=0.6)
+    told = {key: value for key, value in gradual.to_dict().items() if key != "recipe"}
+    folder = write_model(run, 0, 1, 0.70, other, validation_accuracy=0.3, **told, **measured)
+    folder.rename(run.model(model_name(0, 0, gradual.key)))
+    board = write_tables(run, read_trials(run.journal, None, STUDY))
+    assert [(row["rank"], row["method"], row["test_accuracy"]) for row in board] == [
+        (1, "gradual", 0.70),
+        (2, "ticket", 0.50),
+        (None, "ticket", 0.60),
+    ]
+    assert [row["recipe"].split("-")[1] for row in board[:1]] == ["gradual"]
+    assert {name: board[0][name] for name in measured} == measured
+    assert board[1]["parameters_left"] == 307  # of the ticket's own round

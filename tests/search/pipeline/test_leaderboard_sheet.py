@@ -51,6 +51,15 @@ def test_the_terminal_leaderboard_shows_every_figure(width: int) -> None:
         assert figure in text
 
 
+@pytest.mark.parametrize("width", [100, 140])
+def test_methods_are_told_where_there_are_others_than_the_tickets(width: int) -> None:
+    text = printed([MODEL, {**MODEL, "rank": 2, "method": "one_shot"}, {**MODEL, "rank": 3, "method": None}], width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    for word in ("ticket", "one_shot", "61.23", "1,871,232", "12,346"):
+        assert word in text
+    assert "ticket" not in printed([MODEL, {**MODEL, "rank": 2, "method": None}], width)
+
+
 def test_below_stands_how_many_parameters_the_sparsities_are_about() -> None:
     other = {**MODEL, "rank": 2, "prunable_parameters": 8739, "parameters": 9130}
     same = {**MODEL, "rank": 3}

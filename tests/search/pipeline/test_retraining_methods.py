@@ -1,0 +1,90 @@
+"""A search whose networks are trained by several methods and rates, from the command line to the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dp_core.pruning import Ticket
+from search.runs.directory import RunDirectory
+from tests.search.pipeline.test_retraining_again import Told, command
+from tests.search.tiny import write_config
+from trainables.retraining.trained_model import TrainedModel
+
+pytestmark = pytest.mark.ray
+
+SETTINGS: dict[str, Any] = {
+    "search": {"trials": 2, "early_stopping": {"method": "none"}},
+    "promote": {"top": 1, "audit": 1},
+    "retrain": {
+        "epochs": 6,
+        "method": ["gradual", "ticket"],
+        "tune": {"learning_rate": [0.05, 0.01]},
+        "recipe": {"precision": "float32", "learning_rate": None},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunDirectory, Told]]:
+    folder = tmp_path_factory.mktemp("methods")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        told = command("search", write_config(folder, **SETTINGS), "--json")
+        yield RunDirectory(folder / "runs" / "tiny"), told
+
+
+def test_each_network_has_a_rank_by_each_method(searched: tuple[RunDirectory, Told]) -> None:
+    run, told = searched
+    assert told.status == 0, told.err
+    rows = json.loads(told.out)
+    assert len(rows) == 2 * 2 * 2  # trials, methods, rates
+    ranked = [row for row in rows if row["rank"] is not None]
+    assert sorted((row["trial"], row["method"]) for row in ranked) == [
+        (trial, method) for trial in (0, 1) for method in ("gradual", "ticket")
+    ]
+    for row in rows:
+        (folder,) = row["models"]
+        model = TrainedModel.load(Path(folder))
+        ticket = Ticket.load(run.ticket(row["trial"]))
+        zeros = sum(int((model.weights[name] == 0).sum()) for name in ticket.mask)
+        assert zeros == ticket.mask.total - ticket.mask.kept == row["parameters"] - row["parameters_left"]
+        # Six epochs of 48 images in batches of 16 are 18 steps; a ticket has had some of them in its screening.
+        spent = ticket.history[-1]["image_gradients"] if row["method"] == "ticket" else 0
+        assert row["retraining_image_gradients"] == 16 * (18 - round(spent / 16))
+        best = max(other["validation_accuracy"] for other in rows if _same(other, row))
+        assert (row["rank"] is None) or row["validation_accuracy"] == best
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return (one["trial"], one["method"]) == (other["trial"], other["method"])
+
+
+def test_the_report_and_the_curves_tell_methods_apart(searched: tuple[RunDirectory, Told]) -> None:
+    run, _ = searched
+    page = (run.path / "report.html").read_text()
+    assert '<th scope="col">Method</th>' in page
+    assert "<td>gradual</td>" in page
+    curves = [folder.name for folder in (run.tensorboard / "retraining").iterdir()]
+    assert len(curves) == 8
+    assert sum("-gradual-" in name for name in curves) == 4
+
+
+def test_another_method_can_be_asked_for_later(searched: tuple[RunDirectory, Told]) -> None:
+    run, _ = searched
+    told = command("retrain", run.path, "--trial", "0", "retrain.method=rigl", "retrain.tune={}", "--json")
+    assert told.status == 0, told.err
+    rows = json.loads(told.out)
+    assert sorted({row["method"] for row in rows}) == ["gradual", "rigl", "ticket"]
+
+
+def test_a_mistake_is_told_before_anything_starts(searched: tuple[RunDirectory, Told], tmp_path: Path) -> None:
+    path = write_config(tmp_path, retrain={"method": {"name": "gradual", "end": 1.5}})
+    told = command("search", path, "--json")
+    assert "'retrain.method'" in told.refusal
+    assert "a schedule cannot end after the training" in told.refusal
+    assert not (tmp_path / "runs").exists()
