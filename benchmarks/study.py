@@ -5,13 +5,13 @@
 
 Writes benchmarks/results/<run>/: both Parquet tables, the plots, and tables.md with the command, the machine, the
 comparison of all methods and the paired differences that were asked for (mean over seeds, Student's 95 % interval).
-Several runs, each of other networks, are kept as one study.
+Several runs, each of other networks, are kept as one study; runs of one network that differ in `retrain.epochs` are
+told apart by those, and further plots show them in one: accuracy against all that was spent, a line a method.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,16 @@ from typing import Any
 
 from dp_core.errors import UserError
 from dp_core.files import replacing_directory, write_text
+from search.comparison.figures import accuracy_against_all_spent, write_figures
 from search.comparison.page import page_body
 from search.comparison.run import recorded_design, write_outputs
 from search.comparison.sheets import sparsity_label
 from search.comparison.statistics import Row, by_seed, by_sparsity, paired_differences, t_interval
 from search.comparison.tables import RESULTS, ROUNDS
+from search.comparison.totals import UNITS
+from search.output.drawing import save
+from search.output.numbers import plural
+from search.output.panels import Panel
 from search.output.rows import grouped
 from search.output.sheet import Sheet
 from search.output.tables import read_rows, write_table
@@ -47,25 +52,62 @@ def main() -> None:
     if any(len(pair) != 2 for pair in pairs):
         raise UserError(f"A comparison is written method:other, which {' '.join(arguments.compare)} are not all.")
     runs = [find_run(run) for run in arguments.runs]
-    rows = together([write_outputs(run, recorded_design(run)) for run in runs])
+    designs = [recorded_design(run) for run in runs]
+    epochs = [design.config.retrain.epochs for design in designs]
+    studies = [write_outputs(run, design) for run, design in zip(runs, designs, strict=True)]
+    names = network_names(studies, epochs)
+    rows = together(studies, names)
     text = page([read_run(run) for run in runs], rows, pairs)
     folder = arguments.folder / (arguments.name or runs[0].path.name)
     folder.mkdir(parents=True, exist_ok=True)
     for name, schema in _TABLES.items():
-        write_table(folder / name, [row for run in runs for row in read_rows(run.path / name, schema)], schema)
+        write_table(folder / name, together([read_rows(run.path / name, schema) for run in runs], names), schema)
     with replacing_directory(folder / "figures") as temporary:
-        for figure in (figure for run in runs for figure in (run.path / "figures").glob("*.svg")):
-            shutil.copyfile(figure, temporary / figure.name)
+        write_figures(rows, temporary, [curve for design in designs for curve in design.published][:1])
+        for kind, panels in across_budgets(studies, names).items():
+            save(panels, temporary / f"{kind}.svg")
     write_text(folder / "tables.md", text)
     print(folder)
 
 
-def together(studies: Sequence[Sequence[Row]]) -> list[Row]:
-    """Return the rows of all studies; UserError if two of them have a network of the same name."""
-    networks = [name for rows in studies for name in {row["network"] for row in rows}]
-    if twice := sorted(name for name, number in Counter(networks).items() if number > 1):
+def network_names(studies: Sequence[Sequence[Row]], epochs: Sequence[int]) -> list[dict[str, str]]:
+    """Return for each study how its networks are called: where others have one of the same name, with its epochs.
+
+    Raises:
+        UserError: that does not tell them apart.
+    """
+    own = [list(dict.fromkeys(str(row["network"]) for row in rows)) for rows in studies]
+    shared = {name for name, number in Counter(name for names in own for name in names).items() if number > 1}
+    found = [
+        {name: f"{name}, {plural(length, 'epoch')}" if name in shared else name for name in names}
+        for names, length in zip(own, epochs, strict=True)
+    ]
+    called = Counter(name for names in found for name in names.values())
+    if twice := sorted(name for name, number in called.items() if number > 1):
         raise UserError(f"Two of the studies have a network '{twice[0]}', whose results cannot be told apart.")
-    return [row for rows in studies for row in rows]
+    return found
+
+
+def together(studies: Sequence[Sequence[Row]], names: Sequence[Mapping[str, str]]) -> list[Row]:
+    """Return the rows of all studies, with their networks called by `names`."""
+    return [
+        {**row, "network": called[row["network"]]} for rows, called in zip(studies, names, strict=True) for row in rows
+    ]
+
+
+def across_budgets(studies: Sequence[Sequence[Row]], names: Sequence[Mapping[str, str]]) -> dict[str, list[Panel]]:
+    """Return the panels, by file name, of each network that several studies trained for different lengths."""
+    of_network: dict[str, list[Row]] = {}
+    for rows, called in zip(studies, names, strict=True):
+        for row in rows:
+            if (name := called[row["network"]]) != row["network"]:  # a method at one length is a method of its own
+                of_network.setdefault(str(row["network"]), []).append({**row, "method": f"{row['method']} {name}"})
+    found = {
+        f"budgets-{unit.replace('_', '-')}-{network}": accuracy_against_all_spent(rows, unit)
+        for network, rows in of_network.items()
+        for unit in UNITS
+    }
+    return {kind: panels for kind, panels in found.items() if panels}
 
 
 def page(recorded: Sequence[Mapping[str, Any]], rows: Sequence[Row], pairs: Sequence[Sequence[str]]) -> str:

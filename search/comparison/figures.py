@@ -12,6 +12,7 @@ import numpy as np
 from search.comparison.budgets import Budget, budgets_by_family, paid
 from search.comparison.sheets import sparsity_label
 from search.comparison.statistics import Row, by_sparsity, deviation, mean, rounded, summarise
+from search.comparison.totals import Unit, accuracy_against_total
 from search.output.drawing import save
 from search.output.panels import GREY, PALE, Axis, Level, Line, Panel, Style, round_ticks, shade, style
 from search.output.rows import finite, grouped
@@ -30,8 +31,9 @@ def write_figures(rows: Sequence[Row], folder: Path, published: Sequence[Publish
     """Write the figures that the result rows allow, as SVG files, and return their paths.
 
     For each network: accuracy against sparsity, against the image-gradients and the processor seconds that the mask
-    cost, error along the path between two trainings, and density by layer at the highest sparsity. Means over seeds
-    with their sample standard deviation. `published` curves are dotted in the first; they belong to every network.
+    cost, against those of mask and training, error along the path between two trainings, and density by layer at the
+    highest sparsity. Means over seeds with their sample standard deviation. `published` curves are dotted in the first;
+    they belong to every network.
     """
     written = []
     for (network,), group in grouped(rows, "network").items():
@@ -39,6 +41,8 @@ def write_figures(rows: Sequence[Row], folder: Path, published: Sequence[Publish
             "accuracy-sparsity": accuracy_against_sparsity(group, published),
             "accuracy-image-gradients": accuracy_against_image_gradients(group),
             "accuracy-processor-seconds": accuracy_against_processor_seconds(group),
+            "accuracy-total-image-gradients": accuracy_against_all_spent(group, "image_gradients"),
+            "accuracy-total-processor-seconds": accuracy_against_all_spent(group, "processor_seconds"),
             "interpolation": interpolation(group),
             "layer-density": layer_density(group),
         }
@@ -77,6 +81,12 @@ def accuracy_against_image_gradients(rows: Sequence[Row]) -> list[Panel]:
 def accuracy_against_processor_seconds(rows: Sequence[Row]) -> list[Panel]:
     """Return the same over processor seconds."""
     return _against_cost(rows, lambda budget: budget.processor_seconds, "Processor seconds of the mask's own rounds")
+
+
+def accuracy_against_all_spent(rows: Sequence[Row], unit: Unit) -> list[Panel]:
+    """Return one panel a target sparsity: a line a family over all that its networks cost, see `in_all`."""
+    styles = _family_styles(rows)
+    return accuracy_against_total(rows, unit, lambda family: styles.get(family, _DENSE))
 
 
 def interpolation(rows: Sequence[Row]) -> list[Panel]:

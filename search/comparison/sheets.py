@@ -96,7 +96,10 @@ def _note(summary: Sequence[Row], reference: str | None) -> str:
     seeds = str(most) if least == most else f"{least} to {most}"
     text = f"Test accuracy in %, mean ± sample standard deviation over {seeds} seed{'s' if most > 1 else ''}."
     if any(row["collapsed"] for row in summary):
-        text += " †n: n of them collapsed or diverged; they count in the mean with the accuracy that they have, if any."
+        text += (
+            " †n: n of them collapsed, diverged or had a mask that left nothing to train with; they count in the mean "
+            "with the accuracy that they have, if any."
+        )
     if reference is not None:
         text += f" IMP is {reference}."
     return f"{text} {prunable_sentence(summary[0])}".rstrip()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.study import overall_differences, page, together
+from benchmarks.study import across_budgets, network_names, overall_differences, page, together
 from dp_core.errors import UserError
 from tests.search.comparison.result_rows import result
 
@@ -22,7 +22,8 @@ SECOND = [result(method, seed, network="second") for method in ("imp", "snip") f
 
 
 def test_networks_of_several_runs_stand_on_one_page() -> None:
-    rows = together([FIRST, SECOND])
+    names = network_names([FIRST, SECOND], [1, 1])
+    rows = together([FIRST, SECOND], names)
     text = page([RECORDED, {**RECORDED, "command": "winnow prune y"}], rows, [("imp", "snip")])
     assert rows == FIRST + SECOND
     assert text.count("\n- command: ") == 2
@@ -31,9 +32,22 @@ def test_networks_of_several_runs_stand_on_one_page() -> None:
         assert f"| test accuracy: imp − snip | {network} | 90 % | 2 | +0.0 |" in text
 
 
-def test_two_runs_of_one_network_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^Two of the studies have a network 'first', whose results"):
-        together([FIRST, SECOND, FIRST])
+def test_two_runs_of_one_network_and_length_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^Two of the studies have a network 'first, 1 epoch', whose results"):
+        network_names([FIRST, SECOND, FIRST], [1, 1, 1])
+
+
+def test_runs_of_one_network_are_told_apart_by_their_lengths() -> None:
+    names = network_names([FIRST, SECOND, FIRST], [2, 2, 5])
+    assert names == [{"first": "first, 2 epochs"}, {"second": "second"}, {"first": "first, 5 epochs"}]
+    rows = together([FIRST, SECOND, FIRST], names)
+    assert {row["network"] for row in rows} == {"first, 2 epochs", "second", "first, 5 epochs"}
+    longer = [{**row, "train_image_gradients": 25_000, "test_accuracy": 0.8} for row in FIRST]
+    panels = across_budgets([FIRST, SECOND, longer], names)
+    assert list(panels) == ["budgets-image-gradients-first", "budgets-processor-seconds-first"]
+    [panel] = panels["budgets-image-gradients-first"]
+    assert {line.label: list(line.x) for line in panel.lines} == {"imp": [11_000, 26_000], "snip": [11_000, 26_000]}
+    assert [list(line.y) for line in panel.lines] == [pytest.approx([70, 80])] * 2
 
 
 def test_over_all_cells_a_seed_counts_with_its_mean_and_only_where_it_is_everywhere() -> None:

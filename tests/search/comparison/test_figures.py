@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.comparison.figures import (
+    accuracy_against_all_spent,
     accuracy_against_image_gradients,
     accuracy_against_processor_seconds,
     accuracy_against_sparsity,
@@ -28,6 +29,8 @@ KINDS = [
     "accuracy-sparsity",
     "accuracy-image-gradients",
     "accuracy-processor-seconds",
+    "accuracy-total-image-gradients",
+    "accuracy-total-processor-seconds",
     "interpolation",
     "layer-density",
 ]
@@ -90,13 +93,14 @@ class TestFiles:
             ([], []),
             ([dense()], []),
             ([result(accuracy=None, status="collapsed")], []),
-            ([result()], KINDS[:3]),
-            ([result("random", mask_image_gradients=0)], KINDS[:1]),
-            ([result(mask_processor_seconds=0.0)], KINDS[:2]),
-            ([result(accuracy=0.1, seed=seed, status="collapsed") for seed in range(2)], KINDS[:3]),
-            ([result(sparsity=1.0, accuracy=0.1)], KINDS[1:3]),
-            ([result(accuracy=None, layer_densities=[{"name": "a", "density": 0.0}])], KINDS[4:]),
-            ([result(accuracy=None, positions=[0.0, 1.0], path_errors=[0.3, 0.3])], KINDS[3:4]),
+            ([result()], KINDS[:5]),
+            ([result("random", mask_image_gradients=0)], [KINDS[0], *KINDS[3:5]]),
+            ([result(mask_processor_seconds=0.0)], [*KINDS[:2], *KINDS[3:5]]),
+            ([result(train_image_gradients=None, train_processor_seconds=None)], KINDS[:3]),
+            ([result(accuracy=0.1, seed=seed, status="collapsed") for seed in range(2)], KINDS[:5]),
+            ([result(sparsity=1.0, accuracy=0.1)], KINDS[1:5]),
+            ([result(accuracy=None, layer_densities=[{"name": "a", "density": 0.0}])], KINDS[6:]),
+            ([result(accuracy=None, positions=[0.0, 1.0], path_errors=[0.3, 0.3])], KINDS[5:6]),
         ],
     )
     def test_what_the_rows_allow(self, rows: list[dict], kinds: list[str], tmp_path: Path) -> None:
@@ -113,6 +117,24 @@ class TestFiles:
 
 
 class TestPanels:
+    def test_accuracy_against_all_that_was_spent(self) -> None:
+        """Mask and training, in the mean over seeds; a line a family, of which dense is one that has no mask."""
+        rows = [
+            dense(0, 0.75, mask_image_gradients=0, train_image_gradients=5000),
+            result("imp-5", 0, 0.5, mask_image_gradients=1000, train_image_gradients=3000),
+            result("imp-5", 1, 0.6, mask_image_gradients=2000, train_image_gradients=3000),
+            result("imp-9", 0, 0.7, mask_image_gradients=8000, train_image_gradients=3000),
+            result("imp-9", 1, None, mask_image_gradients=8000, train_image_gradients=None),
+            result("gradual", 0, 0.65, mask_image_gradients=0, train_image_gradients=4000),
+        ]
+        [panel] = accuracy_against_all_spent(rows, "image_gradients")
+        found = {line.label: (list(line.x), list(line.y), list(line.spread)) for line in panel.lines}
+        assert found == {
+            "dense": ([5000], [75], [None]),
+            "imp": ([4500, 11000], pytest.approx([55, 70]), [pytest.approx(100 * math.sqrt(0.005)), None]),
+            "gradual": ([4000], [65], [None]),
+        }
+
     def test_accuracy_against_sparsity(self) -> None:
         rows = [dense(0, 0.75), result(seed=0, accuracy=0.6), result(seed=1, accuracy=0.7), result(target_sparsity=0.5)]
         [panel] = accuracy_against_sparsity(rows)

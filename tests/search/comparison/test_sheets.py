@@ -174,7 +174,7 @@ class TestRendering:
         assert lines[5] == "| imp | - | 71.0 ± 1.4 | 30.0 | 48.0 | - | 6 k | 1 / 1 | 2.5 |"
         assert lines[6] == "| distilled\\|30 | - | 68.0 †1 | 3.0 | 4.0 | 30 | 500 | 12 / 12 | - |"
         assert "over 2 seeds" in lines[8]
-        assert "collapsed or diverged" in lines[8]
+        assert "collapsed, diverged or had a mask that left nothing to train with" in lines[8]
         assert lines[8].endswith("IMP is imp. 8,739 of 9,130 parameters are prunable, 4.3 % are outside the sparsity.")
 
     def test_terminal_shows_the_same(self) -> None:
