@@ -21,7 +21,7 @@ from dp_core.training.compiling import NotCompiled
 from dp_core.training.data import TrainingData
 from dp_core.training.graph import CudaRecorder
 from dp_core.training.loop import Training
-from dp_core.training.recipe import Mode, Optimizer, Recipe
+from dp_core.training.recipe import Mode, Recipe
 
 SHAPE, CLASSES = (3, 32, 32), 10  # CIFAR-10's
 
@@ -64,7 +64,7 @@ class Workload:
     batch_size: int = 256
     images: int = 2048
     augmentation: str = "none"
-    optimizer: Optimizer = "sgd"
+    optimizer: str = "sgd"
     repetitions: int = 5
     threads: int | None = None
     shortest: float = 0.5

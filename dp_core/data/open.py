@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from dp_core.data.reading import USUAL, Reading
 from dp_core.data.registry import FORMATS, check_format
 from dp_core.data.source import Origin
 from dp_core.data.splits import Splits, hold_back
-from dp_core.errors import UserError, nearest
+from dp_core.errors import UserError
+from dp_core.functions import failed, imported_function
 
 
 def open_splits(
@@ -68,14 +67,14 @@ def open_data(format: str, root: Path | None, *, cache: Path, reading: Reading =
 
 
 def _open_with_function(format: str, root: Path | None) -> Opened:
-    function = _imported(format)
+    function = imported_function(format, "The data format")
     try:
         found = function(*_arguments(function, root))
     except UserError:
         raise
     except Exception as error:
         where = " without 'data.root'" if root is None else f" on {root}"
-        raise _failed(f"The data format '{format}' failed{where}", error) from error
+        raise failed(f"The data format '{format}' failed{where}", error) from error
     match found:
         case (ImageDataset() as train, ImageDataset() as test):
             pass
@@ -118,28 +117,3 @@ def _identified(train: ImageDataset, test: ImageDataset, format: str) -> Opened:
     findings = Findings()
     findings.count_copies([*digests[0], *digests[1]], len(train))
     return Opened(parts[0], parts[1], Origin(format, format, findings.sentences(USUAL.ground)))
-
-
-def _imported(format: str) -> Callable[..., object]:
-    name, _, attribute = format.partition(":")
-    if not name or not attribute:
-        raise UserError(f"The data format '{format}' must be of the form package.module:function.")
-    try:
-        module = importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(f"The data format '{format}' cannot be imported: {error}.") from error
-    except Exception as error:
-        raise _failed(f"The data format '{format}' cannot be imported", error) from error
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        hint = nearest(attribute, vars(module))
-        raise UserError(f"The data format '{format}' cannot be used: {name} has no function '{attribute}'.{hint}")
-    found: Callable[..., object] = function
-    return found
-
-
-def _failed(what: str, error: Exception) -> UserError:
-    """Say where the user's own code went wrong: the last line of theirs that was running."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
-    return UserError(f"{what}: {type(error).__name__}{place}: {error}.")

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dp_core.data.registry import AUGMENTATIONS
 from dp_core.seeds import derive_seed, generator
 from dp_core.training.compiling import compiled_network
 from dp_core.training.data import DataSource
@@ -19,7 +17,7 @@ from dp_core.training.graph import CudaRecorder, GraphedUpdate, Recorder, draws_
 from dp_core.training.kept_weights import KeptWeights
 from dp_core.training.mask_rule import MaskRule
 from dp_core.training.network import Network, unchanged_buffers
-from dp_core.training.optimizers import build_optimizer
+from dp_core.training.parts import augmentation_of, build_optimizer, can_be_recorded, loss_of
 from dp_core.training.recipe import Mode, Recipe
 from dp_core.training.splitting import BatchSplitter, in_first_part
 
@@ -71,8 +69,11 @@ class Training:
         self.seed = seed
         self._device = device
         self._batches = data.batches(recipe.batch_size, seed, device)
-        self._augment = AUGMENTATIONS[recipe.augmentation]
+        self._augment = augmentation_of(recipe)
+        self.loss = loss_of(recipe)
         self._recorder = CudaRecorder() if recorder is None and device.type == "cuda" else recorder
+        if not can_be_recorded(recipe):
+            self._recorder = None
         self.network = self._uncompiled(recipe.mode)
         self._to_compile = recipe.mode == "compiled"  # with the first step, which shows what for
         self._kept = KeptWeights(model, mask or {})
@@ -193,8 +194,7 @@ class Training:
             self._kept.change_(self._rule(self), self.optimizer)
 
     def _loss(self, images: Tensor, labels: Tensor, network: Network | None = None) -> Tensor:
-        logits = (network or self.network)(images)
-        return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        return self.loss((network or self.network)(images), labels)
 
     def _before_attempt(self) -> None:
         self._clear_gradients()

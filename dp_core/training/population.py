@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, vmap
 
 from dp_core.training.graph import CudaRecorder, GraphedUpdate, Recorder, draws_random_numbers
 from dp_core.training.loop import Diverged, Training
+from dp_core.training.parts import can_be_recorded
 from dp_core.training.splitting import out_of_memory
 
 Strategy = Literal["auto", "batched", "in_turn"]
@@ -51,6 +51,8 @@ class Population:
         if strategy == "batched" and self.strategy != "batched":
             raise ValueError("These trainings differ in shape, progress or recipe and cannot be batched.")
         self._recorder = CudaRecorder() if recorder is None and on_gpu else recorder
+        if not all(can_be_recorded(member.recipe) for member in members):
+            self._recorder = None
         self._graph: GraphedUpdate | None = None
         self._parameters: dict[str, Tensor] = {}
         self._buffers: dict[str, Tensor] = {}
@@ -83,7 +85,8 @@ class Population:
             kinds = [(name, tensor.shape, tensor.dtype) for name, tensor in tensors]
             recipe = member.recipe
             progress = member.step, member.total_steps, member.images_per_step
-            return str(member.model), kinds, progress, recipe.label_smoothing, recipe.precision, self._device
+            loss = recipe.loss, recipe.label_smoothing
+            return str(member.model), kinds, progress, loss, recipe.precision, self._device
 
         return all(shape(member) == shape(first) for member in self.members)
 
@@ -177,12 +180,12 @@ class Population:
     def _losses(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of every member on its own batch, float32 [members]."""
         first = self.members[0]
-        model, smoothing, bfloat16 = first.model.train(), first.recipe.label_smoothing, first.network.bfloat16
+        model, loss_of, bfloat16 = first.model.train(), first.loss, first.network.bfloat16
 
         def loss(state: tuple[dict[str, Tensor], dict[str, Tensor]], images: Tensor, labels: Tensor) -> Tensor:
             with torch.autocast(self._device.type, torch.bfloat16, enabled=bfloat16):
                 logits: Tensor = functional_call(model, state, (images,))
-            return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+            return loss_of(logits.float(), labels)
 
         losses: Tensor = vmap(loss, randomness="error")((self._parameters, self._buffers), images, labels)
         return losses

@@ -9,19 +9,28 @@ from typing import Any, Literal, get_args
 
 from dp_core.data.registry import AUGMENTATIONS
 from dp_core.errors import UserError, nearest
-from dp_core.training.schedule import SCHEDULES, multi_step
+from dp_core.functions import imported_function, is_function_name
+from dp_core.training.schedule import SCHEDULES, Schedule, multi_step
 
 Mode = Literal["auto", "eager", "fused", "compiled"]
-Optimizer = Literal["sgd", "adam", "adamw"]
+CROSS_ENTROPY = "cross_entropy"
+
+_OPTIMIZERS = ("sgd", "adam", "adamw")
+_OWN = ("optimizer", "schedule", "augmentation", "loss")
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Optimiser, schedule, length, batch, augmentation and precision of one training."""
+    """Optimiser, schedule, length, batch, augmentation, loss and precision of one training.
 
-    optimizer: Optimizer = "sgd"
-    """`sgd` (with momentum), `adam` or `adamw`."""
+    Optimiser, schedule, augmentation and loss may also be a user's own, `package.module:function`; see
+    `dp_core.training.parts` and `dp_core.training.schedule` for what they are called with.
+    """
+
+    optimizer: str = "sgd"
+    """`sgd` (with momentum), `adam`, `adamw`, or your own: a function, or a class such as `torch.optim:NAdam`, of the
+    parameters, `lr` and `weight_decay`."""
     learning_rate: float = 0.01
     """Peak learning rate, above 0."""
     momentum: float = 0.9
@@ -30,7 +39,8 @@ class Recipe:
     """L2 penalty (SGD, Adam) or decoupled decay (AdamW), 0 or more, on every parameter."""
     schedule: str = "one_cycle"
     """`constant`; `cosine` to zero; `one_cycle`, linear warm-up over 20 % of the steps and cosine to zero;
-    `half_step`, a tenth of the rate from half time on; `multi_step`, times `decay` at each of `milestones`."""
+    `half_step`, a tenth of the rate from half time on; `multi_step`, times `decay` at each of `milestones`; or your own
+    function of the step and the number of steps, which returns a share of the peak."""
     milestones: tuple[float, ...] = ()
     """`multi_step`: when the rate falls, as shares of the training's length, each above 0 and below 1; rising."""
     decay: float = 0.1
@@ -42,7 +52,8 @@ class Recipe:
     batch_size: int = 128
     """Images a step; a data set smaller than this is one full batch."""
     augmentation: str = "none"
-    """`none`; `flip_crop`, drawn image by image; `siamese`, DSA, one draw for the whole batch."""
+    """`none`; `flip_crop`, drawn image by image; `siamese`, DSA, one draw for the whole batch; or your own function of
+    images, float [N, C, H, W], and a torch.Generator to draw by, which returns as many images."""
     label_smoothing: float = 0.0
     """Share of the label's weight spread over all classes, from 0 to below 1."""
     precision: Precision = "auto"
@@ -53,20 +64,25 @@ class Recipe:
     (CPU only); `compiled` by torch.compile, which takes up to a minute before the first step; `auto`, fused where that
     can be had and else eager. What cannot be had is replaced by what can. The result is the same up to rounding and the
     draws of dropout. A training that is resumed goes on in the mode that it had."""
+    loss: str = CROSS_ENTROPY
+    """`cross_entropy`, or your own function of logits, float [N, classes], and labels, int64 [N] (of distilled sets
+    also float [N, classes]), which returns the mean loss. Accuracies are what they are, whatever the loss."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))  # from JSON it comes as a list
         for key, known in (
-            ("optimizer", get_args(Optimizer)),
+            ("optimizer", _OPTIMIZERS),
             ("schedule", (*SCHEDULES, "multi_step")),
             ("augmentation", tuple(AUGMENTATIONS)),
+            ("loss", (CROSS_ENTROPY,)),
             ("precision", get_args(Precision)),
             ("mode", get_args(Mode)),
         ):
             value = getattr(self, key)
-            if value not in known:
+            if value not in known and not (key in _OWN and is_function_name(value)):
+                own = ", or your own as 'package.module:function'" if key in _OWN else ""
                 raise UserError(
-                    f"A recipe's {key} cannot be '{value}'.{nearest(str(value), known)} Known: {', '.join(known)}."
+                    f"A recipe's {key} cannot be '{value}'.{nearest(str(value), known)} Known: {', '.join(known)}{own}."
                 )
         if (self.steps is None) == (self.epochs is None):
             raise UserError(
@@ -84,6 +100,8 @@ class Recipe:
         ):
             if not fine:
                 raise UserError(f"A recipe needs a {key} {wanted}, not {getattr(self, key)}.")
+        if self.loss != CROSS_ENTROPY and self.label_smoothing:
+            raise UserError(f"A recipe's label_smoothing is for the loss {CROSS_ENTROPY}, not {self.loss}.")
         if self.decay != 0.1 and self.schedule != "multi_step":
             raise UserError(f"A recipe's decay is for the schedule multi_step, not {self.schedule}.")
         rising = all(first < second for first, second in pairwise((0.0, *self.milestones, 1.0)))
@@ -94,8 +112,19 @@ class Recipe:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a plain dict; `Recipe(**value)` reads it back."""
-        return {**asdict(self), "milestones": list(self.milestones)}  # as JSON has it
+        """Return a plain dict; `Recipe(**value)` reads it back.
+
+        The usual loss is left out, so that what stood for a recipe before there was another one still does.
+        """
+        found = {**asdict(self), "milestones": list(self.milestones)}  # as JSON has it
+        if self.loss == CROSS_ENTROPY:
+            del found["loss"]
+        return found
+
+    @property
+    def own_parts(self) -> tuple[str, ...]:
+        """The keys of what is a user's own."""
+        return tuple(key for key in _OWN if is_function_name(getattr(self, key)))
 
     def images_per_step(self, images: int) -> int:
         """Return how many images one step takes from a data set of `images`."""
@@ -114,6 +143,11 @@ class Recipe:
 
     def learning_rate_at(self, step: int, total: int) -> float:
         """Return the learning rate of step `step`, counted from 0, of `total`."""
-        several = self.schedule == "multi_step"
-        schedule = multi_step(self.milestones, self.decay) if several else SCHEDULES[self.schedule]
-        return self.learning_rate * schedule(step, total)
+        return self.learning_rate * self._schedule()(step, total)
+
+    def _schedule(self) -> Schedule:
+        if is_function_name(self.schedule):
+            return imported_function(self.schedule, "The schedule")
+        if self.schedule == "multi_step":
+            return multi_step(self.milestones, self.decay)
+        return SCHEDULES[self.schedule]

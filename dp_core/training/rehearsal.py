@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +21,7 @@ from dp_core.training.recipe import Recipe
 
 _IMAGES = 2
 _STEPS = 3  # what a network keeps of its first step may be in the way of the second, and of an evaluation of the third
+_KEPT = 0.5  # share of the weights that a mask keeps where one is tried
 _RATE = 1e-4  # whatever the recipe's: it is not the rate that is looked at
 
 
@@ -58,6 +61,8 @@ def rehearsed(
         torch.manual_seed(seed)
         for recipe in {_shortened(recipe): None for recipe in recipes}:
             _do(model, label, input_shape, classes, recipe)
+            if recipe.own_parts:
+                _require_resumable(model, label, input_shape, classes, recipe)
     try:
         build(spec, input_shape, classes, seed=seed).load_state_dict(model.state_dict())
     except Exception as error:
@@ -69,10 +74,11 @@ def rehearsed(
 
 def _shortened(recipe: Recipe) -> Recipe:
     """Return what of a recipe may matter to whether a network can be trained."""
+    own = {key: getattr(recipe, key) for key in recipe.own_parts}
+    kept: dict[str, Any] = {"optimizer": recipe.optimizer, "schedule": "constant", **own}
     return Recipe(
-        optimizer=recipe.optimizer,
+        **kept,
         learning_rate=_RATE,
-        schedule="constant",
         steps=_STEPS,
         batch_size=min(recipe.batch_size, _IMAGES),
         precision=recipe.precision,
@@ -117,12 +123,57 @@ def _do(model: nn.Module, label: str, input_shape: tuple[int, int, int], classes
     _require_same(before, model, label)
 
 
+def _require_resumable(
+    model: nn.Module, label: str, input_shape: tuple[int, int, int], classes: int, recipe: Recipe
+) -> None:
+    """Raise UserError if a recipe of a user's own parts does not train the same whether it was interrupted or not.
+
+    Two copies of the network are trained by it under one mask, one of them from the saved state of the step before the
+    last one on, with parts that are made anew.
+    """
+    device = next(model.parameters()).device
+    labels = torch.arange(_IMAGES) % classes
+    data = TrainingData(torch.randn(_IMAGES, *input_shape), labels).to(device)
+    exact = replace(recipe, mode="eager", precision="float32")
+    kept = {name: torch.rand(each.shape) < _KEPT for name, each in model.named_parameters() if each.dim() > 1}
+
+    def training() -> Training:
+        return Training(copy.deepcopy(model), data, exact, seed=0, mask=kept)
+
+    own = _own_parts(recipe)
+    try:
+        whole, first, second = training(), training(), training()
+        whole.run()
+        first.run(_STEPS - 1)
+        second.load_state_dict(first.state_dict())
+        second.run()
+    except Diverged:
+        return
+    except UserError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        raise UserError(f"The recipe with {own} cannot be resumed: {in_one_line(error)}.") from error
+    for name, weight in whole.model.named_parameters():
+        if not torch.equal(weight, second.model.get_parameter(name)):
+            raise UserError(
+                f"The recipe with {own} trains '{label}' differently when it goes on from a saved state: what a part "
+                "keeps must be in the optimizer's state_dict, and what it draws must come from the generator that it "
+                "is given."
+            )
+
+
 def _how(recipe: Recipe, bfloat16: bool) -> str:
     """Return what is not usual about a recipe's steps, as the sentence about a failure goes on."""
     one = " of one image" if recipe.batch_size == 1 else ""
+    if recipe.own_parts:
+        one += f" with {_own_parts(recipe)}"
     if recipe.precision == "auto":
         return f"{one} in bfloat16, which precision 'auto' takes here" if bfloat16 else one
     return f"{one} in {recipe.precision}"
+
+
+def _own_parts(recipe: Recipe) -> str:
+    return " and ".join(f"{key} '{getattr(recipe, key)}'" for key in recipe.own_parts)
 
 
 def _require_same(before: dict[str, nn.Parameter], model: nn.Module, label: str) -> None:

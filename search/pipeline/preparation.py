@@ -185,8 +185,10 @@ def _check_candidates(space: Space, splits: Splits, config: SearchConfig, method
 
 
 def _architecture(candidate: Candidate) -> str:
-    """Return what tells a network, and how it is executed, from others."""
-    return repr([candidate.model.to_dict(), candidate.recipe.mode, candidate.recipe.precision])
+    """Return what tells a network, and how it is executed and by what of a user's own, from others."""
+    recipe = candidate.recipe
+    own = [getattr(recipe, key) for key in recipe.own_parts]
+    return repr([candidate.model.to_dict(), recipe.mode, recipe.precision, own])
 
 
 def _layer_sizes(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dp_core.errors import UserError
 from dp_core.training import Recipe
-from dp_core.training.optimizers import build_optimizer
+from dp_core.training.parts import build_optimizer
 from dp_core.training.schedule import multi_step
 from tests.dp_core.small import small_model
 
@@ -192,7 +192,7 @@ def test_milestones_survive_json() -> None:
 def test_the_optimiser_has_the_recipes_numbers_and_all_parameters() -> None:
     model = small_model()
     for name, kind in (("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)):
-        recipe = Recipe(optimizer=name, learning_rate=0.3, momentum=0.7, weight_decay=0.02, steps=1)  # type: ignore[arg-type]
+        recipe = Recipe(optimizer=name, learning_rate=0.3, momentum=0.7, weight_decay=0.02, steps=1)
         optimizer = build_optimizer(recipe, model)
         assert type(optimizer) is kind
         (group,) = optimizer.param_groups
