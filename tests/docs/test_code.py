@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import sys
 import zipfile
@@ -18,6 +19,8 @@ from dp_core.data import open_splits
 from dp_core.data.preprocessing import Standardisation
 from dp_core.models import ModelSpec, build
 from dp_core.pruning import Ticket, prunable_parameters
+from dp_core.training import Recipe, rehearsed
+from dp_core.training.parts import loss_of
 from search.pipeline.tables import write_leaderboard
 from tests.docs.pages import EVERY, ROOT, Page
 from tests.search.report.report_rows import model_row
@@ -76,6 +79,8 @@ def test_the_code_of_a_page_runs(page: Page, folder: Path) -> None:
     if page.name == "README.md":
         check_own_data(folder)
         check_own_model()
+    if page.name == "docs/configs.md":
+        check_own_training()
     if page.name == "docs/using-results.md":
         check_results(printed)
 
@@ -96,6 +101,14 @@ def check_own_model() -> None:
     model = build(ModelSpec("my_model:mlp", {"width": 5}), (3, 8, 8), 7)
     assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 7)
     assert sum(p.numel() for p in prunable_parameters(model).values()) == 3 * 64 * 5 + 5 * 7
+
+
+def check_own_training() -> None:
+    recipe = Recipe("torch.optim:NAdam", steps=2, loss="my_training:focal", augmentation="my_training:noise")
+    rehearsed(ModelSpec("convnet", {"depth": 1, "width": 4}), (3, 8, 8), 3, recipe)
+    chances = torch.tensor([[0.5, 0.5], [0.9, 0.1]]).log()
+    expected = (0.5**2 * math.log(2) + 0.9**2 * -math.log(0.1)) / 2
+    assert float(loss_of(recipe)(chances, torch.tensor([0, 1]))) == pytest.approx(expected)
 
 
 def check_results(printed: str) -> None:

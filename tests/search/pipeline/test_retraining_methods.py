@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 from dp_core.pruning import Ticket
 from search.runs.directory import RunDirectory
+from search.runs.record import read_run
+from tests.dp_core.training import own_parts
 from tests.search.pipeline.test_retraining_again import Told, command
 from tests.search.tiny import write_config
 from trainables.retraining.trained_model import TrainedModel
@@ -24,7 +27,12 @@ SETTINGS: dict[str, Any] = {
         "epochs": 6,
         "method": ["gradual", "ticket"],
         "tune": {"learning_rate": [0.05, 0.01]},
-        "recipe": {"precision": "float32", "learning_rate": None},
+        "recipe": {
+            "precision": "float32",
+            "learning_rate": None,
+            "loss": "parts_of_mine:focal",
+            "optimizer": "torch.optim:NAdam",
+        },
     },
 }
 
@@ -34,6 +42,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunDire
     folder = tmp_path_factory.mktemp("methods")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        shutil.copyfile(own_parts.__file__, folder / "parts_of_mine.py")
         told = command("search", write_config(folder, **SETTINGS), "--json")
         yield RunDirectory(folder / "runs" / "tiny"), told
 
@@ -60,6 +69,13 @@ def test_each_network_has_a_rank_by_each_method(searched: tuple[RunDirectory, To
         assert (row["rank"] is None) or row["validation_accuracy"] == best
 
 
+def test_a_loss_and_an_optimizer_of_ones_own_are_recorded(searched: tuple[RunDirectory, Told]) -> None:
+    run, _ = searched
+    recipe = TrainedModel.load(run.models()[0]).results["recipe"]
+    assert (recipe["loss"], recipe["optimizer"]) == ("parts_of_mine:focal", "torch.optim:NAdam")
+    assert "parts_of_mine" in read_run(run)["sources"]
+
+
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return (one["trial"], one["method"]) == (other["trial"], other["method"])
 
@@ -82,9 +98,15 @@ def test_another_method_can_be_asked_for_later(searched: tuple[RunDirectory, Tol
     assert sorted({row["method"] for row in rows}) == ["gradual", "rigl", "ticket"]
 
 
-def test_a_mistake_is_told_before_anything_starts(searched: tuple[RunDirectory, Told], tmp_path: Path) -> None:
+def test_a_mistake_is_told_before_anything_starts(
+    searched: tuple[RunDirectory, Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(searched[0].path.parents[1])
     path = write_config(tmp_path, retrain={"method": {"name": "gradual", "end": 1.5}})
     told = command("search", path, "--json")
     assert "'retrain.method'" in told.refusal
     assert "a schedule cannot end after the training" in told.refusal
+    path = write_config(tmp_path, retrain={"recipe": {"optimizer": "parts_of_mine:Forgetful"}})
+    told = command("search", path, "--json")
+    assert "differently when it goes on from a saved state" in told.refusal
     assert not (tmp_path / "runs").exists()
