@@ -8,6 +8,7 @@ from .criteria import LayerwiseMagnitude as LayerwiseMagnitude
 from .criteria import NOfM as NOfM
 from .criteria import SynFlow as SynFlow
 from .criteria import UniformRandom as UniformRandom
+from .criteria import WholeChannels as WholeChannels
 from .criteria import check_criterion as check_criterion
 from .criteria import criterion_named as criterion_named
 from .criteria import keep_highest as keep_highest

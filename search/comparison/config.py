@@ -71,9 +71,9 @@ class MethodSection(Section):
     each layer) or `rewound` (its masks on the weights that the dense network has at `rewind_step` or after
     `rewind_epochs` of its final training)."""
     criterion: str | None = None
-    """`magnitude`, `magnitude_layerwise`, `random`, `random_erk`, `snip`, `grasp`, `synflow`, or a pattern such as
-    `"2:4"`, which has one sparsity of its own; in quotes, since YAML reads 2:4 as a number. null is `magnitude`; of
-    `rigl`, where it makes the mask to start from, `random_erk`."""
+    """`magnitude`, `magnitude_layerwise`, `random`, `random_erk`, `snip`, `grasp`, `synflow`; `channels`, whole ones by
+    the mean square of their weights; or a pattern such as `"2:4"`, which has one sparsity of its own, in quotes, since
+    YAML reads 2:4 as a number. null is `magnitude`; of `rigl`, where it makes the mask to start from, `random_erk`."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Of `gradual`: `begin` and `end`, shares of the training (0.05, 0.8), and `every`, from one pruning to the next, a
     share of the training or from 1 on steps (0.075). Of `one_shot`: `at`, a share of the training (0.3). Of `rigl`:

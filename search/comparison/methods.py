@@ -15,6 +15,7 @@ from dp_core.pruning import (
     Mask,
     NOfM,
     SparseTraining,
+    WholeChannels,
     check_sparsity,
     criterion_named,
     schedule_through,
@@ -236,6 +237,8 @@ def _sparsities(setting: Setting, section: MethodSection) -> tuple[float, ...]:
     if section.kind in _CONTROLS:
         return ()
     criterion = criterion_named(_criterion(section))
+    if isinstance(criterion, WholeChannels) and section.kind == "rigl":
+        raise UserError("weights that move do not keep to whole channels.")
     if isinstance(criterion, NOfM):
         if section.kind == "rigl":
             raise UserError(f"weights that move do not keep to the pattern {section.criterion}.")

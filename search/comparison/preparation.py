@@ -101,7 +101,9 @@ def prepare_comparison(config: ComparisonConfig, where: str, *, local: bool) -> 
                 rehearsed(design.networks[name], splits.train.image_shape, splits.train.classes, *rounds)
             for method in methods.values():
                 with naming(f"'methods.{method.family}' on '{name}'"):
-                    check_criterion(criterion_named(method.criterion), models[name])
+                    highest = max(method.sparsities, default=0.0)
+                    shape, scope = splits.train.image_shape, design.scope
+                    check_criterion(criterion_named(method.criterion), models[name], shape, scope, highest)
         for family, section in config.chosen_methods.items():
             if section.ipc is not None:
                 with naming(f"'methods.{family}.ipc'"):

@@ -15,6 +15,7 @@ from dp_core.models import ModelSpec
 from dp_core.pruning import (
     CRITERIA,
     Criterion,
+    Scope,
     check_criterion,
     check_sparsity,
     criterion_named,
@@ -169,11 +170,13 @@ def _check_candidates(space: Space, splits: Splits, config: SearchConfig, method
     candidates = [Candidate.parse(corner, classes) for corner in space.corners()]
     chosen = some_of(list(dict.fromkeys(_architecture(candidate) for candidate in candidates)))
     layers: dict[str, dict[str, int]] = {}
+    highest = max(candidate.sparsity for candidate in candidates)
     for candidate in candidates:
         label, key = candidate.model.label(), _architecture(candidate)
         if key not in layers:
             recipes = (candidate.recipe, *(method.recipe for method in methods)) if key in chosen else ()
-            layers[key] = _layer_sizes(candidate.model, splits, CRITERIA[config.screen.criterion], methods, *recipes)
+            criterion = CRITERIA[config.screen.criterion]
+            layers[key] = _layer_sizes(candidate.model, splits, criterion, methods, highest, *recipes)
         try:
             check_sparsity(candidate.sparsity, layers[key])
         except UserError as error:
@@ -192,16 +195,21 @@ def _architecture(candidate: Candidate) -> str:
 
 
 def _layer_sizes(
-    spec: ModelSpec, splits: Splits, criterion: Criterion, methods: Sequence[RetrainingMethod], *recipes: Recipe
+    spec: ModelSpec,
+    splits: Splits,
+    criterion: Criterion,
+    methods: Sequence[RetrainingMethod],
+    sparsity: float,
+    *recipes: Recipe,
 ) -> dict[str, int]:
     with naming("'space.model'"):
         model = built(spec, splits, *recipes)
     with naming("'screen.criterion'"):
-        check_criterion(criterion, model)
+        check_criterion(criterion, model, splits.train.image_shape, Scope())
     with naming("'retrain.method'"):
         for method in methods:
             if method.settings is not None and not method.settings.starts_sparse:
-                check_criterion(criterion_named(method.criterion), model)
+                check_criterion(criterion_named(method.criterion), model, splits.train.image_shape, Scope(), sparsity)
     return {name: parameter.numel() for name, parameter in prunable_parameters(model).items()}
 
 

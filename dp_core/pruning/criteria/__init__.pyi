@@ -1,5 +1,6 @@
 from .base import Criterion as Criterion
 from .base import Examples as Examples
+from .channels import WholeChannels as WholeChannels
 from .grasp import GraSP as GraSP
 from .magnitude import GlobalMagnitude as GlobalMagnitude
 from .magnitude import LayerwiseMagnitude as LayerwiseMagnitude

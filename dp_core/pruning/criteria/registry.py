@@ -27,11 +27,14 @@ CRITERIA: Registry[Criterion] = Registry(
 PATTERN = re.compile(r"([0-9]{1,6}):([0-9]{1,6})")
 """N:M: of each M weights N are kept."""
 
+CHANNELS = "channels"
+"""Whole channels: see `WholeChannels`. Like patterns, it is not exact, as those in CRITERIA are."""
+
 
 def check_criterion_name(name: str) -> None:
-    """Raise UserError unless there is a criterion of this name, or it is a pattern such as `2:4`."""
-    if name not in CRITERIA and not PATTERN.fullmatch(name):
+    """Raise UserError unless there is a criterion of this name, or it is `channels` or a pattern such as `2:4`."""
+    if name not in CRITERIA and name != CHANNELS and not PATTERN.fullmatch(name):
         raise UserError(
-            f"There is no pruning criterion '{name}'.{nearest(name, CRITERIA)} "
-            f"Known: {', '.join(CRITERIA)}, and patterns N:M such as 2:4."
+            f"There is no pruning criterion '{name}'.{nearest(name, (*CRITERIA, CHANNELS))} "
+            f"Known: {', '.join(CRITERIA)}, {CHANNELS}, and patterns N:M such as 2:4."
         )

@@ -201,7 +201,7 @@ UNTRAINED = {"kind": "at_initialisation", "criterion": "random"}
         ({**REAL, "learning_rate": [0.1, -0.1]}, "A recipe needs a learning_rate above 0, not -0.1."),
         ({"source": "real", "steps": 0}, "A recipe needs a steps of at least 1, not 0."),
         ({**REAL, "recipe": {"bach_size": 2}}, "There is no key 'recipe.bach_size'. Did you mean 'batch_size'?"),
-        ({**REAL, "recipe": {"optimizer": "adamww"}}, "Input should be 'sgd', 'adam' or 'adamw', not 'adamww'."),
+        ({**REAL, "recipe": {"optimizer": "adamww"}}, "A recipe's optimizer cannot be 'adamww'. Did you mean 'adamw'?"),
         ({**REAL, "rewind_step": 2}, "rewinding to step 2 is not possible in a round of 2 steps."),
         ({**REAL, "rewind_epochs": 1}, "rewinding to step 3 is not possible in a round of 2 steps."),
         # sparsities

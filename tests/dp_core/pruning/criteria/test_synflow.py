@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, build
-from dp_core.pruning import SNIP, GlobalMagnitude, Mask, SynFlow, check_criterion
+from dp_core.pruning import SNIP, GlobalMagnitude, Mask, Scope, SynFlow, check_criterion
 from dp_core.pruning.criteria.synflow import path_network, synaptic_flow
 from tests.dp_core.pruning.criteria.calling import draw, examples_of, kept_counts, linear_net, pruned
 
@@ -206,5 +206,5 @@ def test_neither_the_images_nor_the_signs_of_the_weights_matter() -> None:
 def test_recurrent_layers_are_refused_by_name() -> None:
     model = nn.Sequential(OrderedDict(rows=nn.GRUCell(4, 3), classifier=nn.Linear(3, 2)))
     with pytest.raises(UserError, match=r"^synflow has no score for recurrent layers.*: 'rows' is GRUCell\.$"):
-        check_criterion(SynFlow(), model)
-    check_criterion(SNIP(), model)
+        check_criterion(SynFlow(), model, (1, 1, 4), Scope())
+    check_criterion(SNIP(), model, (1, 1, 4), Scope())
