@@ -99,4 +99,4 @@ def _models_wanted(config: SearchConfig, ends: Counter[str], trials: int) -> int
     finishing = ends["finished"] + trials - ends.total()
     promoted = min(config.promote.top, finishing)
     audited = min(config.promote.audit, finishing + ends["stopped early"] - promoted)
-    return (promoted + audited) * config.retrain.seeds
+    return (promoted + audited) * config.retrain.seeds * len(config.retrain.methods())

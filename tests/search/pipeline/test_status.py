@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from optuna.trial import TrialState
 from dp_core.errors import UserError
 from search.pipeline.promotion_file import Promotion, write_promotion
 from search.pipeline.retraining_plan import RetrainingPlan
-from search.pipeline.status import status_of
+from search.pipeline.status import _models_wanted, status_of
 from search.runs.directory import RunDirectory
 from search.study.record import StudyRecord
 from search.study.trials import stopped_early
@@ -119,6 +120,12 @@ def test_fewer_finished_trials_than_promoted_want_fewer_models(run: RunDirectory
     for _ in range(2):
         end(record, TrialState.FAIL, 0.4)
     assert status_of(run)["models_wanted"] == 2, "one ticket, two seeds"
+
+
+def test_every_method_and_value_that_is_tuned_makes_a_model(tmp_path: Path) -> None:
+    retrain = {**SETTINGS["retrain"], "method": ["gradual", "ticket"], "tune": {"learning_rate": [0.1, 0.2, 0.3]}}
+    config = config_of(tmp_path, **{**SETTINGS, "retrain": retrain})
+    assert _models_wanted(config, Counter(), 5) == 4 * 2 * 3
 
 
 def test_a_run_that_is_driven_is_in_the_phase_that_its_driver_has_entered(run: RunDirectory, tmp_path: Path) -> None:
