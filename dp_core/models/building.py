@@ -6,20 +6,22 @@ import functools
 import inspect
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from dp_core.errors import UserError, kind_and_line, nearest
+from dp_core.models.checkpoint import load_weights
 from dp_core.models.initialisation import INITIALISATIONS, initialise
 from dp_core.models.lazy import materialise
 from dp_core.models.limits import require_known
 from dp_core.models.products import record_products, recorded_products
 from dp_core.models.registry import Builder, builder_named
-from dp_core.models.spec import ModelSpec
+from dp_core.models.spec import WEIGHTS, ModelSpec
 
-# The one hyperparameter that every model has, a user's own included: how `build` draws its weights.
+# A hyperparameter that every model has, a user's own included: how `build` draws its weights.
 _INITIALISATION = "initialisation"
 
 
@@ -40,7 +42,7 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
         UserError: unknown architecture or hyperparameter, or one that does not fit the input.
     """
     builder = builder_named(spec.name)
-    hyperparameters, initialisation = _arguments(spec, builder)
+    hyperparameters, initialisation, weights = _arguments(spec, builder)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
@@ -49,6 +51,8 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, *, s
             _require_module(spec, model)
             materialise(model, input_shape)
             initialise(model, initialisation)
+            if weights is not None and not _is_outline(model):
+                load_weights(model, Path(str(weights)), spec.label())
         except UserError:
             raise
         except (Exception, SystemExit) as error:  # whatever a user's function may raise
@@ -88,17 +92,23 @@ def _require_module(spec: ModelSpec, model: object) -> None:
         raise UserError(f"The model '{spec.name}' is {type(model).__name__}, not a torch module.")
 
 
-def _arguments(spec: ModelSpec, builder: Builder) -> tuple[dict[str, Any], str]:
-    """Return what to call the builder with, and what initialisation to do afterwards."""
+def _is_outline(model: nn.Module) -> bool:
+    """Return whether there is no memory for the weights."""
+    return any(parameter.is_meta for parameter in model.parameters())
+
+
+def _arguments(spec: ModelSpec, builder: Builder) -> tuple[dict[str, Any], str, object]:
+    """Return what to call the builder with, what initialisation to do afterwards, and what weights to load."""
     known, takes_any = _keywords(builder)
     if not takes_any:
         _check_hyperparameters(spec, known)
     hyperparameters = dict(spec.hyperparameters)
+    weights = None if WEIGHTS in known else hyperparameters.pop(WEIGHTS, None)
     if _INITIALISATION in known:
-        return hyperparameters, "default"
+        return hyperparameters, "default", weights
     initialisation = hyperparameters.pop(_INITIALISATION, "default")
     require_known(f"The architecture '{spec.name}'", _INITIALISATION, initialisation, INITIALISATIONS)
-    return hyperparameters, initialisation
+    return hyperparameters, initialisation, weights
 
 
 @functools.lru_cache(maxsize=256)
@@ -127,7 +137,7 @@ def _keywords(builder: Builder) -> tuple[list[str], bool]:
 
 
 def _check_hyperparameters(spec: ModelSpec, known: list[str]) -> None:
-    every = [*known, *([] if _INITIALISATION in known else [_INITIALISATION])]
+    every = [*known, *(name for name in (_INITIALISATION, WEIGHTS) if name not in known)]
     for key in spec.hyperparameters:
         if key not in every:
             raise UserError(

@@ -13,17 +13,27 @@ from dp_core.files import digest_of_file
 from dp_core.models.registry import ARCHITECTURES, builder_named
 from dp_core.source_code import combined, sources_of
 
+WEIGHTS = "weights"
+"""The hyperparameter of every model that names a file of weights to start from."""
+
 
 @dataclass(frozen=True)
 class ModelSpec:
     """A registry name or a user's `package.module:function`, with the hyperparameters to call it with.
 
     Beside those of the architecture, every model has the hyperparameter `initialisation`, one of INITIALISATIONS (see
-    `initialise`); a user's function that has a parameter of this name itself gets it instead.
+    `initialise`), and `weights`, a safetensors file to start from (see `load_weights`); a user's function that has a
+    parameter of such a name itself gets it instead.
     """
 
     name: str
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def architecture(self) -> ModelSpec:
+        """The same network without `weights` to start from: for who has its weights already."""
+        kept = {key: value for key, value in self.hyperparameters.items() if key != WEIGHTS}
+        return ModelSpec(self.name, kept)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dict that `from_dict` reads back."""
@@ -38,10 +48,10 @@ class ModelSpec:
 
     def label(self) -> str:
         """Return a short text for tables, such as `convnet depth=3 width=64 instance`: numbers by name, words alone."""
-        parts = (
-            str(value) if isinstance(value, str) else f"{key}={value}" for key, value in self.hyperparameters.items()
-        )
-        return " ".join([self.name, *parts])
+        given = {key: value for key, value in self.hyperparameters.items() if key != WEIGHTS}
+        parts = [str(value) if isinstance(value, str) else f"{key}={value}" for key, value in given.items()]
+        start = self.hyperparameters.get(WEIGHTS)
+        return " ".join([self.name, *parts, *([] if start is None else [f"from {Path(str(start)).name}"])])
 
 
 def source_digest(spec: ModelSpec) -> str | None:

@@ -40,7 +40,7 @@ class Ticket:
 
     def build(self, mask: Mask | None = None) -> nn.Module:
         """Return the network at its rewind point, with `mask` (by default the ticket's own) applied."""
-        model = build(self.spec, self.input_shape, self.classes, seed=0)
+        model = build(self.spec.architecture, self.input_shape, self.classes, seed=0)
         model.load_state_dict(dict(self.weights))
         chosen = self.mask if mask is None else mask
         chosen.check(model, self.scope)
@@ -54,7 +54,7 @@ class Ticket:
 
     def write_into(self, folder: Path) -> None:
         """Write the three files into an existing folder."""
-        parameters = outline(self.spec, self.input_shape, self.classes).parameters()
+        parameters = outline(self.spec.architecture, self.input_shape, self.classes).parameters()
         write_tensors(folder / "weights.safetensors", self.weights)
         self.mask.save(folder / "mask.safetensors")
         write_card(

@@ -12,7 +12,6 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dp_core.errors import UserError, nearest
-from dp_core.source_code import sources_within
 from search.config.meaning import SCORES, marked
 from search.config.models import SearchConfig, StartSection
 from search.config.objectives import Objective
@@ -20,7 +19,7 @@ from search.output.wording import show
 from search.pipeline.study_reading import trials_of
 from search.runs.directory import RunDirectory, find_run
 from search.runs.record import config_of, read_run
-from search.runs.sources import changed_modules
+from search.runs.sources import changed_modules, sources_in
 from search.space import Constant, Parameter, Space
 from search.space.parameters import is_active
 from search.space.place import Place
@@ -187,7 +186,7 @@ def _opened(
         raise UserError(
             f"search.start.runs: {path} was run on other data: its {' and '.join(differing)} images are not this run's."
         )
-    changed = changed_modules(recorded, sources_within(config.space))
+    changed = changed_modules(recorded, sources_in({"space": config.space}))
     if changed:
         raise UserError(
             f"search.start.runs: {path} was run with another {' and '.join(changed)}: its source has changed since."

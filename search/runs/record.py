@@ -16,13 +16,12 @@ import yaml
 
 from dp_core.errors import UserError
 from dp_core.files import write_text
-from dp_core.source_code import sources_within
 from search.config.loader import recorded_config
 from search.config.sections import NamedRunSection, RunConfig
 from search.runs.directory import LOCK, RunDirectory
 from search.runs.images import IMAGE, digests
 from search.runs.machine import this_machine
-from search.runs.sources import SOURCES
+from search.runs.sources import SOURCES, sources_in
 
 if TYPE_CHECKING:
     from dp_core.data import Splits
@@ -100,7 +99,7 @@ def new_record(
         "images": {**splits.described(), "notes": list(splits.notes())},
         **({} if estimate is None else {"estimated_seconds": dict(estimate)}),
         "config": tree,
-        SOURCES: sources_within(tree),
+        SOURCES: sources_in(tree),
         _LAST: {},
     }
 

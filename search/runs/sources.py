@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dp_core.errors import UserError
+from dp_core.files import digest_of_file
+from dp_core.models.spec import WEIGHTS
 from dp_core.source_code import source_file, sources_within
 from search.runs.directory import RunDirectory
 
@@ -17,7 +19,7 @@ SOURCES = "sources"
 def refuse_changed_sources(
     run: RunDirectory, recorded: Mapping[str, Any], config: Mapping[str, Any], accepted: bool
 ) -> dict[str, str]:
-    """See that the user's modules say what they said when the run's trials were made, or that changes are `accepted`.
+    """See that the user's modules, and files of weights, are what they were when trials were made, or are `accepted`.
 
     A file that was moved or touched, or whose comments were edited, is the same. A run from before sources were
     recorded takes them as they are.
@@ -34,7 +36,7 @@ def refuse_changed_sources(
     Raises:
         UserError: it names the files that have changed.
     """
-    now = sources_within(config)
+    now = sources_in(config)
     changed = changed_modules(recorded, now)
     if changed and not accepted:
         files = " and ".join(_shown(module) for module in changed)
@@ -44,6 +46,35 @@ def refuse_changed_sources(
             "--accept-changes to go on with both."
         )
     return now
+
+
+def sources_in(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return digests of the user's modules that a config names, and of files of weights that its networks start from.
+
+    The former are by name, the latter, of those that are there, by path.
+    """
+    files = {file for file in _weights(config) if Path(file).is_file()}
+    return {**sources_within(config), **{file: digest_of_file(Path(file)) for file in sorted(files)}}
+
+
+def _weights(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if "name" in value and WEIGHTS in value:
+            yield from _texts(value[WEIGHTS])
+        for inner in value.values():
+            yield from _weights(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _weights(inner)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for inner in value.values() for text in _texts(inner))
+    elif isinstance(value, list | tuple):
+        yield from (text for inner in value for text in _texts(inner))
 
 
 def changed_modules(recorded: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:

@@ -103,7 +103,8 @@ class Laboratory:
         """Return the untrained network: the same weights for every method, or `fresh` ones."""
         shape, classes = self.train.open().image_shape, len(self.train.class_names)
         drawn = derive_seed(self.cell_seed(network, seed), "fresh weights" if fresh else "weights")
-        return build(self.networks[network], shape, classes, seed=drawn).to(device)
+        spec = self.networks[network]
+        return build(spec.architecture if fresh else spec, shape, classes, seed=drawn).to(device)
 
     def data(self, method: Method, seed: int, device: torch.device) -> tuple[DataSource, Preprocessing]:
         """Return what a method's rounds train on, and the preprocessing that real images need to meet it."""

@@ -37,7 +37,7 @@ class TrainedModel:
 
     def build(self) -> nn.Module:
         """Return the network in evaluation mode; it takes images preprocessed by `space`."""
-        model = build(self.spec, self.input_shape, len(self.class_names), seed=0)
+        model = build(self.spec.architecture, self.input_shape, len(self.class_names), seed=0)
         model.load_state_dict(dict(self.weights))
         return model.eval()
 

@@ -91,7 +91,9 @@ def test_weights_are_drawn_from_the_seed_alone(name: str, initialisation: str) -
 
 @EVERY
 def test_unknown_hyperparameters_are_named(name: str) -> None:
-    with pytest.raises(UserError, match=rf"The architecture '{name}' has no hyperparameter 'wydth'.* initialisation\."):
+    with pytest.raises(
+        UserError, match=rf"The architecture '{name}' has no hyperparameter 'wydth'.* initialisation, weights\."
+    ):
         build(narrow(name, wydth=8), (3, 32, 32), 10)
 
 

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
+from dp_core.files import digest_of_file
+from dp_core.models import ModelSpec, build
 from dp_core.pruning import Ticket
 from search.runs.directory import RunDirectory
 from search.runs.record import read_run
@@ -21,6 +26,7 @@ from trainables.retraining.trained_model import TrainedModel
 pytestmark = pytest.mark.ray
 
 SETTINGS: dict[str, Any] = {
+    "space": {"model": {"weights": "start.safetensors"}},
     "search": {"trials": 2, "early_stopping": {"method": "none"}},
     "promote": {"top": 1, "audit": 1},
     "retrain": {
@@ -37,11 +43,18 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+def start() -> dict[str, Tensor]:
+    """Return weights for the networks of the space, all but those of the last layer."""
+    state = build(ModelSpec("convnet", {"depth": 1, "width": 4, "norm": "none"}), (3, 8, 8), 3, seed=123).state_dict()
+    return {name: value for name, value in state.items() if not name.startswith("classifier")}
+
+
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunDirectory, Told]]:
     folder = tmp_path_factory.mktemp("methods")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        save_file(start(), folder / "start.safetensors")
         shutil.copyfile(own_parts.__file__, folder / "parts_of_mine.py")
         told = command("search", write_config(folder, **SETTINGS), "--json")
         yield RunDirectory(folder / "runs" / "tiny"), told
@@ -76,6 +89,14 @@ def test_a_loss_and_an_optimizer_of_ones_own_are_recorded(searched: tuple[RunDir
     assert "parts_of_mine" in read_run(run)["sources"]
 
 
+def test_networks_start_from_the_weights_that_the_space_names(searched: tuple[RunDirectory, Told]) -> None:
+    run, _ = searched
+    for number in (0, 1):
+        weights = Ticket.load(run.ticket(number)).weights
+        assert all(torch.equal(weights[name], value) for name, value in start().items())
+    assert read_run(run)["sources"]["start.safetensors"] == digest_of_file(run.path.parents[1] / "start.safetensors")
+
+
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return (one["trial"], one["method"]) == (other["trial"], other["method"])
 
@@ -102,6 +123,8 @@ def test_a_mistake_is_told_before_anything_starts(
     searched: tuple[RunDirectory, Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(searched[0].path.parents[1])
+    path = write_config(tmp_path, space={"model": {"weights": "nowhere.safetensors"}})
+    assert "is to start from 'nowhere.safetensors', which is no file." in command("search", path, "--json").refusal
     path = write_config(tmp_path, retrain={"method": {"name": "gradual", "end": 1.5}})
     told = command("search", path, "--json")
     assert "'retrain.method'" in told.refusal
