@@ -63,7 +63,7 @@ def main() -> None:
     for name, schema in _TABLES.items():
         write_table(folder / name, together([read_rows(run.path / name, schema) for run in runs], names), schema)
     with replacing_directory(folder / "figures") as temporary:
-        write_figures(rows, temporary, [curve for design in designs for curve in design.published][:1])
+        write_figures(rows, temporary, next((design.published for design in designs if design.published), ()))
         for kind, panels in across_budgets(studies, names).items():
             save(panels, temporary / f"{kind}.svg")
     write_text(folder / "tables.md", text)
