@@ -35,7 +35,7 @@ def imported_function(name: str, what: str) -> Callable[..., Any]:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise UserError(f"{what} '{name}' cannot be imported: {error}.") from error
-    except Exception as error:  # whatever a user's module may raise
+    except (Exception, SystemExit) as error:  # a user's module may raise anything, a script's argparse exits
         raise failed(f"{what} '{name}' cannot be imported", error) from error
     function = getattr(module, attribute, None)
     if not callable(function):
@@ -45,7 +45,7 @@ def imported_function(name: str, what: str) -> Callable[..., Any]:
     return found
 
 
-def failed(what: str, error: Exception) -> UserError:
+def failed(what: str, error: BaseException) -> UserError:
     """Say where the user's own code went wrong: the last line of theirs that was running."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
