@@ -255,7 +255,7 @@ def test_mistake_3_the_learning_rate_is_used(tmp_path: Path) -> None:
         check_that_the_tuned_rate_is_used(tmp_path / "mistaken")
 
     check_that_the_final_rate_is_used(tmp_path / "our final one")
-    with mistaken(training, "final_recipe", lambda lab, network: lab.recipe):
+    with mistaken(training, "final_recipe", lambda lab, network, method: lab.recipe):
         check_that_the_final_rate_is_used(tmp_path / "mistaken final one")
 
 

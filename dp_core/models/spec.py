@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dp_core.errors import UserError
-from dp_core.files import digest_of_file
+from dp_core.files import digest_of_file, digest_of_json
 from dp_core.models.registry import ARCHITECTURES, builder_named
 from dp_core.source_code import combined, sources_of
 
@@ -55,14 +55,19 @@ class ModelSpec:
 
 
 def source_digest(spec: ModelSpec) -> str | None:
-    """Return a digest of a user's own function: of its module and all of the user's that this imports.
+    """Return a digest of what of a user's own a network is made of; None if that is nothing.
 
-    What was found out about a network is about another one when its source says something else. Of a function that is
-    installed it is the digest of its file; None for Winnow's own architectures.
+    That are its function (the module and all of the user's that this imports; of one that is installed its file) and
+    the weights that it starts from. What was found out about a network is about another one when they are others.
 
     Raises:
         UserError: the function cannot be imported.
     """
+    code, weights = _code_digest(spec), Path(str(spec.hyperparameters.get(WEIGHTS, "")))
+    return digest_of_json([code, digest_of_file(weights)]) if weights.is_file() else code
+
+
+def _code_digest(spec: ModelSpec) -> str | None:
     if spec.name in ARCHITECTURES:
         return None
     function = inspect.unwrap(builder_named(spec.name))

@@ -10,6 +10,7 @@ from typing import Any
 
 from dp_core.errors import UserError
 from dp_core.models import ModelSpec, source_digest
+from dp_core.source_code import combined, sources_within
 from dp_core.training import Recipe
 
 _FORMAT = 2  # rises when the same training would give another result, so that what was kept is not used again
@@ -49,6 +50,8 @@ class RealTraining:
         source = source_digest(self.spec)
         if source is not None:  # a user's own network, which may be changed
             said["source"] = source
+        if own := sources_within(self.recipe.to_dict()):  # likewise of a loss, an optimiser, …
+            said["recipe_source"] = combined(own)
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

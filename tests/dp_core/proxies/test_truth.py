@@ -42,6 +42,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "label_smoothing": {"label_smoothing": 0.1},
     "precision": {"precision": "float32"},
     "mode": {"mode": "eager"},
+    "loss": {"loss": "tests.dp_core.training.own_parts:focal"},
 }
 
 
@@ -79,6 +80,23 @@ def test_the_key_changes_with_architecture_seed_data_and_purpose() -> None:
         TRAINING.key({"train": "b", "validation": "a", "test": "c"}),
     ]
     assert len({KEY, *keys}) == len(keys) + 1
+
+
+def test_the_key_changes_with_the_source_of_a_loss_and_with_weights_to_start_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    keys = []
+    for source in ("def loss(a, b): return a", "def loss(a, b): return 2 * a"):
+        (tmp_path / "loss_of_mine.py").write_text(source)
+        own = replace(RECIPE, loss="loss_of_mine:loss", label_smoothing=0.0)
+        keys.append(replace(TRAINING, recipe=own).key(DIGESTS))
+    for contents in (b"one", b"other"):
+        (tmp_path / "start.safetensors").write_bytes(contents)
+        given = {**small_spec().hyperparameters, "weights": "start.safetensors"}
+        keys.append(replace(TRAINING, spec=ModelSpec("convnet", given)).key(DIGESTS))
+    assert len({KEY, *keys}) == 5
 
 
 def test_the_key_changes_with_nothing_else() -> None:

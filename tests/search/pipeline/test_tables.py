@@ -50,6 +50,7 @@ MODEL = {
     "rank": 1,
     "trial": 3,
     "audited": False,
+    "method": "ticket",
     "recipe": "5epochs-abc123",
     "recipe_settings": "{}",
     "epochs": 5,
@@ -115,8 +116,8 @@ COLUMNS = {
         "source string", "ipc int64?", "architecture string",
     ),
     "leaderboard": (
-        "rank int64?", "trial int64", "audited bool", "recipe string", "recipe_settings string", "epochs int64",
-        "test_accuracy double", "test_accuracy_std double?", "seeds int64", "validation_accuracy double",
+        "rank int64?", "trial int64", "audited bool", "method string?", "recipe string", "recipe_settings string",
+        "epochs int64", "test_accuracy double", "test_accuracy_std double?", "seeds int64", "validation_accuracy double",
         "proxy_accuracy double", "proxy_accuracy_sem double?", "replicates int64", "sparsity double",
         "prunable_parameters int64?", "parameters int64?", "parameters_left int64", "flops_dense int64",
         "flops_remaining int64", "latency_ms double?", "architecture string", "source string", "ipc int64?",

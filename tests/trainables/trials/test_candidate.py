@@ -118,7 +118,7 @@ def test_the_budget_is_spent_to_within_a_step(ipc: int, batch_size: int, budget:
         ({"recipe": {"steps": "30"}}, "'space.recipe.steps' is not valid: "),
         ({"recipe": {"steps": True}}, "'space.recipe.steps' is not valid: "),
         ({"recipe": {"steps": 0}}, "'space.recipe': A recipe needs a steps of at least 1, not 0."),
-        ({"recipe": {"steps": 3, "optimizer": "adamm"}}, "'space.recipe.optimizer'"),
+        ({"recipe": {"steps": 3, "optimizer": "adamm"}}, "'space.recipe': A recipe's optimizer cannot be 'adamm'."),
         ({"image_gradients": 0, "recipe": {}}, "'space.image_gradients' must be a whole number of at least 1, not 0."),
         ({"image_gradients": True, "recipe": {}}, "not True."),
         ({"image_gradients": 3000}, "'space.image_gradients' sets the length of a round"),
