@@ -118,8 +118,9 @@ COLUMNS = {
     "leaderboard": (
         "rank int64?", "trial int64", "audited bool", "method string?", "recipe string", "recipe_settings string",
         "epochs int64", "test_accuracy double", "test_accuracy_std double?", "seeds int64",
-        "validation_accuracy double", "proxy_accuracy double", "proxy_accuracy_sem double?", "replicates int64", "sparsity double",
-        "prunable_parameters int64?", "parameters int64?", "parameters_left int64", "flops_dense int64",
+        "validation_accuracy double", "proxy_accuracy double", "proxy_accuracy_sem double?", "replicates int64",
+        "sparsity double", "prunable_parameters int64?", "parameters int64?", "parameters_left int64",
+        "flops_dense int64",
         "flops_remaining int64", "latency_ms double?", "architecture string", "source string", "ipc int64?",
         "steps int64?", "screening_seconds double", "image_gradients int64", "retraining_seconds double",
         "retraining_image_gradients int64?",
