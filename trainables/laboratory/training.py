@@ -46,7 +46,7 @@ def train_ticket(lab: Laboratory, cell: Cell, device: torch.device) -> None:
         return
     ticket = Ticket.load(lab.files.ticket(cell))
     result: dict[str, Any] = {"sparsity": ticket.mask.sparsity, "status": "finished", "reason": None}
-    if (reason := _too_dear(lab, cell, ticket)) is not None:
+    if (reason := too_dear(lab, cell, ticket)) is not None:
         write_result(path, result | {"status": "unaffordable", "reason": reason})
         return
     first = _ResumableTraining(lab, cell, ticket, device, copy=0)
@@ -126,7 +126,7 @@ class _ResumableTraining:
             save_state(folder, {**state, "quarters_at_chance": self._quarters_at_chance})
 
 
-def _too_dear(lab: Laboratory, cell: Cell, ticket: Ticket) -> str | None:
+def too_dear(lab: Laboratory, cell: Cell, ticket: Ticket) -> str | None:
     """Return why there is nothing left to train a ticket with, where its mask counts; None if there is."""
     left = _steps(lab, cell, ticket) - ticket.provenance["start_step"]
     spent, total = ticket.provenance["cost"]["image_gradients"], _budget(lab, cell)

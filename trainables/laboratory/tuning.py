@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dp_core.judging import judge
-from dp_core.pruning import Mask
+from dp_core.pruning import Mask, Ticket
 from dp_core.seeds import derive_seed
 from dp_core.training import Diverged, Training
 from trainables.laboratory.context import Laboratory, Stability
@@ -18,7 +18,7 @@ from trainables.laboratory.files import Cell, read_result, write_result
 from trainables.laboratory.finding import find_tickets
 from trainables.laboratory.method import FINAL
 from trainables.laboratory.recipes import dense_recipe, tuned
-from trainables.laboratory.training import train_ticket
+from trainables.laboratory.training import too_dear, train_ticket
 
 # Numbers of cells are 0 and more, so what is tuned on is never what is compared on.
 _TUNING = -1
@@ -52,17 +52,17 @@ def choose_training_rate(lab: Laboratory, network: str, name: str, device: torch
     """Save which learning rate of the final training is best for the tickets of a method, on all validation images.
 
     A rate is worth the accuracy of one ticket trained with it, that of the middle one of the method's sparsities (of
-    two the higher), from weights and in a data order that none of the comparison has; 0 without a ticket, or if its
-    training diverges.
+    two the higher) or, where that is not there or leaves nothing to train with, of the next lower one, from weights and
+    in a data order that none of the comparison has; 0 without a ticket, or if its training diverges.
     """
     path = lab.files.training_rate(network, name)
     if read_result(path) is not None:
         return
-    targets = lab.methods[network][name].sparsities
-    middle, folder = targets[len(targets) // 2], lab.files.state(Cell(network, _TUNING, name), "tuning_training")
+    folder = lab.files.state(Cell(network, _TUNING, name), "tuning_training")
     own = _in_a_folder(lab, network, name, folder)
     for each in _line(lab, network, name):
         find_tickets(own, Cell(network, _TUNING, each), device)
+    middle = _middle(own, network, name)
     tried = []
     for rate in lab.learning_rates:
         with_rate = replace(own, recipe=replace(lab.recipe, learning_rate=rate), learning_rates=(rate,))
@@ -76,6 +76,17 @@ def choose_training_rate(lab: Laboratory, network: str, name: str, device: torch
     best = max(tried, key=lambda each: each["accuracy"])
     write_result(path, {"learning_rate": best["rate"], "tried": tried})
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _middle(lab: Laboratory, network: str, name: str) -> float:
+    """Return the sparsity whose ticket rates are tried on: the middle one, or the next lower that can be trained."""
+    targets = lab.methods[network][name].sparsities
+    upwards = targets[: len(targets) // 2 + 1]
+    for target in reversed(upwards):
+        cell = Cell(network, _TUNING, name, target)
+        if lab.files.ticket(cell).exists() and too_dear(lab, cell, Ticket.load(lab.files.ticket(cell))) is None:
+            return target
+    return upwards[-1]
 
 
 def _of_dense(lab: Laboratory, network: str, rate: float, device: torch.device) -> float:

@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,12 +62,12 @@ def channel_groups(model: nn.Module, image: Tensor) -> list[ChannelGroup]:
     return inside
 
 
-def _group(items: Sequence[object], names: dict[int, str]) -> ChannelGroup | None:
+def _group(items: Sequence[Any], names: dict[int, str]) -> ChannelGroup | None:
     """Return a group of the library's in our terms; None if nothing reads it, as it is the network's output."""
     places: list[tuple[str, int, Tensor]] = []
     made, read, size = False, False, 0
     for item in items:
-        layer, handler = item.dep.target.module, item.dep.handler.__name__  # type: ignore[attr-defined]
+        layer, handler = item.dep.target.module, item.dep.handler.__name__
         if not isinstance(layer, nn.modules.conv._ConvNd | nn.Linear) or id(layer.weight) not in names:
             continue
         weight = layer.weight
@@ -74,7 +75,7 @@ def _group(items: Sequence[object], names: dict[int, str]) -> ChannelGroup | Non
         made, read = made or outgoing, read or not outgoing
         transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
         channels = torch.full((weight.shape[int(outgoing == transposed)],), -1)
-        channels[list(item.idxs)] = torch.tensor(list(item.root_idxs))  # type: ignore[attr-defined]
+        channels[list(item.idxs)] = torch.tensor(list(item.root_idxs))
         places.append((names[id(weight)], int(outgoing == transposed), channels))
         size = max(size, int(channels.max()) + 1)
     return ChannelGroup(size, places) if made and read else None

@@ -213,6 +213,21 @@ def test_each_method_has_its_own_rate_of_the_final_training(tmp_path: Path, trai
         assert train(lab, name, target)["train_learning_rate"] == rate
 
 
+def test_rates_are_tried_on_a_ticket_that_leaves_something_to_train_with(tmp_path: Path) -> None:
+    """Five of nine steps for the ticket of 50 %, ten for the middle one: that could not tell one rate from another."""
+    dear = replace(IMP, recipe=replace(IMP.round_recipe, steps=5))
+    rates = (1e30, 0.01)
+    recipe = replace(RETRAINING, learning_rate=rates[0])
+    settings: dict[str, Any] = {"recipe": recipe, "learning_rates": rates, "rate_of_each": True, "masks_count": True}
+    lab = laboratory(tmp_path, [DENSE, dear], **settings)
+    tune(lab, FINAL)
+    run_job(lab, Job("tune_training", Cell("tiny", 0, "imp")))
+    chosen = read_result(lab.files.training_rate("tiny", "imp"))
+    assert chosen is not None
+    assert chosen["learning_rate"] == 0.01
+    assert [tried["accuracy"] > 0 for tried in chosen["tried"]] == [False, True]
+
+
 def test_eigenvalues_are_those_under_the_mask_that_the_training_ended_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
