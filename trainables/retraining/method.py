@@ -9,7 +9,13 @@ from typing import Any, Literal
 from dp_core.errors import UserError, naming, nearest
 from dp_core.files import digest_of_json
 from dp_core.pruning.criteria.registry import PATTERN, check_criterion_name
-from dp_core.pruning.sparse_training.methods import SPARSE_TRAININGS, SparseMethod, SparseTraining
+from dp_core.pruning.sparse_training.methods import (
+    SPARSE_TRAININGS,
+    Gradual,
+    OneShot,
+    SparseMethod,
+    SparseRigL,
+)
 from dp_core.training import Recipe
 from trainables.trials.settings import parse_settings
 
@@ -48,7 +54,7 @@ class RetrainingMethod:
 
     recipe: Recipe
     name: MethodName = "ticket"
-    settings: SparseTraining | None = None
+    settings: Gradual | OneShot | SparseRigL | None = None
     criterion: str = ""
     screening_counts: bool = False
 
@@ -99,7 +105,7 @@ class RetrainingMethod:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a card has it; see `of_card`."""
-        settings = {} if self.settings is None else asdict(self.settings)  # type: ignore[call-overload]
+        settings = {} if self.settings is None else asdict(self.settings)
         return {
             "recipe": self.recipe.to_dict(),
             "method": self.name,
